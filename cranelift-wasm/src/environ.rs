@@ -1,0 +1,245 @@
+//! What a translator asks of the runtime that it generates code for.
+
+use cranelift_codegen::ir::{self, MemFlagsData, TrapCode, Value};
+use cranelift_frontend::FunctionBuilder;
+use smallvec::SmallVec;
+use wasmparser::{FuncType, Operator, RefType};
+
+use crate::WasmResult;
+
+/// The results of a call: most functions have one or none.
+pub type Values = SmallVec<[Value; 2]>;
+
+/// Whether an access to linear memory reads or writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeapAccess {
+    /// A load operator.
+    Load,
+    /// A store operator.
+    Store,
+}
+
+/// Where a load or store goes: `base + offset`, with the flags to use.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapAddress {
+    /// The native address, to which `offset` is still to be added.
+    pub base: Value,
+    /// The displacement of the machine instruction.
+    pub offset: i32,
+    /// Flags of the access, its trap code among them.
+    pub flags: MemFlagsData,
+}
+
+/// The runtime's side of translation.
+///
+/// The translator owns control flow, the operand stack, locals and every operator that is
+/// pure computation. All else — calls, references, globals, memories, tables, traps and
+/// accounting — it asks of the environment. Indices are those of the module's index spaces, and
+/// always valid, because a function is validated operator by operator before it is translated.
+///
+/// Source locations belong to the environment too: the translator never calls
+/// [`FunctionBuilder::set_srcloc`].
+pub trait FuncEnvironment {
+    /// The CLIF type that represents a reference of this type.
+    fn reference_type(&self, ty: RefType) -> ir::Type;
+
+    /// The function type at `index` of the type section.
+    fn type_at(&self, index: u32) -> &FuncType;
+
+    /// The function type of function `index`.
+    fn type_of_function(&self, index: u32) -> &FuncType;
+
+    /// How many parameters of the CLIF signature stand before the first wasm parameter.
+    fn hidden_params(&self) -> usize;
+
+    /// Called once, in the entry block, after parameters and locals have their values.
+    fn function_entry(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
+
+    /// Called before each operator, which stands at `offset` of the module; `reachable` tells whether
+    /// code is generated for it.
+    ///
+    /// An `else` or `end` of an arm that is entered by falling through is reachable.
+    fn before_operator(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        operator: &Operator<'_>,
+        offset: usize,
+        reachable: bool,
+    ) -> WasmResult<()>;
+
+    /// Called in the header block of each loop, before its first operator.
+    fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
+
+    /// Returns from the function; terminates the current block.
+    fn return_(&mut self, builder: &mut FunctionBuilder<'_>, values: &[Value]) -> WasmResult<()>;
+
+    /// Traps with the `unreachable` operator's code; terminates the current block.
+    fn unreachable(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
+
+    /// Traps with `code` where `condition` is not zero.
+    fn trapnz(&mut self, builder: &mut FunctionBuilder<'_>, condition: Value, code: TrapCode);
+
+    /// Whether division by zero and overflow of a division are checked through
+    /// [`Self::trapnz`] before the division, instead of being left to the instruction.
+    fn explicit_division_traps(&self) -> bool;
+
+    /// `call`.
+    fn call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<Values>;
+
+    /// `call_indirect`: `callee` is the i32 index into `table`.
+    fn call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values>;
+
+    /// `ref.null`.
+    fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value>;
+
+    /// `ref.is_null`: an i32, 0 or 1.
+    fn ref_is_null(&mut self, builder: &mut FunctionBuilder<'_>, value: Value) -> WasmResult<Value>;
+
+    /// `ref.func`.
+    fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value>;
+
+    /// `global.get`.
+    fn global_get(&mut self, builder: &mut FunctionBuilder<'_>, global: u32) -> WasmResult<Value>;
+
+    /// `global.set`.
+    fn global_set(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        global: u32,
+        value: Value,
+    ) -> WasmResult<()>;
+
+    /// The address for an access of `size` bytes to `memory` at `index + offset`.
+    ///
+    /// The access that follows, with the flags that are answered, must trap where any byte lies
+    /// outside of the memory; what the environment cannot leave to it, it checks here.
+    fn heap_address(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        memory: u32,
+        index: Value,
+        offset: u64,
+        size: u8,
+        access: HeapAccess,
+    ) -> WasmResult<HeapAddress>;
+
+    /// `memory.size`: pages.
+    fn memory_size(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> WasmResult<Value>;
+
+    /// `memory.grow`: the former size in pages, or -1.
+    fn memory_grow(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        memory: u32,
+        delta: Value,
+    ) -> WasmResult<Value>;
+
+    /// `memory.fill`.
+    fn memory_fill(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        memory: u32,
+        dst: Value,
+        byte: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `memory.copy`; `memories` is the destination and the source.
+    fn memory_copy(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        memories: (u32, u32),
+        dst: Value,
+        src: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `memory.init`.
+    fn memory_init(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        memory: u32,
+        segment: u32,
+        dst: Value,
+        src: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `data.drop`.
+    fn data_drop(&mut self, builder: &mut FunctionBuilder<'_>, segment: u32) -> WasmResult<()>;
+
+    /// `table.get`.
+    fn table_get(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        index: Value,
+    ) -> WasmResult<Value>;
+
+    /// `table.set`.
+    fn table_set(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        index: Value,
+        value: Value,
+    ) -> WasmResult<()>;
+
+    /// `table.size`: elements.
+    fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> WasmResult<Value>;
+
+    /// `table.grow`: the former size in elements, or -1.
+    fn table_grow(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        init: Value,
+        delta: Value,
+    ) -> WasmResult<Value>;
+
+    /// `table.fill`.
+    fn table_fill(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        dst: Value,
+        value: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `table.copy`; `tables` is the destination and the source.
+    fn table_copy(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        tables: (u32, u32),
+        dst: Value,
+        src: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `table.init`.
+    fn table_init(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        segment: u32,
+        dst: Value,
+        src: Value,
+        len: Value,
+    ) -> WasmResult<()>;
+
+    /// `elem.drop`.
+    fn elem_drop(&mut self, builder: &mut FunctionBuilder<'_>, segment: u32) -> WasmResult<()>;
+}

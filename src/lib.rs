@@ -1,1 +1,31 @@
 //! A WebAssembly runtime for async servers.
+
+mod compile;
+mod config;
+mod engine;
+mod externs;
+mod func;
+mod instance;
+mod linker;
+mod module;
+mod store;
+mod trap;
+mod types;
+mod values;
+mod vm;
+
+pub use compile::OptLevel;
+pub use config::{Config, Strategy};
+pub use engine::Engine;
+pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
+pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
+pub use instance::{Export, Instance};
+pub use linker::Linker;
+pub use module::Module;
+pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+pub use trap::{FrameInfo, Trap, TrapCode};
+pub use types::{
+    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,
+    ValType,
+};
+pub use values::{ExternRef, Val};

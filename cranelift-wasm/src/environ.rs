@@ -1,6 +1,7 @@
 //! What a translator asks of the runtime that it generates code for.
 
 use cranelift_codegen::ir::{self, MemFlagsData, TrapCode, Value};
+use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 use wasmparser::{FuncType, Operator, RefType};
@@ -40,8 +41,20 @@ pub struct HeapAddress {
 /// Source locations belong to the environment too: the translator never calls
 /// [`FunctionBuilder::set_srcloc`].
 pub trait FuncEnvironment {
+    /// What the target instruction set tells frontends: `TargetIsa::frontend_config`.
+    fn frontend_config(&self) -> TargetFrontendConfig;
+
     /// The CLIF type that represents a reference of this type.
     fn reference_type(&self, ty: RefType) -> ir::Type;
+
+    /// Whether references of this type must be found on the stack by a collector.
+    ///
+    /// The translator then declares its locals, block parameters and selected values of this type for
+    /// the user stack maps. Results of the environment's own methods the environment declares itself.
+    fn needs_stack_map(&self, ty: RefType) -> bool {
+        let _ = ty;
+        false
+    }
 
     /// The function type at `index` of the type section.
     fn type_at(&self, index: u32) -> &FuncType;
@@ -58,7 +71,9 @@ pub trait FuncEnvironment {
     /// Called before each operator, which stands at `offset` of the module; `reachable` tells whether
     /// code is generated for it.
     ///
-    /// An `else` or `end` of an arm that is entered by falling through is reachable.
+    /// An `else` or `end` of an arm that is entered by falling through is reachable; the builder's
+    /// current block is then still the one that falls through. An `end` that is only branched to
+    /// is not reachable, but the operators after it are.
     fn before_operator(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
@@ -71,6 +86,10 @@ pub trait FuncEnvironment {
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
 
     /// Returns from the function; terminates the current block.
+    ///
+    /// Called for `return`, for an unconditional `br` to the outermost label, and for the last
+    /// `end` if that is fallen into or branched to, in the latter case after
+    /// [`Self::before_operator`] for it was called with `reachable` false.
     fn return_(&mut self, builder: &mut FunctionBuilder<'_>, values: &[Value]) -> WasmResult<()>;
 
     /// Traps with the `unreachable` operator's code; terminates the current block.
@@ -105,7 +124,8 @@ pub trait FuncEnvironment {
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value>;
 
     /// `ref.is_null`: an i32, 0 or 1.
-    fn ref_is_null(&mut self, builder: &mut FunctionBuilder<'_>, value: Value) -> WasmResult<Value>;
+    fn ref_is_null(&mut self, builder: &mut FunctionBuilder<'_>, value: Value)
+    -> WasmResult<Value>;
 
     /// `ref.func`.
     fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value>;

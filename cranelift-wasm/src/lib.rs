@@ -1,28 +1,42 @@
 //! Translates WebAssembly functions to Cranelift IR.
+//!
+//! This is the role, and the import name, of the crate `cranelift-wasm` that upstream retired; the
+//! code is written anew on the current Cranelift. A [`FuncTranslator`] validates one function body
+//! and translates it into one CLIF function, operator by operator. Control flow, the operand stack,
+//! locals and pure computation are its own; for all that depends on the runtime — calls, memories, tables,
+//! globals, references, traps, metering — it asks a [`FuncEnvironment`].
+//!
+//! It knows WebAssembly 2.0 without its vectors: the first version, sign extension, saturating
+//! conversions, multiple values, bulk memory and reference types, with several memories and tables. Any
+//! other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
+//! 64-bit indexes depend on the environment alone, which is handed each index as it is.
+//!
+//! A body may be hostile: what it can make translation cost is bounded ([`WasmError::Limit`]), and
+//! nesting costs no native stack.
+//!
+//! # Where to look
+//!
+//! - `environ`: the trait that a runtime implements
+//! - `func`: the driver, and what unreachable code means
+//! - `translation`, `stack`: the state that all operators share
+//! - `operator`: the table from operators to methods
+//! - `control`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `limits`: what a function may use up
 
+#![forbid(unsafe_code)]
+
+mod control;
 mod environ;
+mod error;
+mod func;
+mod limits;
+mod memory;
+mod numeric;
+mod operator;
+mod reference;
+mod stack;
+mod translation;
 
 pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, Values};
-
-/// Why a function could not be translated.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WasmError {
-    /// The function is not valid WebAssembly; the error names the offset and what was expected.
-    #[error(transparent)]
-    Invalid(#[from] wasmparser::BinaryReaderError),
-    /// The function uses an operator or type that this translator does not know.
-    #[error("unsupported at offset {offset:#x}: {what}")]
-    Unsupported {
-        /// The offset in the module.
-        offset: usize,
-        /// The operator or type.
-        what: String,
-    },
-    /// The function exceeds a limit of the implementation.
-    #[error("implementation limit exceeded: {0}")]
-    Limit(&'static str),
-}
-
-/// The result of a step of translation.
-pub type WasmResult<T> = Result<T, WasmError>;
+pub use error::{WasmError, WasmResult};
+pub use func::FuncTranslator;

@@ -1,0 +1,93 @@
+//! Times contenders against each other: in one process, round by round, so that whatever disturbs
+//! the machine disturbs all of them.
+
+use anyhow::Result;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Does the work that many times and answers how long that took.
+pub type Contender = Box<dyn FnMut(u64) -> Result<Duration>>;
+
+/// How many interleaved rounds each figure comes from.
+pub const ROUNDS: usize = 21;
+
+/// A contender does its work so often that a round of it takes at least this long.
+const ROUND: Duration = Duration::from_millis(8);
+
+/// What one contender needed for its work in each round, in nanoseconds.
+#[derive(Clone)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    pub fn min(&self) -> f64 {
+        self.sorted()[0]
+    }
+
+    pub fn median(&self) -> f64 {
+        self.sorted()[self.0.len() / 2]
+    }
+
+    pub fn max(&self) -> f64 {
+        self.sorted()[self.0.len() - 1]
+    }
+
+    /// How much longer this took than `other`, round by round.
+    pub fn ratio(&self, other: &Samples) -> Samples {
+        Samples(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    }
+}
+
+/// Runs the contenders in turn, and in the opposite order in every other round.
+pub fn interleave(mut contenders: Vec<Contender>) -> Result<Vec<Samples>> {
+    let times = contenders.iter_mut().map(calibrate).collect::<Result<Vec<_>>>()?;
+    let mut samples = vec![Samples(Vec::with_capacity(ROUNDS)); contenders.len()];
+    for round in 0..ROUNDS {
+        for turn in 0..contenders.len() {
+            let at = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
+            let elapsed = contenders[at](times[at])?;
+            samples[at].0.push(elapsed.as_nanos() as f64 / times[at] as f64);
+        }
+    }
+    Ok(samples)
+}
+
+/// How often a contender does its work in a round. Warms it up, too.
+fn calibrate(contender: &mut Contender) -> Result<u64> {
+    let mut times = 1;
+    loop {
+        let elapsed = contender(times)?;
+        if elapsed >= ROUND {
+            return Ok(times);
+        }
+        // Straight to the aim once the estimate is worth something, and never beyond 10 times.
+        let factor = ROUND.as_secs_f64() / elapsed.as_secs_f64().max(1e-9) * 1.1;
+        times = (times as f64 * factor.clamp(1.2, 10.0)).ceil() as u64;
+    }
+}
+
+/// Times a piece of work.
+pub fn time<R>(work: impl FnOnce() -> Result<R>) -> Result<Duration> {
+    let start = Instant::now();
+    work()?;
+    Ok(start.elapsed())
+}
+
+/// Polls until the future is ready, with a waker that does nothing: no executor's cost is added.
+/// For futures that can go on at once whenever they are pending.
+pub fn drive<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What does it cost a guest to give way when its slice of fuel is gone?
+
+use crate::engines::{self, Allocation};
+use crate::measure::{Contender, drive, time};
+use crate::table::Score;
+use crate::versus::{self, Contest};
+use anyhow::{Result, ensure};
+use lampwick_fibers::switch;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+/// A guest that never ends by itself, in loops of 1 fuel.
+const GUEST: &str = r#"(module (func (export "run") (loop $again (br $again))))"#;
+
+/// The fuel of a slice: little, so that the yield outweighs the computing.
+const SLICE: u64 = 10;
+
+pub fn run(score: &mut Score) -> Result<()> {
+    let contests = vec![
+        Contest {
+            work: "switch alone: resume and suspend",
+            aim: Some(8.0),
+            ours: our_switches(),
+            on_demand: their_switches()?,
+            pooled: None,
+        },
+        Contest {
+            work: "fuel yield and resume, polled by hand",
+            aim: Some(60.0),
+            ours: by_hand(our_calls()?)?,
+            on_demand: by_hand(their_calls(Allocation::OnDemand)?)?,
+            pooled: Some(by_hand(their_calls(Allocation::Pooled)?)?),
+        },
+        Contest {
+            work: "fuel yield and resume, a tokio task",
+            aim: None,
+            ours: in_tokio(our_calls()?)?,
+            on_demand: in_tokio(their_calls(Allocation::OnDemand)?)?,
+            pooled: Some(in_tokio(their_calls(Allocation::Pooled)?)?),
+        },
+    ];
+    versus::run("Yields", contests, score)
+}
+
+/// A call of the guest. It answers whether the guest ran out of fuel, which it must.
+type Call = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Makes calls that yield so many times and then run out of fuel.
+type Calls = Box<dyn Fn(u64) -> Result<Call>>;
+
+fn our_calls() -> Result<Calls> {
+    use lampwick::{Instance, Module, Store};
+    let engine = engines::ours(true)?;
+    let module = Module::new(&engine, GUEST)?;
+    Ok(Box::new(move |yields| {
+        let mut store = Store::new(&engine, ());
+        store.add_fuel(SLICE)?;
+        store.out_of_fuel_async_yield(yields, SLICE);
+        let instance = drive(Instance::new_async(&mut store, &module, &[]))?;
+        let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
+        Ok(Box::pin(async move { run.call_async(&mut store, ()).await.is_err() }))
+    }))
+}
+
+fn their_calls(allocation: Allocation) -> Result<Calls> {
+    use wasmtime::{Instance, Module, Store};
+    let engine = engines::theirs(true, allocation)?;
+    let module = Module::new(&engine, GUEST)?;
+    Ok(Box::new(move |yields| {
+        let mut store = Store::new(&engine, ());
+        store.set_fuel(yields.saturating_add(1).saturating_mul(SLICE))?;
+        store.fuel_async_yield_interval(Some(SLICE))?;
+        let instance = drive(Instance::new_async(&mut store, &module, &[]))?;
+        let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
+        Ok(Box::pin(async move { run.call_async(&mut store, ()).await.is_err() }))
+    }))
+}
+
+/// Polls an endless call with a waker that does nothing.
+fn by_hand(calls: Calls) -> Result<Contender> {
+    let mut call = calls(u64::MAX)?;
+    Ok(Box::new(move |times| {
+        let mut context = Context::from_waker(Waker::noop());
+        time(|| {
+            for _ in 0..times {
+                ensure!(call.as_mut().poll(&mut context).is_pending(), "the guest ended");
+            }
+            Ok(())
+        })
+    }))
+}
+
+/// Awaits calls as tasks of a runtime with one thread.
+fn in_tokio(calls: Calls) -> Result<Contender> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    Ok(Box::new(move |times| {
+        let call = calls(times)?;
+        time(|| {
+            let out_of_fuel = runtime.block_on(async { tokio::spawn(call).await })?;
+            ensure!(out_of_fuel, "the guest ended");
+            Ok(())
+        })
+    }))
+}
+
+fn our_switches() -> Contender {
+    const STACK: usize = 64 * 1024;
+    unsafe extern "C" fn entry(parent: switch::Parent, mut word: switch::Word) {
+        while !word.is_null() {
+            // SAFETY: this runs on the fiber whose entry was given `parent`.
+            word = unsafe { parent.suspend(word) };
+        }
+    }
+    let bottom = Box::into_raw(vec![0u128; STACK / 16].into_boxed_slice()).cast::<u8>();
+    // SAFETY: the stack is allocated for good, by itself, and aligned to 16 bytes; `entry` needs
+    // far less than it, so that there need be no guard.
+    let mut fiber = unsafe { switch::Fiber::new(bottom, bottom.add(STACK), entry) };
+    let word: switch::Word = std::ptr::dangling_mut();
+    Box::new(move |times| {
+        time(|| {
+            for _ in 0..times {
+                // SAFETY: the fiber is at its start or suspended by `entry`, which only hands back
+                // the word.
+                unsafe { fiber.resume(word) };
+            }
+            Ok(())
+        })
+    })
+}
+
+fn their_switches() -> Result<Contender> {
+    use wasmtime_internal_fiber::{Fiber, FiberStack};
+    let stack = FiberStack::new(64 * 1024, false)?;
+    let fiber = Fiber::<usize, usize, ()>::new(stack, |mut word, suspend| {
+        loop {
+            word = suspend.suspend(word);
+        }
+    });
+    // Left suspended when the process ends, as ours is.
+    let fiber = std::mem::ManuallyDrop::new(fiber.map_err(|(error, _)| error)?);
+    Ok(Box::new(move |times| {
+        time(|| {
+            for _ in 0..times {
+                ensure!(fiber.resume(1) == Err(1), "the fiber ended");
+            }
+            Ok(())
+        })
+    }))
+}

@@ -1,0 +1,88 @@
+//! Bounds on the memory and time that one function can make translation take.
+//!
+//! The module's bytes bound the number of operators, but one operator may stand for thousands of
+//! values (a call of a function with many results) or of branch arguments, and finding the values
+//! of locals costs their number times that of the blocks. All of that is bounded here.
+
+use crate::{WasmError, WasmResult};
+
+/// CLIF instructions or values of one function.
+///
+/// Cranelift itself gives up at 2^21 virtual registers.
+const MAX_ENTITIES: usize = 1 << 22;
+/// Values on the operand stack, reachable or not.
+const MAX_OPERANDS: usize = 1 << 22;
+/// Pairs of a local that is in use and a block: four bytes each in the frontend's tables.
+const MAX_LOCALS_BY_BLOCKS: u64 = 1 << 27;
+/// Entries of all `br_table` operators together; the code generator takes 600 bytes for each.
+const MAX_TABLE_ENTRIES: u64 = 1 << 18;
+/// Arguments of all branches together, and other work that does not show in entities.
+const MAX_WORK: u64 = 1 << 24;
+
+/// What one function has used up.
+#[derive(Default)]
+pub(crate) struct Limits {
+    locals_in_use: u64,
+    table_entries: u64,
+    direct_table_entries: u64,
+    work: u64,
+}
+
+impl Limits {
+    /// Checks the function's size after an operator.
+    #[inline]
+    pub(crate) fn check(
+        &self,
+        dfg: &cranelift_codegen::ir::DataFlowGraph,
+        operands: usize,
+    ) -> WasmResult<()> {
+        if dfg.num_insts() > MAX_ENTITIES || dfg.num_values() > MAX_ENTITIES {
+            return Err(WasmError::Limit("a function makes more than 2^22 instructions or values"));
+        }
+        if operands > MAX_OPERANDS {
+            return Err(WasmError::Limit("more than 2^22 values on the operand stack"));
+        }
+        // Each block may hold a definition of each local, and each entry of a table that is not
+        // gathered into edge blocks an argument.
+        let edges = dfg.num_blocks() as u64 + self.direct_table_entries;
+        if self.locals_in_use * edges > MAX_LOCALS_BY_BLOCKS {
+            return Err(WasmError::Limit("the locals of a function times its blocks exceed 2^27"));
+        }
+        Ok(())
+    }
+
+    /// Notes that one more local is read or written.
+    pub(crate) fn use_local(&mut self) {
+        self.locals_in_use += 1;
+    }
+
+    /// Notes `amount` of work: a branch argument each.
+    #[inline]
+    pub(crate) fn work(&mut self, amount: usize) -> WasmResult<()> {
+        self.work += amount as u64;
+        if self.work > MAX_WORK {
+            return Err(WasmError::Limit(
+                "the branches of a function take more than 2^24 arguments",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes a `br_table` of `entries`, whose targets pass `arity` values each.
+    ///
+    /// Called before the operator is validated, since that already takes their product.
+    pub(crate) fn table(&mut self, entries: u32, arity: usize) -> WasmResult<()> {
+        self.table_entries += u64::from(entries);
+        if self.table_entries > MAX_TABLE_ENTRIES {
+            return Err(WasmError::Limit(
+                "the br_table operators of a function have more than 2^18 entries",
+            ));
+        }
+        self.work((entries as usize).saturating_mul(arity))
+    }
+
+    /// Notes `entries` of a table that go to their targets without edge blocks.
+    pub(crate) fn direct_table(&mut self, entries: u32) {
+        self.direct_table_entries += u64::from(entries);
+    }
+}

@@ -1,0 +1,540 @@
+//! A small runtime to translate against: all state lies behind the hidden context parameter.
+//!
+//! The context is an array of 64-bit words: the address of memory 0, the number of operators that
+//! ran, then one word for each function, global and table element.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod native;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    self, AbiParam, Function, InstBuilder, MemFlagsData, Signature, TrapCode, UserFuncName, Value,
+    types,
+};
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use cranelift_wasm::{
+    FuncEnvironment, FuncTranslator, HeapAccess, HeapAddress, Values, WasmError, WasmResult,
+};
+use wasmparser::{
+    FuncType, Operator, Parser, Payload, RefType, TypeRef, ValType, ValidPayload, Validator,
+};
+
+pub(crate) const MEMORY: i32 = 0;
+pub(crate) const STEPS: i32 = 8;
+pub(crate) const FUNCTIONS: i32 = 0x1000;
+pub(crate) const GLOBALS: i32 = 0x2000;
+pub(crate) const TABLES: i32 = 0x3000;
+pub(crate) const WORDS: usize = 0x4000 / 8;
+
+/// One call of a hook of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    Entry,
+    LoopHeader,
+    Operator { name: String, reachable: bool },
+    Return,
+}
+
+/// The environment of one module.
+pub(crate) struct Env {
+    pub(crate) isa: OwnedTargetIsa,
+    pub(crate) types: Vec<FuncType>,
+    pub(crate) functions: Vec<u32>,
+    pub(crate) globals: Vec<ValType>,
+    pub(crate) explicit_division: bool,
+    /// Counts operators that ran: in a variable, as a runtime counts fuel.
+    pub(crate) count_steps: bool,
+    pub(crate) collect: bool,
+    pub(crate) events: Vec<Event>,
+    steps: Option<Variable>,
+}
+
+impl Env {
+    pub(crate) fn new() -> Self {
+        let mut flags = settings::builder();
+        for (name, value) in [("opt_level", "speed"), ("enable_multi_ret_implicit_sret", "true")] {
+            flags.set(name, value).unwrap();
+        }
+        let isa = cranelift_native::builder().unwrap().finish(settings::Flags::new(flags)).unwrap();
+        Self {
+            isa,
+            types: Vec::new(),
+            functions: Vec::new(),
+            globals: Vec::new(),
+            explicit_division: false,
+            count_steps: false,
+            collect: false,
+            events: Vec::new(),
+            steps: None,
+        }
+    }
+
+    pub(crate) fn signature(&self, ty: &FuncType) -> Signature {
+        let mut signature = Signature::new(self.isa.default_call_conv());
+        signature.params.push(AbiParam::new(types::I64));
+        let abi = |ty: &ValType| AbiParam::new(clif_type(*ty));
+        signature.params.extend(ty.params().iter().map(abi));
+        signature.returns.extend(ty.results().iter().map(abi));
+        signature
+    }
+
+    /// Whether each operator was reachable, in order, as `name` or `(name)`.
+    pub(crate) fn operators(&self) -> Vec<String> {
+        let operators = self.events.iter().filter_map(|event| match event {
+            Event::Operator { name, reachable } if *reachable => Some(name.clone()),
+            Event::Operator { name, .. } => Some(format!("({name})")),
+            _ => None,
+        });
+        operators.collect()
+    }
+
+    fn context(builder: &FunctionBuilder<'_>) -> Value {
+        let entry = builder.func.layout.entry_block().unwrap();
+        builder.block_params(entry)[0]
+    }
+
+    fn read(builder: &mut FunctionBuilder<'_>, ty: ir::Type, offset: i32) -> Value {
+        let context = Self::context(builder);
+        builder.ins().load(ty, MemFlagsData::trusted(), context, offset)
+    }
+
+    fn write(builder: &mut FunctionBuilder<'_>, value: Value, offset: i32) {
+        let context = Self::context(builder);
+        builder.ins().store(MemFlagsData::trusted(), value, context, offset);
+    }
+
+    fn element(builder: &mut FunctionBuilder<'_>, index: Value) -> Value {
+        let context = Self::context(builder);
+        let index = builder.ins().uextend(types::I64, index);
+        let offset = builder.ins().ishl_imm_u(index, 3);
+        builder.ins().iadd(context, offset)
+    }
+
+    fn call_pointer(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        pointer: Value,
+        args: &[Value],
+    ) -> Values {
+        let signature = self.signature(&self.types[ty as usize]);
+        let signature = builder.import_signature(signature);
+        let mut all = vec![Self::context(builder)];
+        all.extend_from_slice(args);
+        let call = builder.ins().call_indirect(signature, pointer, &all);
+        Values::from_slice(builder.inst_results(call))
+    }
+
+    fn index(builder: &mut FunctionBuilder<'_>, ty: ir::Type, value: i64) -> WasmResult<Value> {
+        Ok(builder.ins().iconst(ty, value))
+    }
+}
+
+pub(crate) fn clif_type(ty: ValType) -> ir::Type {
+    match ty {
+        ValType::I32 => types::I32,
+        ValType::I64 | ValType::Ref(_) => types::I64,
+        ValType::F32 => types::F32,
+        ValType::F64 => types::F64,
+        ValType::V128 => types::I8X16,
+    }
+}
+
+impl FuncEnvironment for Env {
+    fn frontend_config(&self) -> TargetFrontendConfig {
+        self.isa.frontend_config()
+    }
+
+    fn reference_type(&self, _: RefType) -> ir::Type {
+        types::I64
+    }
+
+    fn needs_stack_map(&self, ty: RefType) -> bool {
+        self.collect && ty.is_extern_ref()
+    }
+
+    fn type_at(&self, index: u32) -> &FuncType {
+        &self.types[index as usize]
+    }
+
+    fn type_of_function(&self, index: u32) -> &FuncType {
+        &self.types[self.functions[index as usize] as usize]
+    }
+
+    fn hidden_params(&self) -> usize {
+        1
+    }
+
+    fn function_entry(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        self.events.push(Event::Entry);
+        self.steps = None;
+        if self.count_steps {
+            let steps = builder.declare_var(types::I64);
+            let value = Self::read(builder, types::I64, STEPS);
+            builder.def_var(steps, value);
+            self.steps = Some(steps);
+        }
+        Ok(())
+    }
+
+    fn before_operator(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        operator: &Operator<'_>,
+        _: usize,
+        reachable: bool,
+    ) -> WasmResult<()> {
+        let name = format!("{operator:?}");
+        let name = name.split([' ', '{']).next().unwrap().to_owned();
+        self.events.push(Event::Operator { name, reachable });
+        if let (Some(steps), true) = (self.steps, reachable) {
+            let value = builder.use_var(steps);
+            let value = builder.ins().iadd_imm_u(value, 1);
+            builder.def_var(steps, value);
+        }
+        Ok(())
+    }
+
+    fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        self.events.push(Event::LoopHeader);
+        if let Some(steps) = self.steps {
+            builder.use_var(steps);
+        }
+        Ok(())
+    }
+
+    fn return_(&mut self, builder: &mut FunctionBuilder<'_>, values: &[Value]) -> WasmResult<()> {
+        self.events.push(Event::Return);
+        if let Some(steps) = self.steps {
+            let value = builder.use_var(steps);
+            Self::write(builder, value, STEPS);
+        }
+        builder.ins().return_(values);
+        Ok(())
+    }
+
+    fn unreachable(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        builder.ins().trap(TrapCode::unwrap_user(1));
+        Ok(())
+    }
+
+    fn trapnz(&mut self, builder: &mut FunctionBuilder<'_>, condition: Value, code: TrapCode) {
+        builder.ins().trapnz(condition, code);
+    }
+
+    fn explicit_division_traps(&self) -> bool {
+        self.explicit_division
+    }
+
+    fn call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        let pointer = Self::read(builder, types::I64, FUNCTIONS + 8 * function as i32);
+        let ty = self.functions[function as usize];
+        Ok(self.call_pointer(builder, ty, pointer, args))
+    }
+
+    fn call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        let element = Self::element(builder, callee);
+        let flags = MemFlagsData::trusted();
+        let pointer = builder.ins().load(types::I64, flags, element, TABLES);
+        Ok(self.call_pointer(builder, ty, pointer, args))
+    }
+
+    fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, _: RefType) -> WasmResult<Value> {
+        Self::index(builder, types::I64, 0)
+    }
+
+    fn ref_is_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<Value> {
+        let null = builder.ins().icmp_imm_u(IntCC::Equal, value, 0);
+        Ok(builder.ins().uextend(types::I32, null))
+    }
+
+    fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value> {
+        Ok(Self::read(builder, types::I64, FUNCTIONS + 8 * function as i32))
+    }
+
+    fn global_get(&mut self, builder: &mut FunctionBuilder<'_>, global: u32) -> WasmResult<Value> {
+        let ty = clif_type(self.globals[global as usize]);
+        Ok(Self::read(builder, ty, GLOBALS + 8 * global as i32))
+    }
+
+    fn global_set(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        global: u32,
+        value: Value,
+    ) -> WasmResult<()> {
+        Self::write(builder, value, GLOBALS + 8 * global as i32);
+        Ok(())
+    }
+
+    fn heap_address(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        index: Value,
+        offset: u64,
+        _: u8,
+        _: HeapAccess,
+    ) -> WasmResult<HeapAddress> {
+        let base = Self::read(builder, types::I64, MEMORY);
+        let index = builder.ins().uextend(types::I64, index);
+        let base = builder.ins().iadd(base, index);
+        let base = builder.ins().iadd_imm_u(base, offset as i64);
+        let flags = MemFlagsData::new();
+        Ok(HeapAddress { base, offset: 0, flags })
+    }
+
+    fn memory_size(&mut self, builder: &mut FunctionBuilder<'_>, _: u32) -> WasmResult<Value> {
+        Self::index(builder, types::I32, 1)
+    }
+
+    fn memory_grow(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: Value,
+    ) -> WasmResult<Value> {
+        Self::index(builder, types::I32, -1)
+    }
+
+    fn memory_fill(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn memory_copy(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: (u32, u32),
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn memory_init(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: u32,
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn data_drop(&mut self, _: &mut FunctionBuilder<'_>, _: u32) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn table_get(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        index: Value,
+    ) -> WasmResult<Value> {
+        let element = Self::element(builder, index);
+        let flags = MemFlagsData::trusted();
+        Ok(builder.ins().load(types::I64, flags, element, TABLES))
+    }
+
+    fn table_set(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        index: Value,
+        value: Value,
+    ) -> WasmResult<()> {
+        let element = Self::element(builder, index);
+        let flags = MemFlagsData::trusted();
+        builder.ins().store(flags, value, element, TABLES);
+        Ok(())
+    }
+
+    fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, _: u32) -> WasmResult<Value> {
+        Self::index(builder, types::I32, 10)
+    }
+
+    fn table_grow(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<Value> {
+        Self::index(builder, types::I32, -1)
+    }
+
+    fn table_fill(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn table_copy(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: (u32, u32),
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn table_init(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: u32,
+        _: Value,
+        _: Value,
+        _: Value,
+    ) -> WasmResult<()> {
+        Ok(())
+    }
+
+    fn elem_drop(&mut self, _: &mut FunctionBuilder<'_>, _: u32) -> WasmResult<()> {
+        Ok(())
+    }
+}
+
+/// Translates all functions of a module, with the verifier run on each.
+pub(crate) fn translate_binary(env: &mut Env, wasm: &[u8]) -> WasmResult<Vec<Function>> {
+    translate_with(&mut FuncTranslator::new(), env, wasm)
+}
+
+/// [`translate_binary`] with a translator that may have been used before.
+pub(crate) fn translate_with(
+    translator: &mut FuncTranslator,
+    env: &mut Env,
+    wasm: &[u8],
+) -> WasmResult<Vec<Function>> {
+    let mut validator = Validator::new();
+    let mut functions = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        note_section(env, &payload);
+        if let ValidPayload::Func(to_validate, body) = validator.payload(&payload)? {
+            let ty = &env.types[to_validate.ty as usize];
+            let name = UserFuncName::user(0, to_validate.index);
+            let mut func = Function::with_name_signature(name, env.signature(ty));
+            let mut validator = to_validate.into_validator(Default::default());
+            translator.translate(&mut validator, &body, &mut func, env)?;
+            cranelift_codegen::verify_function(&func, env.isa.as_ref())
+                .unwrap_or_else(|errors| panic!("{errors}\n{}", func.display()));
+            functions.push(func);
+        }
+    }
+    Ok(functions)
+}
+
+fn note_section(env: &mut Env, payload: &Payload<'_>) {
+    match payload {
+        Payload::TypeSection(types) => {
+            let types = types.clone().into_iter_err_on_gc_types();
+            env.types.extend(types.map(Result::unwrap));
+        }
+        Payload::ImportSection(imports) => {
+            for import in imports.clone().into_imports() {
+                match import.unwrap().ty {
+                    TypeRef::Func(ty) => env.functions.push(ty),
+                    TypeRef::Global(ty) => env.globals.push(ty.content_type),
+                    _ => {}
+                }
+            }
+        }
+        Payload::FunctionSection(functions) => {
+            let functions = functions.clone().into_iter();
+            env.functions.extend(functions.map(Result::unwrap));
+        }
+        Payload::GlobalSection(globals) => {
+            let globals = globals.clone().into_iter();
+            env.globals.extend(globals.map(|global| global.unwrap().ty.content_type));
+        }
+        _ => {}
+    }
+}
+
+/// Translates all functions of a module text.
+pub(crate) fn try_translate(env: &mut Env, text: &str) -> WasmResult<Vec<Function>> {
+    translate_binary(env, &wat::parse_str(text).unwrap())
+}
+
+/// Translates the only function of a module text.
+pub(crate) fn translate(env: &mut Env, text: &str) -> Function {
+    let mut functions = try_translate(env, text).unwrap();
+    assert_eq!(functions.len(), 1);
+    functions.pop().unwrap()
+}
+
+/// The error of a module text.
+pub(crate) fn error(text: &str) -> WasmError {
+    match try_translate(&mut Env::new(), text) {
+        Err(error) => error,
+        Ok(_) => panic!("the module is translated"),
+    }
+}
+
+/// How many instructions of the function have this name.
+pub(crate) fn count(func: &Function, opcode: &str) -> usize {
+    let blocks = func.layout.blocks();
+    let insts = blocks.flat_map(|block| func.layout.block_insts(block));
+    insts.filter(|&inst| func.dfg.insts[inst].opcode().to_string() == opcode).count()
+}
+
+/// A module whose only function takes and leaves nothing, and has this body.
+pub(crate) fn module_of(body: &[u8]) -> Vec<u8> {
+    let mut wasm = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a".to_vec();
+    let size = leb128(body.len() as u64);
+    wasm.extend(leb128((1 + size.len() + body.len()) as u64));
+    wasm.push(1);
+    wasm.extend(size);
+    wasm.extend(body);
+    wasm
+}
+
+/// An unsigned number as the binary format writes it.
+pub(crate) fn leb128(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let more = number > 0x7f;
+        bytes.push((number & 0x7f) as u8 | if more { 0x80 } else { 0 });
+        number >>= 7;
+        if !more {
+            return bytes;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A job as it lies in memory: first the closure, then, in the same place, its result.
+//!
+//! A job belongs to its caller (a pinned [`Run`](crate::Run), or the frame of a blocking call).
+//! The fiber is given its address when it starts, takes the closure out to its own stack, and
+//! writes the result as the last thing before it says that it has finished. In between the job's
+//! memory belongs to nobody.
+
+use crate::suspender::Suspender;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::task::Context;
+use std::thread;
+
+/// What the fiber's base knows of a job: how to run it. The first field of every [`Job`].
+#[derive(Debug)]
+pub(crate) struct Header {
+    invoke: unsafe fn(*mut Header, &Suspender),
+    /// The context of the first poll; null in a blocking call.
+    pub(crate) context: Cell<*mut Context<'static>>,
+}
+
+impl Header {
+    /// Runs the job that starts with this header to its end, on this stack.
+    ///
+    /// # Safety
+    ///
+    /// `header` is the header of a job whose closure has not been taken.
+    #[inline]
+    pub(crate) unsafe fn invoke(header: *mut Header, suspender: &Suspender) {
+        // SAFETY: the header is alive, and `invoke` was made for the job's own types.
+        unsafe { ((*header).invoke)(header, suspender) }
+    }
+}
+
+#[repr(C)]
+pub(crate) struct Job<F, R> {
+    header: Header,
+    slot: Slot<F, R>,
+}
+
+union Slot<F, R> {
+    closure: ManuallyDrop<F>,
+    result: ManuallyDrop<thread::Result<R>>,
+}
+
+impl<F, R> Job<F, R>
+where
+    F: FnOnce(&Suspender) -> R,
+{
+    #[inline]
+    pub(crate) fn new(closure: F) -> Self {
+        let header = Header { invoke: invoke::<F, R>, context: Cell::new(ptr::null_mut()) };
+        Self { header, slot: Slot { closure: ManuallyDrop::new(closure) } }
+    }
+
+    /// Drops the closure of a job that was never started.
+    ///
+    /// # Safety
+    ///
+    /// `job` was never started, and this is called once.
+    pub(crate) unsafe fn drop_closure(job: *mut Self) {
+        // SAFETY: an unstarted job holds its closure.
+        unsafe { ManuallyDrop::drop(&mut (*job).slot.closure) }
+    }
+
+    /// Takes the result of a job that has finished.
+    ///
+    /// # Safety
+    ///
+    /// `job` has finished, and this is called once.
+    #[inline]
+    pub(crate) unsafe fn take_result(job: *mut Self) -> thread::Result<R> {
+        // SAFETY: a finished job holds its result.
+        unsafe { ManuallyDrop::take(&mut (*job).slot.result) }
+    }
+}
+
+/// # Safety
+///
+/// `header` is the header of a `Job<F, R>` whose closure has not been taken.
+unsafe fn invoke<F, R>(header: *mut Header, suspender: &Suspender)
+where
+    F: FnOnce(&Suspender) -> R,
+{
+    let job = header.cast::<Job<F, R>>();
+    // SAFETY: the closure is there (the caller's promise) and is taken this once.
+    let closure = unsafe { ManuallyDrop::take(&mut (*job).slot.closure) };
+    // The closure and what it borrowed are gone when the panic continues in the poller, which is
+    // all that unwind safety asks of us.
+    let result = catch_unwind(AssertUnwindSafe(|| closure(suspender)));
+    // SAFETY: the job outlives its run: its owner waits for the result, or forgot a pinned future,
+    // whose memory is never used again.
+    unsafe { (&raw mut (*job).slot.result).write(ManuallyDrop::new(result)) }
+}

@@ -1,0 +1,466 @@
+//! The pool that lends stacks and takes them back.
+//!
+//! A slot of a slab is in one of four states, and a mutex guards all transitions:
+//!
+//! ```text
+//!  fresh ──lend──► live ──return──► warm (keeps its pages)
+//!                   ▲  ╲              │
+//!                   │   ╲──return──► cold (pages given back)
+//!                   └──────lend───────┘
+//! ```
+//!
+//! Warm stacks are lent first, the last returned before all others: its pages are in the caches.
+
+use super::slab::{self, Layout, Slab};
+use super::{Guards, StackError, page_size};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// How a [`StackPool`] is made: sizes and limits.
+///
+/// ```
+/// use lampwick_fibers::StackPoolConfig;
+///
+/// let pool = StackPoolConfig::new().stack_size(64 << 10).max_stacks(1000).build()?;
+/// let stack = pool.take()?;
+/// assert!(stack.size() >= 64 << 10);
+/// # Ok::<(), lampwick_fibers::StackError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct StackPoolConfig {
+    stack_size: usize,
+    guard_size: usize,
+    stacks_per_slab: u32,
+    max_stacks: usize,
+    max_warm: usize,
+    max_empty_slabs: usize,
+    guards: Guards,
+}
+
+impl Default for StackPoolConfig {
+    fn default() -> Self {
+        Self {
+            stack_size: 256 << 10,
+            guard_size: 4 << 10,
+            stacks_per_slab: 256,
+            max_stacks: usize::MAX,
+            max_warm: 128,
+            max_empty_slabs: 1,
+            guards: Guards::Automatic,
+        }
+    }
+}
+
+impl StackPoolConfig {
+    /// The defaults: 256 KiB for each stack, 256 stacks in a slab, as many as memory allows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Usable bytes of each stack, without the guard. Rounded up to whole pages, at least two.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Bytes of the guard below each stack. Rounded up to whole pages, at least one.
+    ///
+    /// Rust touches every page of a large frame in order and so always meets a guard of one page;
+    /// C code that was compiled without stack probes may jump over it.
+    #[must_use]
+    pub fn guard_size(mut self, bytes: usize) -> Self {
+        self.guard_size = bytes;
+        self
+    }
+
+    /// How many stacks share one mapping. At least one.
+    #[must_use]
+    pub fn stacks_per_slab(mut self, stacks: u32) -> Self {
+        self.stacks_per_slab = stacks.max(1);
+        self
+    }
+
+    /// How many stacks may be lent at a time; more are refused with [`StackError::Exhausted`].
+    #[must_use]
+    pub fn max_stacks(mut self, stacks: usize) -> Self {
+        self.max_stacks = stacks;
+        self
+    }
+
+    /// How many returned stacks keep the pages they touched.
+    ///
+    /// The pages of all others are given back to the system, one call for each return. A warm
+    /// stack is lent without a page fault and holds at most its size in memory.
+    #[must_use]
+    pub fn max_warm(mut self, stacks: usize) -> Self {
+        self.max_warm = stacks;
+        self
+    }
+
+    /// How many slabs stay mapped although none of their stacks is lent.
+    #[must_use]
+    pub fn max_empty_slabs(mut self, slabs: usize) -> Self {
+        self.max_empty_slabs = slabs;
+        self
+    }
+
+    /// How guards are made.
+    #[must_use]
+    pub fn guards(mut self, guards: Guards) -> Self {
+        self.guards = guards;
+        self
+    }
+
+    /// Makes the pool. Maps nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StackError::TooLarge`] when a slab of these sizes exceeds the address space.
+    pub fn build(self) -> Result<StackPool, StackError> {
+        let too_large =
+            StackError::TooLarge { size: self.stack_size, stacks: self.stacks_per_slab as usize };
+        let page = page_size();
+        let pages = |bytes: usize, least: usize| bytes.max(least).checked_next_multiple_of(page);
+        let (Some(guard), Some(usable)) =
+            (pages(self.guard_size, 1), pages(self.stack_size, page + 1))
+        else {
+            return Err(too_large);
+        };
+        let layout = Layout { guard, usable, stacks: self.stacks_per_slab };
+        layout.bytes()?;
+        let state = State {
+            slabs: Vec::new(),
+            warm: Vec::new(),
+            cold: Vec::new(),
+            live: 0,
+            empty: 0,
+            guards: self.guards,
+        };
+        Ok(StackPool(Arc::new(Inner {
+            layout,
+            max_stacks: self.max_stacks,
+            max_warm: self.max_warm,
+            max_empty_slabs: self.max_empty_slabs,
+            state: Mutex::new(state),
+        })))
+    }
+}
+
+/// Lends stacks of one size. A handle: clones share the pool.
+///
+/// A lent stack keeps the pool alive, so that handles may go first.
+///
+/// A reused stack may still hold the bytes of its last user. Compiled code never reads what it did
+/// not write, so this is no channel as long as nobody is shown a stack's raw bytes.
+#[derive(Clone)]
+pub struct StackPool(Arc<Inner>);
+
+struct Inner {
+    layout: Layout,
+    max_stacks: usize,
+    max_warm: usize,
+    max_empty_slabs: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` where a slab was given back to the system; its index is used again.
+    slabs: Vec<Option<Slab>>,
+    /// Idle slots that keep their pages; the last is the hottest.
+    warm: Vec<Slot>,
+    /// Idle slots without pages.
+    cold: Vec<Slot>,
+    /// Slots that are lent.
+    live: usize,
+    /// Slabs of which no slot is lent.
+    empty: usize,
+    /// How guards are made, as far as is known by now.
+    guards: Guards,
+}
+
+/// Which stack of which slab.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    bottom: NonNull<u8>,
+    slab: u32,
+}
+
+// SAFETY: a slot is a name for an address range that its holder owns; no thread is special to it.
+unsafe impl Send for Slot {}
+// SAFETY: a shared slot gives nothing but numbers and an address.
+unsafe impl Sync for Slot {}
+
+impl StackPool {
+    /// A pool with the default configuration.
+    ///
+    /// # Panics
+    ///
+    /// Never: the defaults fit every address space.
+    #[must_use]
+    pub fn new() -> Self {
+        StackPoolConfig::new().build().expect("the default sizes fit every address space")
+    }
+
+    /// Lends a stack.
+    ///
+    /// # Errors
+    ///
+    /// When the configured maximum is lent already, or when the system refuses memory or a guard.
+    #[inline]
+    pub fn take(&self) -> Result<Stack, StackError> {
+        let mut state = self.0.lock();
+        let slot = if state.live < self.0.max_stacks
+            && let Some(slot) = state.warm.pop()
+        {
+            slot
+        } else {
+            state.take_idle(&self.0)?
+        };
+        state.lend(slot);
+        drop(state);
+        Ok(Stack { slot, pool: self.clone() })
+    }
+
+    /// Usable bytes of each stack.
+    #[must_use]
+    pub fn stack_size(&self) -> usize {
+        self.0.layout.usable
+    }
+
+    /// How many stacks are lent.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.0.lock().live
+    }
+
+    /// How many stacks were returned and wait to be lent again.
+    #[must_use]
+    pub fn idle(&self) -> usize {
+        let state = self.0.lock();
+        state.warm.len() + state.cold.len()
+    }
+
+    /// How many of the idle stacks keep the pages that they touched.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        self.0.lock().warm.len()
+    }
+
+    /// How many slabs are mapped.
+    #[must_use]
+    pub fn slabs(&self) -> usize {
+        self.0.lock().slabs.iter().flatten().count()
+    }
+
+    /// How guards are made, as far as is known: the first guard decides whether
+    /// [`Guards::Automatic`] must become [`Guards::Protected`].
+    #[must_use]
+    pub fn guards(&self) -> Guards {
+        self.0.lock().guards
+    }
+
+    /// Gives the pages of all idle stacks and all empty slabs back to the system.
+    pub fn trim(&self) {
+        let mut state = self.0.lock();
+        let warm = std::mem::take(&mut state.warm);
+        for slot in &warm {
+            // SAFETY: the slot is idle and its slab is mapped; the lock keeps it so.
+            unsafe { slab::discard(slot.bottom, self.0.layout.usable) };
+        }
+        state.cold.extend(warm);
+        state.release_empty(0);
+    }
+}
+
+impl Default for StackPool {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for StackPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.lock();
+        f.debug_struct("StackPool")
+            .field("stack_size", &self.0.layout.usable)
+            .field("live", &state.live)
+            .field("warm", &state.warm.len())
+            .field("cold", &state.cold.len())
+            .field("slabs", &state.slabs.iter().flatten().count())
+            .field("guards", &state.guards)
+            .finish()
+    }
+}
+
+impl Inner {
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent wherever code under the lock could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back a slot that its holder gave up.
+    #[inline]
+    fn put(&self, slot: Slot) {
+        let mut state = self.lock();
+        if state.warm.len() < self.max_warm {
+            state.unlend(slot, self);
+            return;
+        }
+        drop(state);
+        self.put_cold(slot);
+    }
+
+    #[cold]
+    fn put_cold(&self, slot: Slot) {
+        // The system call is made without the lock: the slot still counts as lent.
+        // SAFETY: the slot was given up, and its slab stays mapped while it counts as lent.
+        unsafe { slab::discard(slot.bottom, self.layout.usable) };
+        let mut state = self.lock();
+        state.cold.push(slot);
+        state.count_return(slot, self);
+    }
+}
+
+impl State {
+    /// An idle slot without pages, or one that was never lent.
+    #[cold]
+    fn take_idle(&mut self, pool: &Inner) -> Result<Slot, StackError> {
+        if self.live >= pool.max_stacks {
+            return Err(StackError::Exhausted { max: pool.max_stacks });
+        }
+        if let Some(slot) = self.cold.pop() {
+            return Ok(slot);
+        }
+        let slab_index = self.slab_with_room(pool)?;
+        let slab = self.slabs[slab_index].as_mut().expect("a slab with room is mapped");
+        let index = slab.guarded;
+        let bytes = pool.layout.guard;
+        // SAFETY: the guard of a slot that was never lent is unused memory of the slab's own.
+        unsafe { self.guards.install(slab.guard(index).as_ptr(), bytes) }
+            .map_err(|source| StackError::Guard { bytes, source })?;
+        slab.guarded += 1;
+        Ok(Slot { bottom: slab.bottom(index), slab: slab_index as u32 })
+    }
+
+    /// The index of a slab that has slots that were never lent.
+    fn slab_with_room(&mut self, pool: &Inner) -> Result<usize, StackError> {
+        // The newest slab is the only one that can have room, unless an older one failed.
+        let room = |slab: &Option<Slab>| slab.as_ref().is_some_and(|slab| !slab.is_guarded());
+        if let Some(index) = self.slabs.iter().rposition(room) {
+            return Ok(index);
+        }
+        let slab = Slab::map(pool.layout)?;
+        self.empty += 1;
+        if let Some(index) = self.slabs.iter().position(Option::is_none) {
+            self.slabs[index] = Some(slab);
+            return Ok(index);
+        }
+        self.slabs.push(Some(slab));
+        Ok(self.slabs.len() - 1)
+    }
+
+    #[inline]
+    fn lend(&mut self, slot: Slot) {
+        self.live += 1;
+        let slab = self.slab_of(slot);
+        slab.live += 1;
+        if slab.live == 1 {
+            self.empty -= 1;
+        }
+    }
+
+    #[inline]
+    fn unlend(&mut self, slot: Slot, pool: &Inner) {
+        self.warm.push(slot);
+        self.count_return(slot, pool);
+    }
+
+    #[inline]
+    fn count_return(&mut self, slot: Slot, pool: &Inner) {
+        self.live -= 1;
+        let slab = self.slab_of(slot);
+        slab.live -= 1;
+        if slab.live == 0 {
+            self.empty += 1;
+            if self.empty > pool.max_empty_slabs {
+                self.release_empty(pool.max_empty_slabs);
+            }
+        }
+    }
+
+    #[inline]
+    fn slab_of(&mut self, slot: Slot) -> &mut Slab {
+        self.slabs[slot.slab as usize].as_mut().expect("a slab with a lent stack is mapped")
+    }
+
+    /// Unmaps empty slabs until `keep` of them are left.
+    #[cold]
+    fn release_empty(&mut self, keep: usize) {
+        for index in 0..self.slabs.len() {
+            if self.empty <= keep {
+                return;
+            }
+            if self.slabs[index].as_ref().is_some_and(|slab| slab.live == 0) {
+                self.warm.retain(|slot| slot.slab as usize != index);
+                self.cold.retain(|slot| slot.slab as usize != index);
+                self.slabs[index] = None;
+                self.empty -= 1;
+            }
+        }
+    }
+}
+
+/// A stack, lent by a [`StackPool`]. Dropping it returns it.
+pub struct Stack {
+    slot: Slot,
+    pool: StackPool,
+}
+
+impl Stack {
+    /// The lowest usable address. Below it lies the guard.
+    #[inline]
+    #[must_use]
+    pub fn bottom(&self) -> *mut u8 {
+        self.slot.bottom.as_ptr()
+    }
+
+    /// The address after the highest usable one, aligned to the page size.
+    #[inline]
+    #[must_use]
+    pub fn top(&self) -> *mut u8 {
+        self.bottom().wrapping_add(self.size())
+    }
+
+    /// Usable bytes.
+    #[inline]
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.pool.0.layout.usable
+    }
+
+    /// The pool that it returns to.
+    #[must_use]
+    pub fn pool(&self) -> &StackPool {
+        &self.pool
+    }
+}
+
+impl Drop for Stack {
+    #[inline]
+    fn drop(&mut self) {
+        self.pool.0.put(self.slot);
+    }
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("bottom", &self.bottom())
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}

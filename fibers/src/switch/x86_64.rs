@@ -1,0 +1,166 @@
+//! The switch for x86-64 with the System V calling convention.
+//!
+//! A stack that is not running ends (at its lowest address) in three words that the switch pushed.
+//! Both directions are the same code: the side that runs pushes its three words, exchanges stack
+//! pointers, and jumps to where the other side left off.
+//!
+//! ```text
+//!      a new fiber               a suspended fiber           the parent of a running fiber
+//!
+//!      top ──►                   top ──►                     ┌──────────────────────────┐
+//!      ┌──────────────────┐      ┌──────────────────┐        │ frames of the caller     │
+//!      │ into `end`       │      │ into `end`       │        │                          │
+//!      ├──────────────────┤      ├──────────────────┤        ├──────────────────────────┤
+//!      │ 0  (rbp)         │      │ entry's frame    │        │ rbp                      │
+//!      │ 0  (rbx)         │      │ frames of the job│        │ rbx                      │
+//! sp ─►│ entry            │      │ rbp              │   sp ─►│ where to continue        │
+//!      └──────────────────┘      │ rbx              │        └──────────────────────────┘
+//!                           sp ─►│ where to continue│        held by the fiber's `Parent`
+//!      held by `Fiber`           └──────────────────┘
+//!                                held by `Fiber`
+//! ```
+//!
+//! A new fiber needs no code of its own: the first switch to it jumps to the entry function with
+//! the stack as a call from `end` would have left it, and with what the other side sent in the
+//! registers of the first two arguments.
+//!
+//! Why a jump and not `ret`: the processor predicts a return by the calls that it has seen, and
+//! on the other stack those were others; an indirect jump is predicted by its own history.
+//!
+//! Why the compiler saves most registers: the block declares them clobbered, so only those that
+//! are live across it are spilled. It refuses `rbx` and `rbp` as operands, so these are pushed here.
+//!
+//! Chains of frame pointers end at the zero that a new fiber is given, and unwinding ends in `end`,
+//! whose return address is declared undefined.
+
+use super::{Entry, Word};
+use std::arch::{asm, naked_asm};
+use std::cell::Cell;
+
+/// Which backend this is, for tests and reports.
+pub const NAME: &str = "x86_64";
+
+/// A fiber that is not running: its stack pointer; all else lies on its stack.
+#[derive(Debug)]
+pub struct Fiber(*mut u8);
+
+/// The way back from a running fiber: the stack pointer of whoever resumed it.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Parent(Cell<*mut u8>);
+
+impl Fiber {
+    /// Prepares the stack that ends at `top` to enter `entry` at the first resume.
+    ///
+    /// `bottom` is the lowest usable address; this backend has no use for it.
+    ///
+    /// # Safety
+    ///
+    /// `bottom..top` is writable, `top` is aligned to 16 bytes, at least a page lies between them,
+    /// nobody else uses that memory while the fiber lives, and below `bottom` lies a guard.
+    #[inline]
+    #[must_use]
+    pub unsafe fn new(_bottom: *mut u8, top: *mut u8, entry: Entry) -> Self {
+        // SAFETY: the caller vouches for a page below `top`, and 32 bytes of it are written. The
+        // entry function finds its stack pointer 8 bytes below a multiple of 16, as after a call.
+        unsafe {
+            let sp = top.cast::<usize>().sub(4);
+            sp.write(entry as *const () as usize);
+            sp.add(1).write(0);
+            sp.add(2).write(0);
+            // One byte into `end`: unwinders look up the instruction before a return address.
+            sp.add(3).write(end as *const () as usize + 1);
+            Self(sp.cast())
+        }
+    }
+
+    /// Runs the fiber until it suspends; answers the word that it suspended with.
+    ///
+    /// # Safety
+    ///
+    /// The fiber is suspended (not running, not closed), its stack is alive, and what its code
+    /// holds may be used on this thread. `word` means what the fiber takes it to mean.
+    #[inline(always)]
+    pub unsafe fn resume(&mut self, word: Word) -> Word {
+        // SAFETY: `self.0` is the stack pointer of a suspended fiber (the caller's promise).
+        let (sp, word) = unsafe { switch(self.0, word) };
+        self.0 = sp;
+        word
+    }
+
+    /// Gives up a fiber that is at its base. Nothing to do: all it had is on its stack.
+    ///
+    /// # Safety
+    ///
+    /// The fiber was never resumed, or it is suspended by the outermost frame of its entry
+    /// function, which returns when it is resumed with null.
+    #[inline]
+    pub unsafe fn close(self) {}
+}
+
+impl Parent {
+    /// Suspends the fiber and hands `word` to whoever resumed it; answers the next resume's word.
+    ///
+    /// # Safety
+    ///
+    /// This thread runs on the fiber whose entry function was given this `Parent`, or on a fiber
+    /// that was resumed from there.
+    #[inline(always)]
+    pub unsafe fn suspend(&self, word: Word) -> Word {
+        // SAFETY: while the fiber runs, its parent is suspended in `resume` with this stack pointer.
+        let (sp, word) = unsafe { switch(self.0.get(), word) };
+        self.0.set(sp);
+        word
+    }
+}
+
+/// Leaves this stack for the one suspended at `to`; comes back with the stack pointer of the side
+/// that switched here, and its word.
+///
+/// # Safety
+///
+/// `to` is the stack pointer of a suspended side, which nobody else continues.
+#[inline(always)]
+unsafe fn switch(to: *mut u8, word: Word) -> (*mut u8, Word) {
+    let from: *mut u8;
+    let answer: Word;
+    // SAFETY: the other side was left by this same block (or laid out by `Fiber::new`), so its
+    // stack pointer leads to the three words that are popped. Every register is declared
+    // clobbered or restored by hand, and the red zone is not in use without `nostack`.
+    unsafe {
+        asm!(
+            "push rbp",             // save this side's frame pointer
+            "push rbx",             // and rbx, which no operand may name
+            "lea rax, [rip + 2f]",  // rax = where this side continues
+            "push rax",
+            "mov rax, rsp",         // rax = this side's stack pointer
+            "mov rsp, rdi",         // rsp = the other side's stack pointer
+            "mov rdi, rax",         // rdi = this side's, rsi = the word: what the other side gets
+            "pop rax",              // rax = where the other side continues
+            "pop rbx",              // rbx, rbp = the other side's
+            "pop rbp",
+            "jmp rax",
+            "2:",                   // rdi = the other side's stack pointer, rsi = its word
+            inlateout("rdi") to => from,
+            inlateout("rsi") word => answer,
+            lateout("r12") _,
+            lateout("r13") _,
+            lateout("r14") _,
+            lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    (from, answer)
+}
+
+/// What the entry function would return to, if it returned: the outermost frame of every fiber.
+#[unsafe(naked)]
+unsafe extern "C" fn end() {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip", // nobody called this: unwinding ends here
+        "nop",                // the "call" of the entry function
+        "ud2",                // the entry function does not return in this backend
+        ".cfi_endproc",
+    )
+}

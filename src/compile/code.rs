@@ -1,0 +1,101 @@
+//! The machine code of one function, as it is kept.
+
+use anyhow::{Result, anyhow, bail};
+use cranelift_codegen::ir::{ExternalName, Function};
+use cranelift_codegen::{CompiledCode, FinalizedMachReloc, FinalizedRelocTarget, MachSrcLoc};
+
+use super::fuel_sites::Site;
+use super::link::{Relocation, Symbol};
+use super::traps;
+use crate::vm::layout::{FuelAt, TrapSite};
+
+/// The machine code of a function, and what is known of it. Offsets are from its start.
+#[derive(Debug, Default)]
+pub(super) struct Code {
+    pub(super) bytes: Vec<u8>,
+    pub(super) relocations: Vec<Relocation>,
+    pub(super) traps: Vec<TrapSite>,
+    /// Return addresses with the operators that call.
+    pub(super) calls: Vec<(u32, u32)>,
+    /// A bit for each builtin that it calls.
+    pub(super) builtins: u32,
+    /// Whether the fuel counter could not be located everywhere, so that it is written through.
+    pub(super) fell_back: bool,
+}
+
+/// Why a function has no code.
+pub(super) enum Failure {
+    /// There is a trap site whose fuel cannot be located.
+    NotLocated,
+    Error(anyhow::Error),
+}
+
+impl Failure {
+    /// The failure where counters are not located but pinned.
+    pub(super) fn into_error(self) -> anyhow::Error {
+        match self {
+            Self::NotLocated => anyhow!("internal error: a trap without fuel"),
+            Self::Error(error) => error,
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl Code {
+    /// Takes what is kept out of what Cranelift made of `func`; `examine` completes a trap site.
+    pub(super) fn collect(
+        func: &Function,
+        compiled: &CompiledCode,
+        examine: impl Fn(Site) -> Option<(u32, FuelAt)>,
+    ) -> Result<Self, Failure> {
+        let buffer = &compiled.buffer;
+        let locations = buffer.get_srclocs_sorted();
+        let mut code = Self { bytes: buffer.data().to_vec(), ..Self::default() };
+        for trap in buffer.traps() {
+            let Some(meaning) = traps::wasm_trap(trap.code) else {
+                return Err(anyhow!("internal error: unexpected trap {}", trap.code).into());
+            };
+            let (pc, operator) = (trap.offset, operator_at(locations, trap.offset));
+            let site = Site { pc, operator, code: trap.code };
+            let (wasm, fuel) = examine(site).ok_or(Failure::NotLocated)?;
+            code.traps.push(TrapSite { pc, code: meaning, wasm, fuel });
+        }
+        for call in buffer.call_sites() {
+            code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
+        }
+        for reloc in buffer.relocs() {
+            code.relocations.push(relocation(func, reloc)?);
+        }
+        Ok(code)
+    }
+}
+
+/// The operator to which the instruction at `offset` is attributed, or `u32::MAX`.
+fn operator_at(
+    locations: &[MachSrcLoc<cranelift_codegen::Final>],
+    offset: u32,
+) -> u32 {
+    let after = locations.partition_point(|location| location.start <= offset);
+    let location = after.checked_sub(1).map(|index| &locations[index]);
+    let location = location.filter(|location| offset < location.end);
+    location.map_or(u32::MAX, |location| location.loc.bits())
+}
+
+fn relocation(func: &Function, reloc: &FinalizedMachReloc) -> Result<Relocation> {
+    let target = match &reloc.target {
+        FinalizedRelocTarget::ExternalName(ExternalName::User(name)) => {
+            let name = &func.params.user_named_funcs()[*name];
+            Symbol::from_parts(name.namespace, name.index)
+        }
+        _ => None,
+    };
+    let Some(target) = target else {
+        bail!("internal error: code refers to {:?}, which it must not", reloc.target);
+    };
+    Ok(Relocation { offset: reloc.offset, kind: reloc.kind, target, addend: reloc.addend })
+}

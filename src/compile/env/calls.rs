@@ -1,0 +1,188 @@
+//! Calls: direct, through tables, and of builtins.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    ExtFuncData, ExternalName, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, UserExternalName,
+    Value, types,
+};
+use cranelift_frontend::FunctionBuilder;
+use cranelift_wasm::Values;
+
+use super::Env;
+use crate::compile::link::Symbol;
+use crate::compile::signature::{self, POINTER};
+use crate::compile::traps;
+use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFuncRef, VMFunctionImport};
+
+impl Env<'_> {
+    /// Calls function `function` of the index space.
+    pub(super) fn direct_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> Values {
+        let imported = function < self.module.info.imported_functions;
+        let callee = if imported {
+            let at = self.module.layout.imported_function(function);
+            let context = at + std::mem::offset_of!(VMFunctionImport, context) as u32;
+            let code = at + std::mem::offset_of!(VMFunctionImport, code) as u32;
+            let context = self.load_constant(builder, POINTER, self.context, context);
+            let code = self.load_constant(builder, POINTER, self.context, code);
+            Some((context, code))
+        } else {
+            None
+        };
+        self.locate(builder);
+        self.hand_over_fuel(builder);
+        let call = match callee {
+            Some((context, code)) => {
+                let signature =
+                    self.signature(builder, self.module.info.functions[function as usize]);
+                let args = self.with_contexts(context, args);
+                builder.ins().call_indirect(signature, code, &args)
+            }
+            None => {
+                let function = self.function(builder, function);
+                let args = self.with_contexts(self.context, args);
+                builder.ins().call(function, &args)
+            }
+        };
+        self.results(builder, call)
+    }
+
+    /// Calls the function in element `callee` of `table`, which must have type `ty`.
+    pub(super) fn call_through_table(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> Values {
+        // Before the checks, whose traps then need no code of their own for it.
+        self.hand_over_fuel(builder);
+        let func_ref = self.read_element(builder, table, callee);
+        self.locate(builder);
+        // Null faults here: the first page of the address space is never mapped.
+        let flags =
+            MemFlagsData::new().with_aligned().with_trap_code(Some(traps::INDIRECT_CALL_TO_NULL));
+        let type_id = std::mem::offset_of!(VMFuncRef, type_id) as i32;
+        let actual = builder.ins().load(types::I32, flags, func_ref, type_id);
+        let expected = self.type_id(builder, ty);
+        let differs = builder.ins().icmp(IntCC::NotEqual, actual, expected);
+        self.trap_if(builder, differs, traps::BAD_SIGNATURE);
+
+        let flags = MemFlagsData::trusted().with_readonly();
+        let code = std::mem::offset_of!(VMFuncRef, code) as i32;
+        let code = builder.ins().load(POINTER, flags, func_ref, code);
+        let context = std::mem::offset_of!(VMFuncRef, context) as i32;
+        let context = builder.ins().load(POINTER, flags, func_ref, context);
+        let signature = self.signature(builder, ty);
+        let args = self.with_contexts(context, args);
+        let call = builder.ins().call_indirect(signature, code, &args);
+        self.results(builder, call)
+    }
+
+    /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.
+    pub(super) fn builtin_of(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        builtin: Builtin,
+        indices: &[u32],
+        operands: &[Value],
+    ) -> Option<Value> {
+        let mut args = Values::new();
+        args.push(self.context);
+        for &index in indices {
+            args.push(builder.ins().iconst(types::I32, i64::from(index)));
+        }
+        let expected = &builtin.params()[indices.len()..];
+        for (&operand, expected) in operands.iter().zip(expected) {
+            let narrow = builder.func.dfg.value_type(operand) == types::I32;
+            args.push(if narrow && *expected == BuiltinType::I64 {
+                builder.ins().uextend(types::I64, operand)
+            } else {
+                operand
+            });
+        }
+        self.locate(builder);
+        self.hand_over_fuel(builder);
+        let stub = self.stub(builder, builtin);
+        let call = builder.ins().call(stub, &args);
+        self.results(builder, call).first().copied()
+    }
+
+    /// The stub through which the module's code calls a builtin.
+    pub(super) fn stub(&mut self, builder: &mut FunctionBuilder<'_>, builtin: Builtin) -> FuncRef {
+        self.builtins |= 1 << builtin as u32;
+        *self.stubs.entry(builtin).or_insert_with(|| {
+            let signature = signature::builtin(builtin, signature::stub_convention(builtin));
+            let signature = builder.import_signature(signature);
+            import(builder, Symbol::Stub(builtin), signature)
+        })
+    }
+
+    /// The reference to a function.
+    pub(super) fn function_reference(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+    ) -> Value {
+        if function < self.module.info.imported_functions {
+            let at = self.module.layout.imported_function(function);
+            let at = at + std::mem::offset_of!(VMFunctionImport, func_ref) as u32;
+            return self.load_constant(builder, POINTER, self.context, at);
+        }
+        let slot = self.module.info.func_ref_slot(function);
+        let slot = slot.expect("validation demands that the function is declared as a reference");
+        let at = self.module.layout.func_ref(slot);
+        let at = builder.ins().iconst(POINTER, i64::from(at));
+        builder.ins().iadd(self.context, at)
+    }
+
+    /// The engine's id for a type of the module.
+    fn type_id(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> Value {
+        let ids = std::mem::offset_of!(VMContext, type_ids) as u32;
+        let ids = self.load_constant(builder, POINTER, self.context, ids);
+        self.load_constant(builder, types::I32, ids, ty * size_of::<u32>() as u32)
+    }
+
+    fn function(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> FuncRef {
+        if let Some(&known) = self.functions.get(&function) {
+            return known;
+        }
+        let signature = self.signature(builder, self.module.info.functions[function as usize]);
+        let defined = function - self.module.info.imported_functions;
+        let imported = import(builder, Symbol::Function(defined), signature);
+        self.functions.insert(function, imported);
+        imported
+    }
+
+    fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
+        *self.signatures.entry(ty).or_insert_with(|| {
+            builder.import_signature(signature::wasm(&self.module.info.types[ty as usize]))
+        })
+    }
+
+    fn with_contexts(&self, callee: Value, args: &[Value]) -> Values {
+        [callee, self.context].into_iter().chain(args.iter().copied()).collect()
+    }
+
+    fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst) -> Values {
+        self.take_back_fuel(builder);
+        builder.inst_results(call).into()
+    }
+}
+
+/// Declares a function of the same text.
+fn import(builder: &mut FunctionBuilder<'_>, symbol: Symbol, signature: SigRef) -> FuncRef {
+    let (namespace, index) = symbol.parts();
+    let name = builder.func.declare_imported_user_function(UserExternalName { namespace, index });
+    builder.import_function(ExtFuncData {
+        name: ExternalName::user(name),
+        signature,
+        colocated: true,
+        patchable: false,
+    })
+}

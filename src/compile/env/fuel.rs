@@ -1,0 +1,337 @@
+//! Fuel: what operators cost, when the counter is charged, and when it is checked.
+//!
+//! Between functions the counter is in the pinned register; inside of one it is an SSA value, so that
+//! it costs no memory access and no fixed register. Costs are gathered in `pending` and charged
+//! at once before control goes elsewhere. The counter is checked at the function's entry and at loop
+//! heads; below zero, the slice is gone.
+//!
+//! After a trap the counter must be known exactly. Checks of ours trap in a cold block which first
+//! puts the counter into the pinned register; divisions and conversions have it put there before
+//! they start. Loads and stores are too many for that: for them a record of the SSA value and
+//! what was pending is kept, and after register allocation `compile::fuel_sites` finds out where
+//! the value lives ([`Tracking::Located`]). Where that fails the function is compiled again with
+//! the counter put into the pinned register before each of them ([`Tracking::WriteThrough`]).
+
+use std::collections::HashMap;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, TrapCode, Value, types};
+use cranelift_frontend::{FunctionBuilder, Variable};
+use wasmparser::Operator;
+
+use super::Env;
+use crate::compile::traps;
+use crate::vm::layout::Builtin;
+
+/// How the counter is found when an access to memory faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::compile) enum Tracking {
+    /// Fuel is not counted.
+    Off,
+    /// By a record of the SSA value.
+    Located,
+    /// In the pinned register.
+    WriteThrough,
+}
+
+/// An access to memory in a metered function. At all other traps the counter is in the pinned register.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::compile) struct Access {
+    /// The offset of the operator in the module.
+    pub(in crate::compile) operator: u32,
+    pub(in crate::compile) code: TrapCode,
+    /// Where the counter is, if it is not in the pinned register: a value that was not made from
+    /// another one here, and the constant to add.
+    pub(in crate::compile) counter: Option<(Value, i64)>,
+}
+
+/// The state of a function's fuel during translation.
+pub(super) struct Fuel {
+    tracking: Tracking,
+    /// The counter, less than `pending` has not been taken from yet.
+    counter: Option<Variable>,
+    pending: i64,
+    /// Whether the counter is in the pinned register, all charged.
+    handed_over: bool,
+    /// Values made here, as another value plus a constant.
+    derived: HashMap<Value, (Value, i64)>,
+    accesses: Vec<Access>,
+}
+
+impl Fuel {
+    pub(super) fn new(tracking: Tracking) -> Self {
+        Self {
+            tracking,
+            counter: None,
+            pending: 0,
+            handed_over: false,
+            derived: HashMap::new(),
+            accesses: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<Access> {
+        self.accesses
+    }
+}
+
+/// What an operator costs, beside the work that a builtin charges by size.
+fn cost(operator: &Operator<'_>) -> i64 {
+    match operator {
+        Operator::Nop
+        | Operator::Drop
+        | Operator::Block { .. }
+        | Operator::Loop { .. }
+        | Operator::Else
+        | Operator::End
+        | Operator::Unreachable
+        | Operator::Return => 0,
+        _ => 1,
+    }
+}
+
+/// Whether control may leave the straight line at an operator. Calls are seen to where they are made.
+fn transfers_control(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::Else
+            | Operator::End
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::Return
+    )
+}
+
+impl Env<'_> {
+    /// Takes the counter over from the caller and checks it.
+    pub(super) fn enter_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        if self.fuel.tracking == Tracking::Off {
+            return;
+        }
+        let counter = builder.declare_var(types::I64);
+        self.fuel.counter = Some(counter);
+        let value = builder.ins().get_pinned_reg(types::I64);
+        builder.def_var(counter, value);
+        // Entering costs one, which is charged with the first segment; the check counts it in.
+        self.fuel.pending = 1;
+        self.check_fuel(builder);
+    }
+
+    /// Checks the counter at the head of a loop, where all is charged.
+    pub(super) fn check_fuel_at_loop(&mut self, builder: &mut FunctionBuilder<'_>) {
+        if self.fuel.tracking != Tracking::Off {
+            debug_assert_eq!(self.fuel.pending, 0);
+            self.check_fuel(builder);
+        }
+    }
+
+    /// Calls the host if the slice is gone.
+    fn check_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        let Some(counter) = self.fuel.counter else { return };
+        let pending = self.fuel.pending;
+        let value = builder.use_var(counter);
+        let bound = builder.ins().iconst(types::I64, pending);
+        let gone = builder.ins().icmp(IntCC::SignedLessThan, value, bound);
+        let (refill, go_on) = (builder.create_block(), builder.create_block());
+        builder.set_cold_block(refill);
+        builder.ins().brif(gone, refill, &[], go_on, &[]);
+
+        builder.switch_to_block(refill);
+        builder.seal_block(refill);
+        self.locate(builder);
+        let charged = self.plus(builder, value, -pending);
+        builder.ins().set_pinned_reg(charged);
+        let stub = self.stub(builder, Builtin::out_of_fuel);
+        builder.ins().call(stub, &[self.context]);
+        let refilled = builder.ins().get_pinned_reg(types::I64);
+        let refilled = self.plus(builder, refilled, pending);
+        builder.def_var(counter, refilled);
+        builder.ins().jump(go_on, &[]);
+
+        builder.switch_to_block(go_on);
+        builder.seal_block(go_on);
+    }
+
+    /// Counts an operator, which is about to be executed.
+    pub(super) fn charge(&mut self, builder: &mut FunctionBuilder<'_>, operator: &Operator<'_>) {
+        if self.fuel.tracking != Tracking::Off {
+            self.fuel.pending += cost(operator);
+            if transfers_control(operator) {
+                self.flush(builder);
+            }
+        }
+        self.prepare_arithmetic(builder, operator);
+    }
+
+    /// Takes what is pending from the counter.
+    fn flush(&mut self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
+        let counter = self.fuel.counter?;
+        let value = builder.use_var(counter);
+        let pending = std::mem::take(&mut self.fuel.pending);
+        if pending == 0 {
+            return Some(value);
+        }
+        let value = self.plus(builder, value, -pending);
+        builder.def_var(counter, value);
+        Some(value)
+    }
+
+    /// Charges all and puts the counter where callees, callers and the host expect it. From here
+    /// to [`Self::take_back_fuel`] traps find it there.
+    pub(super) fn hand_over_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        self.return_fuel(builder);
+        self.fuel.handed_over = true;
+    }
+
+    /// Charges all and puts the counter where the caller expects it.
+    pub(super) fn return_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        if let Some(value) = self.flush(builder) {
+            builder.ins().set_pinned_reg(value);
+        }
+    }
+
+    /// Takes the counter back after a call.
+    pub(super) fn take_back_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        if let Some(counter) = self.fuel.counter {
+            let value = builder.ins().get_pinned_reg(types::I64);
+            builder.def_var(counter, value);
+        }
+        self.fuel.handed_over = false;
+    }
+
+    /// Traps; terminates the current block.
+    pub(super) fn trap(&mut self, builder: &mut FunctionBuilder<'_>, code: TrapCode) {
+        let block = builder.current_block().expect("the block is being filled");
+        let layout = &builder.func.layout;
+        // No other code is moved out of line, least of all accesses to memory: for cold code
+        // Cranelift does not tell where values are.
+        if layout.first_inst(block).is_none() && layout.entry_block() != Some(block) {
+            builder.set_cold_block(block);
+        }
+        self.locate(builder);
+        self.return_fuel(builder);
+        if self.fuel.tracking == Tracking::Off {
+            // Keeps Cranelift from merging the trap into the branch, with the branch's location.
+            builder.ins().sequence_point();
+        }
+        builder.ins().trap(code);
+    }
+
+    /// Traps where `condition` is not zero.
+    pub(super) fn trap_if(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        condition: Value,
+        code: TrapCode,
+    ) {
+        self.locate(builder);
+        let counter = match self.fuel.counter {
+            Some(counter) if !self.fuel.handed_over => counter,
+            _ => {
+                builder.ins().trapnz(condition, code);
+                return;
+            }
+        };
+        let (trap, go_on) = (builder.create_block(), builder.create_block());
+        builder.set_cold_block(trap);
+        builder.ins().brif(condition, trap, &[], go_on, &[]);
+        builder.switch_to_block(trap);
+        builder.seal_block(trap);
+        let value = builder.use_var(counter);
+        let charged = self.plus(builder, value, -self.fuel.pending);
+        builder.ins().set_pinned_reg(charged);
+        builder.ins().trap(code);
+        builder.switch_to_block(go_on);
+        builder.seal_block(go_on);
+    }
+
+    /// Prepares for an access to memory, which may fault with the code that is answered.
+    pub(super) fn prepare_access(&mut self, builder: &mut FunctionBuilder<'_>) -> TrapCode {
+        let code = traps::access(self.fuel.accesses.len() as u32);
+        let Some(counter) = self.fuel.counter else { return code };
+        let counter = if self.fuel.tracking == Tracking::Located {
+            let (root, offset) = self.root(builder.use_var(counter));
+            Some((root, offset - self.fuel.pending))
+        } else {
+            self.pin_fuel(builder);
+            None
+        };
+        self.fuel.accesses.push(Access { operator: self.offset, code, counter });
+        code
+    }
+
+    /// Puts what the counter is after the current operator into the pinned register, and goes on
+    /// with the counter as it was.
+    fn pin_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let charged = self.plus(builder, value, -self.fuel.pending);
+        builder.ins().set_pinned_reg(charged);
+    }
+
+    /// Prepares for the arithmetic operators that trap by themselves.
+    ///
+    /// They are slow and rare, and some trap out of line, so that the counter is pinned before each.
+    fn prepare_arithmetic(&mut self, builder: &mut FunctionBuilder<'_>, operator: &Operator<'_>) {
+        let constant = self.constant.take();
+        match operator {
+            Operator::I32Const { value } => self.constant = Some(i64::from(*value)),
+            Operator::I64Const { value } => self.constant = Some(*value),
+            // A constant divisor other than these two cannot trap.
+            _ if is_division(operator) && !matches!(constant, None | Some(0 | -1)) => {}
+            _ if is_division(operator) || is_trapping_conversion(operator) => {
+                self.locate(builder);
+                self.pin_fuel(builder);
+            }
+            _ => {}
+        }
+    }
+
+    /// `value + amount`, made from the root so that no chain of sums arises.
+    fn plus(&mut self, builder: &mut FunctionBuilder<'_>, value: Value, amount: i64) -> Value {
+        let (root, offset) = self.root(value);
+        let offset = offset + amount;
+        if offset == 0 {
+            return root;
+        }
+        let constant = builder.ins().iconst(types::I64, offset);
+        let sum = builder.ins().iadd(root, constant);
+        self.fuel.derived.insert(sum, (root, offset));
+        sum
+    }
+
+    fn root(&self, value: Value) -> (Value, i64) {
+        self.fuel.derived.get(&value).copied().unwrap_or((value, 0))
+    }
+}
+
+fn is_division(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::I32DivS
+            | Operator::I32DivU
+            | Operator::I32RemS
+            | Operator::I32RemU
+            | Operator::I64DivS
+            | Operator::I64DivU
+            | Operator::I64RemS
+            | Operator::I64RemU
+    )
+}
+
+fn is_trapping_conversion(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::I32TruncF32S
+            | Operator::I32TruncF32U
+            | Operator::I32TruncF64S
+            | Operator::I32TruncF64U
+            | Operator::I64TruncF32S
+            | Operator::I64TruncF32U
+            | Operator::I64TruncF64S
+            | Operator::I64TruncF64U
+    )
+}

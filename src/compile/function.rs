@@ -1,0 +1,173 @@
+//! Compiles one function.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::{Result, anyhow};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{Function, UserFuncName};
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_codegen::{CodegenError, CodegenResult, Context, settings};
+use cranelift_wasm::FuncTranslator;
+use wasmparser::{FuncToValidate, FuncValidatorAllocations};
+
+use super::code::{Code, Failure};
+use super::env::{Env, ModuleScope, Tracking};
+use super::fuel_sites::FuelLocator;
+use super::locations;
+use super::parse::Body;
+use super::settings::FuelTracking;
+use super::signature;
+use crate::vm::layout::FuelAt;
+
+/// Compiles functions one after the other, reusing its allocations.
+pub(super) struct Worker {
+    translator: FuncTranslator,
+    context: Context,
+    allocations: FuncValidatorAllocations,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            translator: FuncTranslator::new(),
+            context: Context::new(),
+            allocations: FuncValidatorAllocations::default(),
+        }
+    }
+}
+
+impl Worker {
+    /// Compiles a function of a module.
+    pub(super) fn compile(
+        &mut self,
+        isa: &dyn TargetIsa,
+        module: &ModuleScope<'_>,
+        body: &Body<'_>,
+    ) -> Result<Code> {
+        let tracking = match (module.settings.metered, module.settings.fuel_tracking) {
+            (false, _) => Tracking::Off,
+            (true, FuelTracking::Located) => Tracking::Located,
+            (true, FuelTracking::WriteThrough) => Tracking::WriteThrough,
+        };
+        let mut result = self.attempt(isa, module, body, tracking);
+        if matches!(result, Err(Failure::NotLocated)) {
+            result = self.attempt(isa, module, body, Tracking::WriteThrough);
+            result = result.map(|code| Code { fell_back: true, ..code });
+        }
+        result
+            .map_err(Failure::into_error)
+            .map_err(|error| error.context(describe(module, body.validator.index)))
+    }
+
+    /// A panic in the code generator is a bug there; it must not bring the host down.
+    fn attempt(
+        &mut self,
+        isa: &dyn TargetIsa,
+        module: &ModuleScope<'_>,
+        body: &Body<'_>,
+        tracking: Tracking,
+    ) -> Result<Code, Failure> {
+        let attempt = AssertUnwindSafe(|| self.translate_and_generate(isa, module, body, tracking));
+        catch_unwind(attempt).unwrap_or_else(|_| {
+            *self = Self::default();
+            Err(anyhow!("internal error: the code generator panicked").into())
+        })
+    }
+
+    fn translate_and_generate(
+        &mut self,
+        isa: &dyn TargetIsa,
+        module: &ModuleScope<'_>,
+        body: &Body<'_>,
+        tracking: Tracking,
+    ) -> Result<Code, Failure> {
+        let FuncToValidate { resources, index, ty, features } = &body.validator;
+        let validator = FuncToValidate {
+            resources: resources.clone(),
+            index: *index,
+            ty: *ty,
+            features: *features,
+        };
+        let mut validator = validator.into_validator(std::mem::take(&mut self.allocations));
+        self.context.clear();
+        self.context.func.name = UserFuncName::user(0, *index);
+        self.context.func.signature = signature::wasm(module.info.function_type(*index));
+        let mut env = Env::new(module, body.body.range().start as u32, tracking);
+        let func = &mut self.context.func;
+        let translated = self.translator.translate(&mut validator, &body.body, func, &mut env);
+        self.allocations = validator.into_allocations();
+        translated?;
+        let (builtins, accesses) = env.finish();
+        let locator = (tracking != Tracking::Off).then(|| FuelLocator::new(accesses));
+        Ok(Code { builtins, ..self.generate(isa, locator)? })
+    }
+
+    /// Compiles a function that was made without a translator.
+    pub(super) fn compile_clif(&mut self, isa: &dyn TargetIsa, func: Function) -> Result<Code> {
+        self.context.clear();
+        self.context.func = func;
+        self.generate(isa, None).map_err(Failure::into_error)
+    }
+
+    /// Does what Cranelift's own `compile` does, and between its steps what is ours.
+    fn generate(
+        &mut self,
+        isa: &dyn TargetIsa,
+        mut locator: Option<FuelLocator>,
+    ) -> Result<Code, Failure> {
+        let control = &mut ControlPlane::default();
+        let context = &mut self.context;
+        prepare(context, isa, locator.as_mut()).map_err(codegen_error)?;
+        if isa.flags().opt_level() != settings::OptLevel::None {
+            context.egraph_pass(isa, control).map_err(codegen_error)?;
+        }
+        locations::attribute_to_loads(&mut context.func);
+        if let Some(locator) = &mut locator {
+            locator.label(&mut context.func);
+        }
+        let (func, domtree) = (&context.func, &context.domtree);
+        let compiled = isa.compile_function(func, domtree, &mut Default::default(), false, control);
+        let compiled = compiled.map_err(codegen_error)?.apply_params(&func.params);
+        Code::collect(func, &compiled, |site| match &locator {
+            Some(locator) => locator.locate(&compiled.value_labels_ranges, site),
+            None => Some((site.operator, FuelAt::Unmetered)),
+        })
+    }
+}
+
+/// What comes before optimization; in its course aliases of values become unknown.
+fn prepare(
+    context: &mut Context,
+    isa: &dyn TargetIsa,
+    locator: Option<&mut FuelLocator>,
+) -> CodegenResult<()> {
+    context.verify_if(isa)?;
+    if isa.flags().enable_nan_canonicalization() {
+        context.canonicalize_nans(isa)?;
+    }
+    context.compute_cfg();
+    context.compute_domtree();
+    context.eliminate_unreachable_code(isa)?;
+    context.remove_constant_phis(isa)?;
+    if let Some(locator) = locator {
+        locator.resolve(&context.func.dfg);
+    }
+    context.func.dfg.resolve_all_aliases();
+    Ok(())
+}
+
+fn describe(module: &ModuleScope<'_>, function: u32) -> String {
+    match module.info.function_name(function) {
+        Some(name) => format!("compiling function {function} (`{name}`)"),
+        None => format!("compiling function {function}"),
+    }
+}
+
+fn codegen_error(error: CodegenError) -> anyhow::Error {
+    match error {
+        CodegenError::ImplLimitExceeded | CodegenError::CodeTooLarge => {
+            anyhow!("the function is too large")
+        }
+        error => anyhow!("internal error: {error}"),
+    }
+}

@@ -1,0 +1,145 @@
+//! What a module declares, beside its code.
+
+use std::ops::Range;
+
+use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+use crate::vm::layout::{ContextCounts, ContextLayout};
+
+/// An entry of one of the module's index spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntityIndex {
+    Function(u32),
+    Table(u32),
+    Memory(u32),
+    Global(u32),
+}
+
+/// An import; the index spaces hold the imported entities first, in the order of these.
+#[derive(Clone, Debug)]
+pub(crate) struct Import {
+    pub(crate) module: String,
+    pub(crate) name: String,
+    pub(crate) entity: EntityIndex,
+}
+
+/// An export.
+#[derive(Clone, Debug)]
+pub(crate) struct Export {
+    pub(crate) name: String,
+    pub(crate) entity: EntityIndex,
+}
+
+/// A constant expression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConstExpr {
+    I32(i32),
+    I64(i64),
+    F32(u32),
+    F64(u64),
+    GlobalGet(u32),
+    RefNull,
+    RefFunc(u32),
+}
+
+/// When a segment is copied.
+#[derive(Clone, Debug)]
+pub(crate) enum SegmentMode {
+    /// At instantiation, into this memory or table at this offset.
+    Active { target: u32, offset: ConstExpr },
+    /// By `memory.init` or `table.init`.
+    Passive,
+    /// Never: it declares functions that `ref.func` may name.
+    Declared,
+}
+
+/// A data segment.
+#[derive(Clone, Debug)]
+pub(crate) struct DataSegment {
+    pub(crate) mode: SegmentMode,
+    /// Its bytes in [`ModuleInfo::data_bytes`].
+    pub(crate) bytes: Range<usize>,
+}
+
+/// An element segment.
+#[derive(Clone, Debug)]
+pub(crate) struct ElementSegment {
+    pub(crate) mode: SegmentMode,
+    pub(crate) element: ValType,
+    pub(crate) items: Box<[ConstExpr]>,
+}
+
+/// What a module declares. Index spaces hold imports first; `*_inits` only what the module defines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModuleInfo {
+    pub(crate) name: Option<String>,
+    pub(crate) types: Vec<FuncType>,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) exports: Vec<Export>,
+    /// The type index of each function.
+    pub(crate) functions: Vec<u32>,
+    pub(crate) tables: Vec<TableType>,
+    pub(crate) memories: Vec<MemoryType>,
+    pub(crate) globals: Vec<GlobalType>,
+    /// Where the body of each defined function starts in the module, in bytes.
+    pub(crate) body_offsets: Vec<u32>,
+    pub(crate) imported_functions: u32,
+    pub(crate) imported_tables: u32,
+    pub(crate) imported_memories: u32,
+    pub(crate) imported_globals: u32,
+    /// One for each defined table.
+    pub(crate) table_inits: Vec<ConstExpr>,
+    /// One for each defined global.
+    pub(crate) global_inits: Vec<ConstExpr>,
+    pub(crate) elements: Vec<ElementSegment>,
+    pub(crate) data: Vec<DataSegment>,
+    pub(crate) data_bytes: Vec<u8>,
+    pub(crate) start: Option<u32>,
+    /// Functions that need a reference record (exported, in an element segment or global, named by
+    /// `ref.func`, the start function), sorted; a function's slot is its place here.
+    pub(crate) escaping: Vec<u32>,
+    /// Names from the name section, sorted by function index.
+    pub(crate) function_names: Vec<(u32, String)>,
+}
+
+impl ModuleInfo {
+    /// The type of a function.
+    pub(crate) fn function_type(&self, function: u32) -> &FuncType {
+        &self.types[self.functions[function as usize] as usize]
+    }
+
+    /// The slot of an escaping function's reference record.
+    pub(crate) fn func_ref_slot(&self, function: u32) -> Option<u32> {
+        self.escaping.binary_search(&function).ok().map(|slot| slot as u32)
+    }
+
+    /// The type of an entity.
+    pub(crate) fn entity_type(&self, entity: EntityIndex) -> ExternType {
+        match entity {
+            EntityIndex::Function(index) => self.function_type(index).clone().into(),
+            EntityIndex::Table(index) => self.tables[index as usize].clone().into(),
+            EntityIndex::Memory(index) => self.memories[index as usize].clone().into(),
+            EntityIndex::Global(index) => self.globals[index as usize].clone().into(),
+        }
+    }
+
+    /// The name of a function, if the name section has one.
+    pub(crate) fn function_name(&self, function: u32) -> Option<&str> {
+        let index =
+            self.function_names.binary_search_by_key(&function, |(index, _)| *index).ok()?;
+        Some(&self.function_names[index].1)
+    }
+
+    /// The layout of this module's contexts.
+    pub(crate) fn context_layout(&self) -> ContextLayout {
+        ContextLayout::new(ContextCounts {
+            imported_functions: self.imported_functions,
+            imported_tables: self.imported_tables,
+            imported_memories: self.imported_memories,
+            imported_globals: self.imported_globals,
+            tables: self.tables.len() as u32 - self.imported_tables,
+            memories: self.memories.len() as u32 - self.imported_memories,
+            globals: self.globals.len() as u32 - self.imported_globals,
+            func_refs: self.escaping.len() as u32,
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! The machine that code is made for: always the host.
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable, SetError};
+
+use super::settings::Settings;
+
+/// Cranelift's target for the host.
+pub(super) fn host(settings: &Settings) -> Result<OwnedTargetIsa> {
+    let mut isa = cranelift_native::builder()
+        .map_err(|what| anyhow!("code cannot be generated for this machine: {what}"))?;
+    let mut shared = settings::builder();
+    let fixed = [
+        ("opt_level", settings.opt_level.flag()),
+        ("enable_verifier", flag(settings.verifier)),
+        ("enable_nan_canonicalization", flag(settings.nan_canonicalization)),
+        // The fuel counter lives there between functions.
+        ("enable_pinned_reg", flag(settings.metered)),
+        // Backtraces and the places of spilled fuel counters are found from frame pointers.
+        ("preserve_frame_pointers", "true"),
+        ("unwind_info", "false"),
+        // The stack limit is compared in prologues; a frame that could jump over the guard is probed.
+        ("enable_probestack", "true"),
+        ("probestack_strategy", "inline"),
+        ("probestack_size_log2", "12"),
+        ("enable_heap_access_spectre_mitigation", "true"),
+        ("enable_table_access_spectre_mitigation", "true"),
+        ("log2_min_function_alignment", "4"),
+    ];
+    for (name, value) in fixed {
+        shared.set(name, value).with_context(|| format!("setting {name}={value}"))?;
+    }
+    for (name, value) in &settings.flags {
+        set(&mut shared, &mut isa, name, value.as_deref())?;
+    }
+    let isa = isa.finish(settings::Flags::new(shared)).context("choosing the target")?;
+    check(isa)
+}
+
+fn flag(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+/// Sets one of the embedder's flags, which may be a shared one or one of the machine's.
+fn set(
+    shared: &mut settings::Builder,
+    isa: &mut impl Configurable,
+    name: &str,
+    value: Option<&str>,
+) -> Result<()> {
+    let on = |target: &mut dyn Configurable| match value {
+        Some(value) => target.set(name, value),
+        None => target.enable(name),
+    };
+    let result = match on(shared) {
+        Err(SetError::BadName(_)) => on(isa),
+        result => result,
+    };
+    result.with_context(|| format!("Cranelift's setting `{name}`"))
+}
+
+/// Refuses a machine for which some operators would need functions that we do not have.
+fn check(isa: OwnedTargetIsa) -> Result<OwnedTargetIsa> {
+    if cfg!(not(target_arch = "x86_64")) {
+        bail!("code is generated for x86-64 only, not for {}", isa.triple());
+    }
+    let sse41 = isa.isa_flags().into_iter().find(|flag| flag.name == "has_sse41");
+    if sse41.and_then(|flag| flag.as_bool()) != Some(true) {
+        bail!("this processor lacks SSE4.1, which rounding of floats needs");
+    }
+    Ok(isa)
+}

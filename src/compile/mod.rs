@@ -1,0 +1,84 @@
+//! From wasm bytes to machine code.
+//!
+//! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function (`function`,
+//! against the environment in `env`), and puts the machine code into one text (`link`, `module`).
+//! [`Compiler::compile_trampolines`] makes the ways in and out for a function type (`stubs`). Nothing
+//! here runs code or knows of stores; what code will address is in [`crate::vm::layout`].
+#![deny(unsafe_code)]
+
+mod code;
+mod env;
+mod fuel_sites;
+mod function;
+mod info;
+mod isa;
+mod link;
+mod locations;
+mod module;
+mod parse;
+mod settings;
+mod signature;
+mod stubs;
+mod trampolines;
+mod traps;
+
+use std::fmt;
+
+use anyhow::{Context as _, Result};
+use cranelift_codegen::isa::OwnedTargetIsa;
+use wasmparser::Validator;
+
+pub use settings::OptLevel;
+
+pub(crate) use info::{
+    ConstExpr, DataSegment, ElementSegment, EntityIndex, Export, Import, ModuleInfo, SegmentMode,
+};
+pub(crate) use module::Artifact;
+pub(crate) use settings::{FEATURES, FuelTracking, Settings};
+pub(crate) use trampolines::TrampolineCode;
+
+/// Makes machine code for the host, under fixed settings.
+pub(crate) struct Compiler {
+    settings: Settings,
+    isa: OwnedTargetIsa,
+}
+
+impl Compiler {
+    /// A compiler for the host.
+    ///
+    /// # Errors
+    ///
+    /// When no code can be generated for this machine, or one of the flags is unknown or has no
+    /// such value.
+    pub(crate) fn new(settings: Settings) -> Result<Self> {
+        let isa = isa::host(&settings)?;
+        Ok(Self { settings, isa })
+    }
+
+    /// What the compiler was told.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Checks that bytes are a valid module that may be compiled.
+    ///
+    /// # Errors
+    ///
+    /// When they are not, with the offset and what was expected.
+    pub(crate) fn validate(&self, wasm: &[u8]) -> Result<()> {
+        // What is valid but unsupported outside of functions is found by reading.
+        parse::module(wasm, self.settings.features)?;
+        let mut validator = Validator::new_with_features(self.settings.features);
+        validator.validate_all(wasm).context("invalid WebAssembly module")?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Compiler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiler")
+            .field("target", &self.isa.triple().to_string())
+            .field("settings", &self.settings)
+            .finish()
+    }
+}

@@ -1,0 +1,94 @@
+//! Compiles a module: all its functions, on all cores, into one text.
+
+use anyhow::Result;
+
+use super::Compiler;
+use super::code::Code;
+use super::env::ModuleScope;
+use super::function::Worker;
+use super::info::ModuleInfo;
+use super::link::Linker;
+use super::parse::{self, Body};
+use super::stubs;
+use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
+
+/// A compiled module, in memory that cannot be executed yet.
+#[derive(Debug)]
+pub(crate) struct Artifact {
+    pub(crate) info: ModuleInfo,
+    pub(crate) layout: ContextLayout,
+    /// Machine code that can lie at any address.
+    pub(crate) text: Vec<u8>,
+    /// Where the functions that the module defines are in the text; each starts with its entry point.
+    pub(crate) functions: Vec<std::ops::Range<u32>>,
+    /// What is known of addresses in the text.
+    pub(crate) sites: SiteTable,
+    /// How many functions write their fuel counter through because it could not be located.
+    pub(crate) write_through: usize,
+}
+
+impl Compiler {
+    /// Compiles a module.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are no valid module under the settings, with the offset; and when a function
+    /// exceeds what the code generator can do, with the function.
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Artifact> {
+        let parsed = parse::module(wasm, self.settings.features)?;
+        let layout = parsed.info.context_layout();
+        let module = ModuleScope {
+            info: &parsed.info,
+            types: &parsed.types,
+            layout: &layout,
+            settings: &self.settings,
+            frontend: self.isa.frontend_config(),
+        };
+        let codes = self.compile_bodies(&module, &parsed.bodies)?;
+        let write_through = codes.iter().filter(|code| code.fell_back).count();
+        let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
+        let (linker, sites) = self.link(codes, builtins)?;
+        let (text, functions) = linker.finish()?;
+        Ok(Artifact { info: parsed.info, layout, text, functions, sites, write_through })
+    }
+
+    /// Compiles the functions, in any order; answers them in the module's.
+    fn compile_bodies(&self, module: &ModuleScope<'_>, bodies: &[Body<'_>]) -> Result<Vec<Code>> {
+        let compile =
+            |worker: &mut Worker, body: &Body<'_>| worker.compile(&*self.isa, module, body);
+        #[cfg(feature = "parallel-compilation")]
+        if self.settings.parallel {
+            use rayon::prelude::*;
+            let codes: Vec<Result<Code>> =
+                bodies.par_iter().map_init(Worker::default, compile).collect();
+            // The error of the first function, whichever failed first.
+            return codes.into_iter().collect();
+        }
+        let mut worker = Worker::default();
+        bodies.iter().map(|body| compile(&mut worker, body)).collect()
+    }
+
+    /// Puts functions and stubs in a row.
+    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable)> {
+        let mut linker = Linker::default();
+        let mut sites = SiteTable::default();
+        for code in codes {
+            let start = linker.function(&code.bytes, &code.relocations)?;
+            let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
+            sites.traps.extend(code.traps.iter().map(trap));
+            sites.calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+        }
+        sites.traps.sort_by_key(|site| site.pc);
+        sites.traps.dedup_by_key(|site| site.pc);
+        sites.calls.sort_unstable();
+        let mut worker = Worker::default();
+        for &builtin in
+            Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u32) != 0)
+        {
+            let stub = stubs::builtin(builtin, self.settings.metered);
+            let code = worker.compile_clif(&*self.isa, stub)?;
+            linker.stub(builtin, &code.bytes, &code.relocations)?;
+        }
+        Ok((linker, sites))
+    }
+}

@@ -1,0 +1,89 @@
+//! What a compiler is told when it is made.
+
+use wasmparser::WasmFeatures;
+
+/// How much the compiler works to make code fast.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OptLevel {
+    /// Fastest compilation: no optimizing passes.
+    None,
+    /// Fastest code.
+    #[default]
+    Speed,
+    /// Fast code, but smaller where there is a choice.
+    SpeedAndSize,
+}
+
+impl OptLevel {
+    /// The name of the level in Cranelift's settings.
+    pub(crate) fn flag(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Speed => "speed",
+            Self::SpeedAndSize => "speed_and_size",
+        }
+    }
+}
+
+/// Where exact fuel comes from when an instruction faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum FuelTracking {
+    /// The counter stays wherever register allocation put it, and a table tells where that is. Functions
+    /// for which the table cannot be complete are compiled in the other way.
+    #[default]
+    Located,
+    /// The counter is put into its register before every operator that may fault.
+    WriteThrough,
+}
+
+/// What a compiler is told when it is made.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Whether code counts fuel.
+    pub(crate) metered: bool,
+    /// How the count is kept exact at faults; both ways answer the same.
+    pub(crate) fuel_tracking: FuelTracking,
+    pub(crate) opt_level: OptLevel,
+    /// Whether Cranelift checks its own intermediate code.
+    pub(crate) verifier: bool,
+    /// Whether every NaN that an operator produces has the canonical bits.
+    pub(crate) nan_canonicalization: bool,
+    /// More of Cranelift's settings: a name alone enables the setting.
+    pub(crate) flags: Vec<(String, Option<String>)>,
+    /// Memories that can never be larger than this have this many bytes reserved.
+    pub(crate) static_memory_maximum: u64,
+    /// Bytes behind such a reservation that fault.
+    pub(crate) static_memory_guard: u64,
+    /// Whether functions are compiled on all cores, where the crate is built with the ability.
+    pub(crate) parallel: bool,
+    /// The proposals that modules may use.
+    pub(crate) features: WasmFeatures,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            metered: false,
+            fuel_tracking: FuelTracking::default(),
+            opt_level: OptLevel::default(),
+            verifier: cfg!(debug_assertions),
+            nan_canonicalization: false,
+            flags: Vec::new(),
+            static_memory_maximum: 1 << 32,
+            static_memory_guard: 1 << 31,
+            parallel: true,
+            features: FEATURES,
+        }
+    }
+}
+
+/// The proposals that the compiler can translate.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::GC_TYPES);

@@ -1,0 +1,264 @@
+//! What an engine is told when it is made.
+
+use anyhow::{Result, bail};
+use lampwick_fibers::StackPoolConfig;
+use wasmparser::WasmFeatures;
+
+use crate::compile::Settings;
+pub use crate::compile::OptLevel;
+use crate::vm::memory::MemorySettings;
+
+/// Which compiler makes machine code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// The best that there is.
+    #[default]
+    Auto,
+    /// Cranelift.
+    Cranelift,
+}
+
+/// What an [`Engine`](crate::Engine) is told when it is made.
+///
+/// Setters change the configuration in place and answer it, so that they can be chained:
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use lampwick::{Config, Engine};
+///
+/// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) compiler: Settings,
+    pub(crate) memory: MemorySettings,
+    pub(crate) async_support: bool,
+    pub(crate) max_wasm_stack: usize,
+    pub(crate) async_stack_size: usize,
+}
+
+/// The part of a fiber's stack that is left for the host at the least, in bytes.
+const MIN_HOST_STACK: usize = 64 << 10;
+
+impl Default for Config {
+    fn default() -> Self {
+        let compiler = Settings::default();
+        Self {
+            memory: MemorySettings {
+                static_maximum: compiler.static_memory_maximum,
+                static_guard: compiler.static_memory_guard,
+                dynamic_guard: 64 << 10,
+                dynamic_growth: 2 << 30,
+                guard_before: true,
+            },
+            compiler,
+            async_support: false,
+            max_wasm_stack: 512 << 10,
+            async_stack_size: 2 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// The default configuration: synchronous, without fuel, and with everything enabled that
+    /// WebAssembly 2.0 has and this version implements.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether stores are async: wasm is then called through the `*_async` methods only, and host
+    /// functions may be async. Off by default.
+    pub fn async_support(&mut self, enable: bool) -> &mut Self {
+        self.async_support = enable;
+        self
+    }
+
+    /// Whether guests burn fuel as they run; see [`Store::add_fuel`](crate::Store::add_fuel). Off by default.
+    pub fn consume_fuel(&mut self, enable: bool) -> &mut Self {
+        self.compiler.metered = enable;
+        self
+    }
+
+    /// The most bytes of stack that the wasm frames of one call may take; beyond it the guest traps
+    /// with [`TrapCode::StackOverflow`](crate::TrapCode::StackOverflow). 512 KiB by default.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `bytes` is zero. That it leaves the host at least 64 KiB of
+    /// [`async_stack_size`](Self::async_stack_size) is checked when the engine is made.
+    pub fn max_wasm_stack(&mut self, bytes: usize) -> Result<&mut Self> {
+        if bytes == 0 {
+            bail!("the maximum stack of wasm cannot be 0 bytes");
+        }
+        self.max_wasm_stack = bytes;
+        Ok(self)
+    }
+
+    /// The size in bytes of the stacks on which guests, and the host functions that they call, run.
+    /// Memory is taken only for pages that are touched. 2 MiB by default.
+    ///
+    /// Synchronous calls run on such stacks, too.
+    ///
+    /// # Errors
+    ///
+    /// Fails if `bytes` is zero. That it exceeds [`max_wasm_stack`](Self::max_wasm_stack)
+    /// by at least 64 KiB is checked when the engine is made.
+    pub fn async_stack_size(&mut self, bytes: usize) -> Result<&mut Self> {
+        if bytes == 0 {
+            bail!("the stack of a fiber cannot be 0 bytes");
+        }
+        self.async_stack_size = bytes;
+        Ok(self)
+    }
+
+    fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
+        self.compiler.features.set(feature, enable);
+        self
+    }
+
+    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk memory
+    /// goes on working.
+    pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::REFERENCE_TYPES, enable)
+    }
+
+    /// Whether modules may use bulk memory and table operators. On by default.
+    pub fn wasm_bulk_memory(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::BULK_MEMORY, enable)
+    }
+
+    /// Whether functions and blocks may have several results. On by default.
+    pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::MULTI_VALUE, enable)
+    }
+
+    /// Which compiler makes machine code. There is one.
+    ///
+    /// # Errors
+    ///
+    /// Never fails at present.
+    pub fn strategy(&mut self, strategy: Strategy) -> Result<&mut Self> {
+        match strategy {
+            Strategy::Auto | Strategy::Cranelift => Ok(self),
+        }
+    }
+
+    /// Whether Cranelift checks its own intermediate code; it makes compilation slower. On by default
+    /// in debug builds.
+    pub fn cranelift_debug_verifier(&mut self, enable: bool) -> &mut Self {
+        self.compiler.verifier = enable;
+        self
+    }
+
+    /// How much the compiler works to make code fast. [`OptLevel::Speed`] by default.
+    pub fn cranelift_opt_level(&mut self, level: OptLevel) -> &mut Self {
+        self.compiler.opt_level = level;
+        self
+    }
+
+    /// Whether every NaN that an operator produces has the same bits, for guests that must behave alike on
+    /// every machine. Off by default.
+    pub fn cranelift_nan_canonicalization(&mut self, enable: bool) -> &mut Self {
+        self.compiler.nan_canonicalization = enable;
+        self
+    }
+
+    /// Enables a boolean setting of Cranelift. An unknown name fails when the engine is made.
+    ///
+    /// # Safety
+    ///
+    /// Some settings produce code that this machine cannot execute, or that a guest can escape from.
+    ///
+    /// # Errors
+    ///
+    /// Never fails at present.
+    pub unsafe fn cranelift_flag_enable(&mut self, flag: &str) -> Result<&mut Self> {
+        self.compiler.flags.push((flag.to_owned(), None));
+        Ok(self)
+    }
+
+    /// Sets a setting of Cranelift. An unknown name or value fails when the engine is made.
+    ///
+    /// # Safety
+    ///
+    /// Some settings produce code that this machine cannot execute, or that a guest can escape from.
+    ///
+    /// # Errors
+    ///
+    /// Never fails at present.
+    pub unsafe fn cranelift_flag_set(&mut self, name: &str, value: &str) -> Result<&mut Self> {
+        self.compiler.flags.push((name.to_owned(), Some(value.to_owned())));
+        Ok(self)
+    }
+
+    /// Memories whose maximum is at most this many bytes are *static*: as much address space is reserved
+    /// for each, they never move, and most accesses need no check. Others are *dynamic*: they take what
+    /// they need, move as they grow, and every access is checked. Rounded up to wasm pages; 4 GiB by default, which makes every
+    /// 32-bit memory static.
+    ///
+    /// Small values let many more guests live at once.
+    pub fn static_memory_maximum_size(&mut self, bytes: u64) -> &mut Self {
+        self.memory.static_maximum = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Bytes behind a static memory's reservation that are never accessible, so that small constant
+    /// offsets need no check. Rounded up to wasm pages; 2 GiB by default.
+    pub fn static_memory_guard_size(&mut self, bytes: u64) -> &mut Self {
+        self.memory.static_guard = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Bytes behind a dynamic memory that are never accessible. Rounded up to wasm pages; 64 KiB by default.
+    pub fn dynamic_memory_guard_size(&mut self, bytes: u64) -> &mut Self {
+        self.memory.dynamic_guard = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Bytes of address space that a dynamic memory reserves to grow without moving. Rounded up to wasm
+    /// pages; 2 GiB by default.
+    pub fn dynamic_memory_reserved_for_growth(&mut self, bytes: u64) -> &mut Self {
+        self.memory.dynamic_growth = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
+        self
+    }
+
+    /// Whether as many bytes as lie behind a static memory's reservation are kept inaccessible before
+    /// every memory: a second line of defence against bugs of the compiler. On by default.
+    pub fn guard_before_linear_memory(&mut self, enable: bool) -> &mut Self {
+        self.memory.guard_before = enable;
+        self
+    }
+
+    /// Whether the functions of a module are compiled on all cores, where the crate's feature
+    /// `parallel-compilation` is enabled. On by default.
+    pub fn parallel_compilation(&mut self, enable: bool) -> &mut Self {
+        self.compiler.parallel = enable;
+        self
+    }
+
+    /// What the compiler is told.
+    pub(crate) fn compiler_settings(&self) -> Settings {
+        Settings {
+            static_memory_maximum: self.memory.static_maximum,
+            static_memory_guard: self.memory.static_guard,
+            ..self.compiler.clone()
+        }
+    }
+
+    /// How fibers' stacks are made.
+    pub(crate) fn stacks(&self) -> Result<StackPoolConfig> {
+        let (wasm, whole) = (self.max_wasm_stack, self.async_stack_size);
+        if wasm.checked_add(MIN_HOST_STACK).is_none_or(|least| whole < least) {
+            bail!(
+                "the stack of a fiber ({whole} bytes) must exceed the maximum stack of wasm \
+                 ({wasm} bytes) by at least {MIN_HOST_STACK} bytes, which are for the host"
+            );
+        }
+        Ok(StackPoolConfig::new().stack_size(whole))
+    }
+}
+
+/// No single part of a memory's reservation is larger: 1 TiB. Two parts never overflow an address.
+const MAX_RESERVATION: u64 = 1 << 40;

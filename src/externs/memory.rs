@@ -1,0 +1,192 @@
+//! Linear memories.
+
+use anyhow::{Context, Result};
+
+use super::Stored;
+use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+use crate::types::MemoryType;
+use crate::vm;
+use crate::vm::layout::VMMemory;
+use crate::vm::store::{Owned, Store};
+
+/// A range of bytes does not lie within a memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("out of bounds memory access: {len} bytes at {offset:#x} of a memory of {size} bytes")]
+#[non_exhaustive]
+pub struct MemoryAccessError {
+    offset: usize,
+    len: usize,
+    size: usize,
+}
+
+/// A linear memory of a store. A handle: small, copied freely, valid with the store that it came from.
+///
+/// Sizes are in pages of 64 KiB where a method says `pages`, else in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory(pub(crate) Stored);
+
+impl Memory {
+    /// A memory of the host with this type, all zeros.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the type contradicts itself, or if the system has no address space or memory left.
+    pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
+        let store = store.as_context_mut().0;
+        let memory = vm::memory::Memory::new(store.engine.memories(), ty.minimum(), ty.maximum())
+            .with_context(|| format!("cannot make a {ty}"))?;
+        let definition = memory.definition();
+        let index = store.vm.memories.len();
+        store.vm.memories.push(Owned::boxed(memory, definition));
+        Ok(Self(Stored::new(&store.vm, index)))
+    }
+
+    fn slot<'s>(&self, store: &'s Store) -> &'s Owned<vm::memory::Memory, VMMemory> {
+        &store.memories[self.0.index(store)]
+    }
+
+    /// The type of the memory; its minimum is the current size.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it belongs to another store.
+    pub fn ty(&self, store: impl AsContext) -> MemoryType {
+        let memory = &self.slot(&store.as_context().0.vm).value;
+        MemoryType::new_u64(memory.pages(), memory.declared_maximum())
+    }
+
+    /// Copies bytes out of the memory.
+    ///
+    /// # Errors
+    ///
+    /// Fails, with nothing copied, if they do not lie within the memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn read(
+        &self,
+        store: impl AsContext,
+        offset: usize,
+        buffer: &mut [u8],
+    ) -> Result<(), MemoryAccessError> {
+        let context = store.as_context();
+        let data = self.data(context);
+        buffer.copy_from_slice(&data[checked(offset, buffer.len(), data.len())?]);
+        Ok(())
+    }
+
+    /// Copies bytes into the memory.
+    ///
+    /// # Errors
+    ///
+    /// Fails, with nothing copied, if they do not lie within the memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn write(
+        &self,
+        mut store: impl AsContextMut,
+        offset: usize,
+        buffer: &[u8],
+    ) -> Result<(), MemoryAccessError> {
+        let context = store.as_context_mut();
+        let data = self.data_mut(context);
+        let range = checked(offset, buffer.len(), data.len())?;
+        data[range].copy_from_slice(buffer);
+        Ok(())
+    }
+
+    /// All bytes of the memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it belongs to another store.
+    pub fn data<'a, T: 'a>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
+        let store = store.into().0;
+        // SAFETY: the definition is up to date; wasm runs and the memory grows only with `&mut` of the store.
+        unsafe {
+            let VMMemory { base, len } = self.slot(&store.vm).definition.read();
+            std::slice::from_raw_parts(base, len)
+        }
+    }
+
+    /// All bytes of the memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it belongs to another store.
+    pub fn data_mut<'a, T: 'a>(&self, store: impl Into<StoreContextMut<'a, T>>) -> &'a mut [u8] {
+        self.data_and_store_mut(store).0
+    }
+
+    /// All bytes of the memory, and the host's data.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn data_and_store_mut<'a, T: 'a>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> (&'a mut [u8], &'a mut T) {
+        let store = store.into().0;
+        // SAFETY: as for `data`; nothing that `T` reaches refers to a guest's memory.
+        let data = unsafe {
+            let VMMemory { base, len } = self.slot(&store.vm).definition.read();
+            std::slice::from_raw_parts_mut(base, len)
+        };
+        (data, &mut store.data)
+    }
+
+    /// The address of the first byte. It may change when the memory grows.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
+        self.slot(&store.as_context().0.vm).value.definition().base
+    }
+
+    /// The size in bytes.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn data_size(&self, store: impl AsContext) -> usize {
+        self.slot(&store.as_context().0.vm).value.definition().len
+    }
+
+    /// The size in pages.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn size(&self, store: impl AsContext) -> u64 {
+        self.slot(&store.as_context().0.vm).value.pages()
+    }
+
+    /// Grows the memory by `delta` pages of zeros. Answers the former size in pages.
+    ///
+    /// # Errors
+    ///
+    /// Fails beyond the maximum, or if the system has no memory left; the memory is then as before.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the memory belongs to another store.
+    pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
+        let store = &mut store.as_context_mut().0.vm;
+        let index = self.0.index(store) as u32;
+        Ok(store.grow_memory(index, delta)?)
+    }
+}
+
+fn checked(
+    offset: usize,
+    len: usize,
+    size: usize,
+) -> Result<std::ops::Range<usize>, MemoryAccessError> {
+    vm::table::checked_range(offset as u64, len as u64, size)
+        .map_err(|_| MemoryAccessError { offset, len, size })
+}

@@ -1,0 +1,103 @@
+//! What a host function gets of its caller.
+
+use std::fmt;
+
+use crate::engine::Engine;
+use crate::externs::Extern;
+use crate::instance::Instance;
+use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use crate::vm::host::HostCaller;
+
+/// The store, and the instance that called a host function.
+pub struct Caller<'a, T> {
+    store: StoreContextMut<'a, T>,
+    instance: Option<usize>,
+}
+
+impl<'a, T> Caller<'a, T> {
+    /// # Safety
+    ///
+    /// The store must hold data of type `T`, and nothing of it may be borrowed while the caller is used.
+    pub(super) unsafe fn new(call: &HostCaller) -> Self {
+        // SAFETY: a store begins with what the pointer is to; by contract we have it for ourselves.
+        let store = unsafe { &mut *call.store().cast::<StoreInner<T>>() };
+        Self { store: StoreContextMut(store), instance: call.instance() }
+    }
+
+    /// What the calling instance exports under this name; `None` also if the host itself called.
+    pub fn get_export(&mut self, name: &str) -> Option<Extern> {
+        Instance::at(&self.store.0.vm, self.instance?).get_export(&mut self.store, name)
+    }
+
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        self.store.data()
+    }
+
+    /// The host's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        self.store.data_mut()
+    }
+
+    /// The engine that the store was made with.
+    pub fn engine(&self) -> &Engine {
+        self.store.engine()
+    }
+
+    /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this call is counted.
+    pub fn fuel_consumed(&self) -> Option<u64> {
+        self.store.fuel_consumed()
+    }
+
+    /// As [`Store::add_fuel`](crate::Store::add_fuel).
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel.
+    pub fn add_fuel(&mut self, fuel: u64) -> anyhow::Result<()> {
+        self.store.add_fuel(fuel)
+    }
+
+    /// As [`Store::consume_fuel`](crate::Store::consume_fuel).
+    ///
+    /// # Errors
+    ///
+    /// Fails where no less than `fuel` is left, or where the engine does not count fuel.
+    pub fn consume_fuel(&mut self, fuel: u64) -> anyhow::Result<u64> {
+        self.store.consume_fuel(fuel)
+    }
+
+    /// As [`Store::out_of_fuel_trap`](crate::Store::out_of_fuel_trap).
+    pub fn out_of_fuel_trap(&mut self) {
+        self.store.out_of_fuel_trap();
+    }
+
+    /// As [`Store::out_of_fuel_async_yield`](crate::Store::out_of_fuel_async_yield).
+    ///
+    /// # Panics
+    ///
+    /// Panics where the engine is not async.
+    pub fn out_of_fuel_async_yield(&mut self, injection_count: u64, fuel_to_inject: u64) {
+        self.store.out_of_fuel_async_yield(injection_count, fuel_to_inject);
+    }
+}
+
+impl<T> fmt::Debug for Caller<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+impl<T> AsContext for Caller<'_, T> {
+    type Data = T;
+
+    fn as_context(&self) -> StoreContext<'_, T> {
+        self.store.as_context()
+    }
+}
+
+impl<T> AsContextMut for Caller<'_, T> {
+    fn as_context_mut(&mut self) -> StoreContextMut<'_, T> {
+        self.store.as_context_mut()
+    }
+}

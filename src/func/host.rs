@@ -1,0 +1,214 @@
+//! Host functions, defined once and placed into stores.
+
+use std::any::Any;
+use std::future::Future;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use super::{Caller, Closure, Func};
+use crate::store::StoreInner;
+use crate::trap::Trap;
+use crate::types::FuncType;
+use crate::values::Val;
+use crate::vm::host::{self, HostCall, HostCaller, HostError, HostFunction};
+use crate::vm::layout::{VMContext, VMHostContext, ValRaw};
+
+/// A function of the host before it is in a store.
+#[derive(Clone)]
+pub struct HostDefinition {
+    ty: FuncType,
+    call: HostCall,
+    closure: Closure,
+}
+
+impl HostDefinition {
+    /// A function whose closure `call` knows how to call.
+    pub(super) fn from_parts<F: Any + Send + Sync>(ty: FuncType, call: HostCall, func: F) -> Self {
+        Self { ty, call, closure: Arc::new(func) }
+    }
+
+    /// A function that takes and gives values of any type.
+    pub(crate) fn new<T, F>(ty: FuncType, func: F) -> Self
+    where
+        F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), Trap> + Send + Sync + 'static,
+    {
+        Self::from_parts(ty.clone(), call_untyped::<T, F>, Untyped { ty, func })
+    }
+
+    /// The same for an async function.
+    pub(crate) fn new_async<T, F>(ty: FuncType, func: F) -> Self
+    where
+        F: for<'a> Fn(
+                Caller<'a, T>,
+                &'a [Val],
+                &'a mut [Val],
+            ) -> Box<dyn Future<Output = Result<(), Trap>> + Send + 'a>
+            + Send
+            + Sync
+            + 'static,
+    {
+        Self::from_parts(ty.clone(), call_untyped_async::<T, F>, Untyped { ty, func })
+    }
+
+    /// The type of the function.
+    pub(crate) fn ty(&self) -> &FuncType {
+        &self.ty
+    }
+
+    /// The function in a store.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no memory for the trampolines of its type.
+    pub(crate) fn place<T>(&self, store: &mut StoreInner<T>) -> Func {
+        self.try_place(store).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// The function in a store.
+    pub(crate) fn try_place<T>(&self, store: &mut StoreInner<T>) -> Result<Func> {
+        let signature = store
+            .engine
+            .signature(&self.ty)
+            .with_context(|| format!("cannot make a host function of type {}", self.ty))?;
+        let trampolines = (signature.enter, signature.exit);
+        let vm = &raw mut store.vm;
+        // SAFETY: the function is kept in this store; `call` was made for the closure, whose type
+        // the trampolines have; the engine, which keeps them, outlives the store.
+        let mut function = unsafe {
+            HostFunction::new(vm, self.call, self.closure.clone(), trampolines, signature.id)
+        };
+        let record = NonNull::new(function.func_ref()).expect("in a box");
+        store.vm.host_functions.push(function);
+        // SAFETY: the record is in this store.
+        Ok(unsafe { Func::from_record(&store.vm, record) })
+    }
+}
+
+/// A closure that takes and gives values of any type.
+struct Untyped<F> {
+    ty: FuncType,
+    func: F,
+}
+
+impl<F> Untyped<F> {
+    /// # Safety
+    ///
+    /// `values` must hold arguments of the function's type.
+    unsafe fn arguments<T>(&self, caller: &Caller<'_, T>, values: *const ValRaw) -> Vec<Val> {
+        let store = crate::store::AsContext::as_context(caller).0;
+        let param = |(index, ty)| {
+            // SAFETY: by contract.
+            unsafe { Val::from_raw(&store.vm, ty, values.add(index).read()) }
+        };
+        self.ty.params().enumerate().map(param).collect()
+    }
+
+    fn empty_results(&self) -> Vec<Val> {
+        self.ty.results().map(Val::default_of).collect()
+    }
+
+    /// # Safety
+    ///
+    /// `values` must have room for the results.
+    unsafe fn store_results<T>(
+        &self,
+        store: &mut StoreInner<T>,
+        results: &[Val],
+        values: *mut ValRaw,
+    ) -> Result<()> {
+        for (index, (ty, result)) in self.ty.results().zip(results).enumerate() {
+            let raw = result
+                .to_raw(&mut store.vm, ty)
+                .with_context(|| format!("result {index} of a host function"))?;
+            // SAFETY: by contract.
+            unsafe { values.add(index).write(raw) };
+        }
+        Ok(())
+    }
+}
+
+/// Calls an [`Untyped`] closure.
+unsafe extern "C" fn call_untyped<T, F>(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    values: *mut ValRaw,
+) where
+    F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), Trap> + 'static,
+{
+    // SAFETY: the exit trampoline passes a context whose closure is this one and arguments of its type.
+    unsafe {
+        host::run(context, caller, |this: &Untyped<F>, call| {
+            let caller = Caller::<T>::new(&call);
+            let params = this.arguments(&caller, values);
+            let mut results = this.empty_results();
+            (this.func)(caller, &params, &mut results)?;
+            this.store_results(store_of::<T>(&call), &results, values)?;
+            Ok(())
+        });
+    }
+}
+
+/// Calls an [`Untyped`] async closure.
+unsafe extern "C" fn call_untyped_async<T, F>(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    values: *mut ValRaw,
+) where
+    F: for<'a> Fn(
+            Caller<'a, T>,
+            &'a [Val],
+            &'a mut [Val],
+        ) -> Box<dyn Future<Output = Result<(), Trap>> + Send + 'a>
+        + 'static,
+{
+    // SAFETY: as above.
+    unsafe {
+        host::run(context, caller, |this: &Untyped<F>, call| {
+            let caller = Caller::<T>::new(&call);
+            let params = this.arguments(&caller, values);
+            let mut results = this.empty_results();
+            block_on(&call, (this.func)(caller, &params, &mut results))??;
+            this.store_results(store_of::<T>(&call), &results, values)?;
+            Ok(())
+        });
+    }
+}
+
+/// Waits for a host function's future by suspending the fiber.
+///
+/// # Safety
+///
+/// Must be called by the host function that `call` is the call of.
+pub(super) unsafe fn block_on<R>(
+    call: &HostCaller,
+    future: Box<dyn Future<Output = R> + Send + '_>,
+) -> Result<R, HostError> {
+    let mut future = Box::into_pin(future);
+    // SAFETY: the call is running.
+    let suspender = unsafe { call.suspender() };
+    suspender.block_on_pinned(future.as_mut()).map_err(|_cancelled| HostError::Cancelled)
+}
+
+/// The store of a call.
+///
+/// # Safety
+///
+/// It must hold data of type `T`, and nothing of it may be borrowed while the answer is used.
+pub(super) unsafe fn store_of<'a, T>(call: &HostCaller) -> &'a mut StoreInner<T> {
+    // SAFETY: by contract.
+    unsafe { &mut *call.store().cast() }
+}
+
+impl From<Trap> for HostError {
+    fn from(trap: Trap) -> Self {
+        Self::Error(trap.into())
+    }
+}
+
+impl From<anyhow::Error> for HostError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,205 @@
+//! Modules: compiled code that can be instantiated many times.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+
+use crate::compile::{Artifact, ModuleInfo};
+use crate::engine::Engine;
+use crate::trap::FrameInfo;
+use crate::types::{ExportType, ExternType, ImportType};
+use crate::vm::backtrace::Frame;
+use crate::vm::code::Code;
+use crate::vm::instance::DataSegments;
+use crate::vm::layout::{ContextLayout, EnterTrampoline};
+
+/// A compiled module.
+///
+/// Cloning is cheap and gives the same module. It can be instantiated in any store of its engine.
+#[derive(Clone, Debug)]
+pub struct Module(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    info: ModuleInfo,
+    layout: ContextLayout,
+    code: Arc<Code>,
+    /// The range of each defined function in the text.
+    functions: Vec<std::ops::Range<u32>>,
+    /// The engine's id for each type of the module.
+    type_ids: Box<[u32]>,
+    /// The trampoline for each type of the module.
+    trampolines: Box<[EnterTrampoline]>,
+    data: Arc<DataSegments>,
+}
+
+impl Module {
+    /// Compiles a module in the binary format, or, if it does not begin with that format's magic number,
+    /// in the text format.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with the offset), or if it needs
+    /// what the engine does not support.
+    pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        let bytes = bytes.as_ref();
+        let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;
+        Self::from_binary(engine, &wasm)
+    }
+
+    /// As [`Module::new`], with a name for the module that replaces its own.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Module::new`].
+    pub fn new_with_name(engine: &Engine, bytes: impl AsRef<[u8]>, name: &str) -> Result<Self> {
+        let mut module = Self::new(engine, bytes)?;
+        let inner = Arc::get_mut(&mut module.0).expect("nobody else has the new module");
+        inner.info.name = Some(name.to_owned());
+        Ok(module)
+    }
+
+    /// As [`Module::new`], for the contents of a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read, and as [`Module::new`].
+    pub fn from_file(engine: &Engine, file: impl AsRef<Path>) -> Result<Self> {
+        let file = file.as_ref();
+        let context = || format!("cannot make a module of `{}`", file.display());
+        let bytes = fs::read(file).with_context(context)?;
+        Self::new(engine, bytes).with_context(context)
+    }
+
+    /// Compiles a module in the binary format.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Module::new`].
+    pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
+        Self::load(engine, engine.compiler().compile(binary)?)
+    }
+
+    /// Checks that bytes are a valid module in the binary format that the engine supports.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they are not, with the offset.
+    pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        engine.compiler().validate(binary)
+    }
+
+    fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
+        let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
+        let mut type_ids = Vec::with_capacity(info.types.len());
+        let mut trampolines = Vec::with_capacity(info.types.len());
+        for ty in &info.types {
+            let signature = engine.signature(ty)?;
+            type_ids.push(signature.id);
+            trampolines.push(signature.enter);
+        }
+        let data = DataSegments {
+            bytes: std::mem::take(&mut info.data_bytes),
+            ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
+        };
+        Ok(Self(Arc::new(Inner {
+            engine: engine.clone(),
+            info,
+            layout,
+            code: Arc::new(Code::publish(&text, sites)?),
+            functions,
+            type_ids: type_ids.into(),
+            trampolines: trampolines.into(),
+            data: Arc::new(data),
+        })))
+    }
+
+    /// The name of the module, from its name section or [`Module::new_with_name`].
+    pub fn name(&self) -> Option<&str> {
+        self.0.info.name.as_deref()
+    }
+
+    /// What the module imports, in order.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = ImportType<'_>> {
+        self.0.info.imports.iter().map(|import| ImportType {
+            module: &import.module,
+            name: &import.name,
+            ty: self.0.info.entity_type(import.entity),
+        })
+    }
+
+    /// What the module exports, in order.
+    pub fn exports(&self) -> impl ExactSizeIterator<Item = ExportType<'_>> {
+        self.0.info.exports.iter().map(|export| ExportType {
+            name: &export.name,
+            ty: self.0.info.entity_type(export.entity),
+        })
+    }
+
+    /// The type of what the module exports under this name.
+    pub fn get_export(&self, name: &str) -> Option<ExternType> {
+        self.exports().find(|export| export.name() == name).map(|export| export.ty())
+    }
+
+    /// The engine that compiled the module.
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn info(&self) -> &ModuleInfo {
+        &self.0.info
+    }
+
+    pub(crate) fn layout(&self) -> ContextLayout {
+        self.0.layout
+    }
+
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.0.code
+    }
+
+    pub(crate) fn type_ids(&self) -> &[u32] {
+        &self.0.type_ids
+    }
+
+    pub(crate) fn data(&self) -> &Arc<DataSegments> {
+        &self.0.data
+    }
+
+    /// The entry point of a function that the module defines, with the trampoline for its type.
+    pub(crate) fn function(&self, index: u32) -> (*const u8, EnterTrampoline) {
+        let defined = index - self.0.info.imported_functions;
+        let code = self.0.code.at(self.0.functions[defined as usize].start);
+        (code, self.0.trampolines[self.0.info.functions[index as usize] as usize])
+    }
+
+    /// What is known of a frame, if it is one of this module's.
+    pub(crate) fn frame(&self, frame: &Frame) -> Option<FrameInfo> {
+        let text = self.0.code.range();
+        if !text.contains(&frame.pc) {
+            return None;
+        }
+        let offset = (frame.pc - text.start) as u32;
+        let sites = self.0.code.sites();
+        let module_offset = if frame.exact {
+            sites.trap(offset).map(|site| site.wasm)
+        } else {
+            sites.call(offset)
+        };
+        // A return address may be the first one behind its function.
+        let inside = if frame.exact { offset } else { offset - 1 };
+        let defined = self.0.functions.partition_point(|range| range.end <= inside);
+        self.0.functions.get(defined).filter(|range| range.contains(&inside))?;
+        let index = defined as u32 + self.0.info.imported_functions;
+        Some(FrameInfo {
+            module_name: self.0.info.name.clone(),
+            func_index: index,
+            func_name: self.0.info.function_name(index).map(str::to_owned),
+            func_start: self.0.info.body_offsets[defined] as usize,
+            module_offset: module_offset.unwrap_or_default() as usize,
+        })
+    }
+}

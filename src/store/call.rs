@@ -1,0 +1,187 @@
+//! Calling wasm: on the store's resident fiber, with a future or without.
+//!
+//! The way of an async call, from the outside in: the poll of [`OnFiber`] makes the fiber's activation
+//! the thread's current one and resumes the fiber (`lampwick_fibers`); on it,
+//! `vm::activation::call` enters machine code through the trampoline of the function's type.
+
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+use lampwick_fibers::{Resident, Suspender};
+
+use super::StoreInner;
+use crate::trap::{FrameInfo, Trap};
+use crate::vm::activation::{self, Resumption, Unwind};
+use crate::vm::backtrace::Backtrace;
+use crate::vm::layout::{VMFuncRef, ValRaw};
+use crate::vm::{signals, store};
+
+/// A function and the place of its arguments, which its results replace.
+#[derive(Clone, Copy)]
+pub(crate) struct Invocation {
+    pub(crate) function: NonNull<VMFuncRef>,
+    pub(crate) values: *mut ValRaw,
+}
+
+// SAFETY: whoever makes the call owns the values, and has the store to which the function belongs.
+unsafe impl Send for Invocation {}
+
+/// What a call hands to the fiber.
+#[derive(Clone, Copy)]
+struct Job {
+    store: *mut store::Store,
+    stack_limit: usize,
+    invocation: Invocation,
+}
+
+// SAFETY: the call's future borrows the store for as long as the job exists.
+unsafe impl Send for Job {}
+
+impl Job {
+    /// Runs on the fiber.
+    ///
+    /// # Safety
+    ///
+    /// As for [`activation::call`].
+    #[inline]
+    unsafe fn run(self, suspender: &Suspender) -> Result<(), Unwind> {
+        let Invocation { function, values } = self.invocation;
+        // SAFETY: by contract; functions live as long as their store.
+        unsafe {
+            activation::call(self.store, suspender, self.stack_limit, function.as_ref(), values)
+        }
+    }
+}
+
+impl<T> StoreInner<T> {
+    /// A fiber for the next call.
+    fn take_fiber(&mut self) -> Result<Resident, Trap> {
+        match self.fiber.take() {
+            Some(fiber) => Ok(fiber),
+            None => match self.engine.stacks().take() {
+                Ok(stack) => Ok(Resident::new(stack)),
+                Err(error) => Err(anyhow::Error::new(error).context("no stack for a guest").into()),
+            },
+        }
+    }
+
+    fn job(&mut self, fiber: &Resident, invocation: Invocation) -> Job {
+        let config = self.engine.config();
+        let host_reserve = config.async_stack_size - config.max_wasm_stack;
+        let stack_limit = fiber.stack().bottom() as usize + host_reserve;
+        Job { store: &raw mut self.vm, stack_limit, invocation }
+    }
+
+    /// Calls a function and waits for it.
+    ///
+    /// # Safety
+    ///
+    /// The function must belong to this store, and `values` must hold arguments of its type and have
+    /// room for its results.
+    pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
+        let mut fiber = self.take_fiber()?;
+        let job = self.job(&fiber, invocation);
+        signals::prepare_thread();
+        // SAFETY: by contract; the job runs on this fiber.
+        let result = fiber.run_blocking(|suspender| unsafe { job.run(suspender) });
+        self.fiber = Some(fiber);
+        result.map_err(|unwind| self.trap(unwind))
+    }
+
+    /// Calls a function on a fiber that suspends with the future.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::call`], for as long as the future exists.
+    pub(crate) async unsafe fn call_async(&mut self, invocation: Invocation) -> Result<(), Trap>
+    where
+        T: Send,
+    {
+        let mut fiber = self.take_fiber()?;
+        let job = self.job(&fiber, invocation);
+        // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension is the
+        // job, wasm's frames, and futures of host functions, which are `Send`.
+        let run = unsafe { fiber.run_send(move |suspender| job.run(suspender)) };
+        let result = OnFiber::new(run).await;
+        self.fiber = Some(fiber);
+        result.map_err(|unwind| self.trap(unwind))
+    }
+
+    /// What the caller is told of an unwinding.
+    ///
+    /// # Panics
+    ///
+    /// Goes on with the panic of a host function.
+    #[cold]
+    fn trap(&self, unwind: Unwind) -> Trap {
+        let (trap, backtrace) = match unwind {
+            Unwind::Trap(code, backtrace) => (Trap::from_code(code), backtrace),
+            Unwind::OutOfFuel(backtrace) => (Trap::out_of_fuel(), backtrace),
+            Unwind::Host(error, backtrace) => (Trap::from(error), backtrace),
+            Unwind::Panic(payload) => std::panic::resume_unwind(payload),
+            Unwind::Cancelled => unreachable!("a cancelled call has nobody to tell"),
+        };
+        trap.with_frames(self.frames(&backtrace))
+    }
+
+    /// The frames of a backtrace, with what their modules know of them.
+    fn frames(&self, backtrace: &Backtrace) -> Vec<FrameInfo> {
+        let info = |frame| self.modules.iter().find_map(|module| module.frame(frame));
+        backtrace.iter().filter_map(info).collect()
+    }
+
+    /// Panics unless the store's engine is of this kind.
+    pub(crate) fn assert_async(&self, is_async: bool, method: &str) {
+        match (self.engine.is_async(), is_async) {
+            (true, false) => panic!("must use `{method}_async` with an async store"),
+            (false, true) => panic!(
+                "cannot use `{method}_async` with a store whose engine is not async \
+                 (see `Config::async_support`)"
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// The future of a job: resumes its fiber with each poll, and once more if it is dropped unfinished.
+struct OnFiber<R> {
+    /// Dropped by `drop`, which resumes the fiber.
+    run: ManuallyDrop<R>,
+    resumption: Resumption,
+    finished: bool,
+}
+
+impl<R> OnFiber<R> {
+    fn new(run: R) -> Self {
+        Self { run: ManuallyDrop::new(run), resumption: Resumption::new(), finished: false }
+    }
+}
+
+impl<R: Future> Future for OnFiber<R> {
+    type Output = R::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        // SAFETY: `run` is pinned with the whole; nothing else is.
+        let (this, run) = unsafe {
+            let this = self.get_unchecked_mut();
+            (&raw mut *this, Pin::new_unchecked(&mut *this.run))
+        };
+        // SAFETY: these are other fields than `run`.
+        let (resumption, finished) = unsafe { (&mut (*this).resumption, &mut (*this).finished) };
+        let poll = resumption.with(|| run.poll(cx));
+        *finished = poll.is_ready();
+        poll
+    }
+}
+
+impl<R> Drop for OnFiber<R> {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here, where it was pinned.
+        let mut drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
+        if self.finished { drop() } else { self.resumption.with(drop) }
+    }
+}

@@ -1,0 +1,114 @@
+//! Fuel, as the embedder sees it.
+
+use anyhow::{Result, anyhow, bail};
+
+use super::{Store, StoreContext, StoreContextMut, StoreInner};
+
+impl<T> StoreInner<T> {
+    fn metered(&self, what: &str) -> Result<()> {
+        if self.engine.metered() {
+            return Ok(());
+        }
+        bail!("cannot {what} fuel: the engine does not count it (see `Config::consume_fuel`)")
+    }
+
+    fn fuel_consumed(&self) -> Option<u64> {
+        self.engine.metered().then(|| self.vm.fuel.consumed(self.vm.machine.fuel))
+    }
+
+    fn add_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.metered("add")?;
+        self.vm.fuel.add(&mut self.vm.machine.fuel, fuel);
+        Ok(())
+    }
+
+    fn consume_fuel(&mut self, fuel: u64) -> Result<u64> {
+        self.metered("consume")?;
+        let remaining = self.vm.fuel.remaining(self.vm.machine.fuel);
+        let taken = self.vm.fuel.take(&mut self.vm.machine.fuel, fuel);
+        taken.ok_or_else(|| anyhow!("cannot consume {fuel} of {remaining} units of fuel"))
+    }
+
+    fn out_of_fuel_async_yield(&mut self, injections: u64, slice: u64) {
+        assert!(
+            self.engine.is_async(),
+            "cannot yield when out of fuel: the store's engine is not async \
+             (see `Config::async_support`)"
+        );
+        self.vm.fuel.inject_when_gone(injections, slice);
+    }
+}
+
+macro_rules! mirror {
+    ($($ty:ty: $field:tt;)*) => { $(
+        /// Fuel: what a guest may spend on computing, where [`Config::consume_fuel`](crate::Config::consume_fuel) is on.
+        impl<T> $ty {
+            /// The units of fuel that guests of this store and [`consume_fuel`](Self::consume_fuel) have
+            /// burned so far; `None` where the engine does not count fuel.
+            ///
+            /// It is exact whenever the host can look: in a host function, after a call, and after a trap.
+            pub fn fuel_consumed(&self) -> Option<u64> {
+                self.$field.fuel_consumed()
+            }
+
+            /// Adds fuel for guests to burn. A new store has none.
+            ///
+            /// Entering a function costs one unit, and so does every operator but `nop`, `drop`, `block`, `loop`, `else`,
+            /// `end`, `unreachable` and `return`, which are free. Operators whose work a guest sizes cost
+            /// more, whatever comes of them: `memory.init`, `memory.copy` and `memory.fill` one for each whole 64 bytes,
+            /// `table.init`, `table.copy`, `table.fill` and `table.grow` one for each whole 8 elements,
+            /// `memory.grow` one for each page.
+            ///
+            /// Fuel saturates at its maximum, which no guest lives to burn.
+            ///
+            /// # Errors
+            ///
+            /// Fails where the engine does not count fuel.
+            pub fn add_fuel(&mut self, fuel: u64) -> Result<()> {
+                self.$field.add_fuel(fuel)
+            }
+
+            /// Burns fuel for work that the host did for a guest, and answers what is left.
+            ///
+            /// # Errors
+            ///
+            /// Fails, without burning any, where no less than `fuel` is left, or where the engine does not count fuel.
+            pub fn consume_fuel(&mut self, fuel: u64) -> Result<u64> {
+                self.$field.consume_fuel(fuel)
+            }
+
+            /// Lets guests trap when their fuel is gone: the default.
+            ///
+            /// The trap's text contains `all fuel consumed by WebAssembly`.
+            pub fn out_of_fuel_trap(&mut self) {
+                self.$field.vm.fuel.trap_when_gone();
+            }
+
+            /// Lets guests yield when their fuel is gone: up to `injection_count` times
+            /// `fuel_to_inject` is added, the future of the call answers `Poll::Pending`, having arranged to be polled again, and
+            /// the guest then goes on. After that it traps.
+            ///
+            /// One poll thus burns no more than `fuel_to_inject` units and those of the
+            /// straight-line code behind the last check; checks are at function entries and loop heads.
+            ///
+            /// # Panics
+            ///
+            /// Panics where the engine is not async.
+            pub fn out_of_fuel_async_yield(&mut self, injection_count: u64, fuel_to_inject: u64) {
+                self.$field.out_of_fuel_async_yield(injection_count, fuel_to_inject);
+            }
+        }
+    )* };
+}
+
+mirror! {
+    Store<T>: inner;
+    StoreContextMut<'_, T>: 0;
+}
+
+impl<T> StoreContext<'_, T> {
+    /// As [`Store::fuel_consumed`].
+    pub fn fuel_consumed(&self) -> Option<u64> {
+        self.0.fuel_consumed()
+    }
+}

@@ -1,0 +1,112 @@
+//! Stores: where instances live, and the host's data beside them.
+
+mod call;
+mod context;
+mod fuel;
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use lampwick_fibers::Resident;
+
+pub(crate) use call::Invocation;
+pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+
+use crate::engine::Engine;
+use crate::module::Module;
+use crate::vm;
+
+/// Instances, what they share with the host, and data of the host's of type `T`.
+///
+/// Everything that a guest does happens in a store, and everything that is created in a store lives
+/// until it is dropped: give each guest a store of its own. Handles such as [`Func`](crate::Func) and
+/// [`Memory`](crate::Memory) are small copies that mean something only together with the store that they
+/// came from; every method takes it.
+///
+/// A store belongs to one task at a time, but may move between threads, with suspended calls in it.
+pub struct Store<T> {
+    inner: Box<StoreInner<T>>,
+}
+
+/// What a store holds. Machine code and its builtins see `vm`, by the address of which host
+/// functions find the rest.
+#[repr(C)]
+pub(crate) struct StoreInner<T> {
+    /// First, so that a pointer to it is a pointer to the whole.
+    pub(crate) vm: vm::store::Store,
+    pub(crate) engine: Engine,
+    /// The modules of the instances; each once.
+    pub(crate) modules: Vec<Module>,
+    /// The fiber of the last call, for the next one.
+    fiber: Option<Resident>,
+    pub(crate) data: T,
+}
+
+impl<T> Deref for StoreInner<T> {
+    type Target = vm::store::Store;
+
+    fn deref(&self) -> &Self::Target {
+        &self.vm
+    }
+}
+
+impl<T> DerefMut for StoreInner<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.vm
+    }
+}
+
+impl<T> Store<T> {
+    /// An empty store with this data.
+    ///
+    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`].
+    pub fn new(engine: &Engine, data: T) -> Self {
+        Self {
+            inner: Box::new(StoreInner {
+                vm: vm::store::Store::new(engine.metered()),
+                engine: engine.clone(),
+                modules: Vec::new(),
+                fiber: None,
+                data,
+            }),
+        }
+    }
+
+    /// The host's data.
+    pub fn data(&self) -> &T {
+        &self.inner.data
+    }
+
+    /// The host's data.
+    pub fn data_mut(&mut self) -> &mut T {
+        &mut self.inner.data
+    }
+
+    /// Drops the store and all that it holds but the host's data.
+    pub fn into_data(self) -> T {
+        let StoreInner { data, .. } = *self.inner;
+        data
+    }
+
+    /// The engine that the store was made with.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+}
+
+impl<T: Default> Default for Store<T> {
+    /// A store with default data in an engine of its own with the default configuration.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`Engine::new`] fails.
+    fn default() -> Self {
+        Self::new(&Engine::default(), T::default())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Store<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("data", &self.inner.data).finish_non_exhaustive()
+    }
+}

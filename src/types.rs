@@ -1,0 +1,324 @@
+//! The types of WebAssembly, as the API shows them.
+
+use std::fmt;
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValType {
+    /// A 32-bit integer, signed or unsigned as its operators see it.
+    I32,
+    /// A 64-bit integer, signed or unsigned as its operators see it.
+    I64,
+    /// An IEEE 754 single.
+    F32,
+    /// An IEEE 754 double.
+    F64,
+    /// A 128-bit vector.
+    V128,
+    /// A reference to a function, or null.
+    FuncRef,
+    /// A reference to a value of the host, or null.
+    ExternRef,
+}
+
+impl ValType {
+    /// Whether this is an integer or a float.
+    pub fn is_num(&self) -> bool {
+        matches!(self, Self::I32 | Self::I64 | Self::F32 | Self::F64)
+    }
+
+    /// Whether this is a reference.
+    pub fn is_ref(&self) -> bool {
+        matches!(self, Self::FuncRef | Self::ExternRef)
+    }
+}
+
+impl fmt::Display for ValType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::V128 => "v128",
+            Self::FuncRef => "funcref",
+            Self::ExternRef => "externref",
+        })
+    }
+}
+
+/// Whether a global can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutability {
+    /// It keeps its first value.
+    Const,
+    /// It can be set.
+    Var,
+}
+
+/// The type of a function: its parameters and results.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FuncType {
+    params: Box<[ValType]>,
+    results: Box<[ValType]>,
+}
+
+impl FuncType {
+    /// A function type from its parameters and results.
+    pub fn new(
+        params: impl IntoIterator<Item = ValType>,
+        results: impl IntoIterator<Item = ValType>,
+    ) -> Self {
+        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
+    }
+
+    /// The types of the parameters.
+    pub fn params(&self) -> impl ExactSizeIterator<Item = ValType> + '_ {
+        self.params.iter().copied()
+    }
+
+    /// The types of the results.
+    pub fn results(&self) -> impl ExactSizeIterator<Item = ValType> + '_ {
+        self.results.iter().copied()
+    }
+}
+
+impl fmt::Display for FuncType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, types: &[ValType]| {
+            f.write_str("[")?;
+            for (index, ty) in types.iter().enumerate() {
+                write!(f, "{}{ty}", if index > 0 { " " } else { "" })?;
+            }
+            f.write_str("]")
+        };
+        list(f, &self.params)?;
+        f.write_str(" -> ")?;
+        list(f, &self.results)
+    }
+}
+
+/// The type of a global.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct GlobalType {
+    content: ValType,
+    mutability: Mutability,
+}
+
+impl GlobalType {
+    /// A global type from the type of its value and its mutability.
+    pub fn new(content: ValType, mutability: Mutability) -> Self {
+        Self { content, mutability }
+    }
+
+    /// The type of the value.
+    pub fn content(&self) -> &ValType {
+        &self.content
+    }
+
+    /// Whether it can be set.
+    pub fn mutability(&self) -> Mutability {
+        self.mutability
+    }
+}
+
+impl fmt::Display for GlobalType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mutability {
+            Mutability::Const => write!(f, "{}", self.content),
+            Mutability::Var => write!(f, "mut {}", self.content),
+        }
+    }
+}
+
+/// The type of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableType {
+    element: ValType,
+    minimum: u32,
+    maximum: Option<u32>,
+}
+
+impl TableType {
+    /// A table type from its element type and its limits in elements.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `element` is not a reference type.
+    pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> Self {
+        assert!(element.is_ref(), "the elements of a table are references, not {element}");
+        Self { element, minimum, maximum }
+    }
+
+    /// The type of the elements.
+    pub fn element(&self) -> ValType {
+        self.element
+    }
+
+    /// The least number of elements.
+    pub fn minimum(&self) -> u32 {
+        self.minimum
+    }
+
+    /// The greatest number of elements, if there is a bound.
+    pub fn maximum(&self) -> Option<u32> {
+        self.maximum
+    }
+}
+
+impl fmt::Display for TableType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "table of {} ({}, ", self.element, at_least(self.minimum.into()))?;
+        write!(f, "{})", at_most(self.maximum.map(u64::from)))
+    }
+}
+
+/// The type of a linear memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MemoryType {
+    minimum: u64,
+    maximum: Option<u64>,
+}
+
+impl MemoryType {
+    /// A memory type with 32-bit addresses from its limits in pages of 64 KiB.
+    pub fn new(minimum: u32, maximum: Option<u32>) -> Self {
+        Self::new_u64(minimum.into(), maximum.map(u64::from))
+    }
+
+    /// The same, with limits as they are kept.
+    pub(crate) fn new_u64(minimum: u64, maximum: Option<u64>) -> Self {
+        Self { minimum, maximum }
+    }
+
+    /// The least size in pages.
+    pub fn minimum(&self) -> u64 {
+        self.minimum
+    }
+
+    /// The greatest size in pages, if there is a bound.
+    pub fn maximum(&self) -> Option<u64> {
+        self.maximum
+    }
+}
+
+impl fmt::Display for MemoryType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memory ({} pages, {})", at_least(self.minimum), at_most(self.maximum))
+    }
+}
+
+fn at_least(minimum: u64) -> String {
+    format!("at least {minimum}")
+}
+
+fn at_most(maximum: Option<u64>) -> String {
+    maximum.map_or_else(|| "no maximum".to_owned(), |maximum| format!("at most {maximum}"))
+}
+
+/// The type of something that a module imports or exports.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ExternType {
+    /// A function.
+    Func(FuncType),
+    /// A global.
+    Global(GlobalType),
+    /// A table.
+    Table(TableType),
+    /// A linear memory.
+    Memory(MemoryType),
+}
+
+macro_rules! accessors {
+    ($($variant:ident($ty:ty) $noun:literal $get:ident $unwrap:ident;)*) => {
+        impl ExternType {
+            $(
+                #[doc = concat!("The type of the ", $noun, ", if this is one.")]
+                pub fn $get(&self) -> Option<&$ty> {
+                    match self {
+                        Self::$variant(ty) => Some(ty),
+                        _ => None,
+                    }
+                }
+
+                #[doc = concat!("The type of the ", $noun, ".")]
+                ///
+                /// # Panics
+                ///
+                #[doc = concat!("Panics if this is no ", $noun, ".")]
+                pub fn $unwrap(&self) -> &$ty {
+                    self.$get().expect(concat!("not a ", $noun))
+                }
+            )*
+        }
+        $(
+            impl From<$ty> for ExternType {
+                fn from(ty: $ty) -> Self {
+                    Self::$variant(ty)
+                }
+            }
+        )*
+    };
+}
+
+accessors! {
+    Func(FuncType) "function" func unwrap_func;
+    Global(GlobalType) "global" global unwrap_global;
+    Table(TableType) "table" table unwrap_table;
+    Memory(MemoryType) "memory" memory unwrap_memory;
+}
+
+impl fmt::Display for ExternType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Func(ty) => write!(f, "function {ty}"),
+            Self::Global(ty) => write!(f, "global {ty}"),
+            Self::Table(ty) => ty.fmt(f),
+            Self::Memory(ty) => ty.fmt(f),
+        }
+    }
+}
+
+/// Something that a module imports.
+#[derive(Clone, Debug)]
+pub struct ImportType<'module> {
+    pub(crate) module: &'module str,
+    pub(crate) name: &'module str,
+    pub(crate) ty: ExternType,
+}
+
+impl<'module> ImportType<'module> {
+    /// The first of the import's two names.
+    pub fn module(&self) -> &'module str {
+        self.module
+    }
+
+    /// The second of the import's two names; always present.
+    pub fn name(&self) -> Option<&'module str> {
+        Some(self.name)
+    }
+
+    /// What the module expects.
+    pub fn ty(&self) -> ExternType {
+        self.ty.clone()
+    }
+}
+
+/// Something that a module exports.
+#[derive(Clone, Debug)]
+pub struct ExportType<'module> {
+    pub(crate) name: &'module str,
+    pub(crate) ty: ExternType,
+}
+
+impl<'module> ExportType<'module> {
+    /// The name of the export.
+    pub fn name(&self) -> &'module str {
+        self.name
+    }
+
+    /// What the module offers.
+    pub fn ty(&self) -> ExternType {
+        self.ty.clone()
+    }
+}

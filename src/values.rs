@@ -1,0 +1,225 @@
+//! Values on their way between host and wasm.
+
+use std::any::Any;
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::func::Func;
+use crate::types::ValType;
+use crate::vm::layout::{VMFuncRef, ValRaw};
+use crate::vm::store::Store;
+
+/// A reference to a value of the host that guests can hold and pass on, but not look into.
+///
+/// Cloning gives another reference to the same value. A store keeps what was passed to its guests
+/// until it is dropped.
+#[derive(Clone)]
+pub struct ExternRef(Arc<dyn Any + Send + Sync>);
+
+impl ExternRef {
+    /// A reference to this value.
+    pub fn new<T: Any + Send + Sync>(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// The value.
+    pub fn data(&self) -> &dyn Any {
+        &*self.0
+    }
+
+    /// How many references there are; the store's own counts as one for all of its guests.
+    pub fn strong_count(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// Whether both refer to the same value.
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+    }
+}
+
+impl fmt::Debug for ExternRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExternRef({:p})", Arc::as_ptr(&self.0))
+    }
+}
+
+/// A value of any type of WebAssembly.
+///
+/// Floats are their bits, so that values can be compared and NaNs are kept.
+#[derive(Clone, Debug)]
+pub enum Val {
+    /// A 32-bit integer.
+    I32(i32),
+    /// A 64-bit integer.
+    I64(i64),
+    /// The bits of a single.
+    F32(u32),
+    /// The bits of a double.
+    F64(u64),
+    /// A vector.
+    V128(u128),
+    /// A function, or null.
+    FuncRef(Option<Func>),
+    /// A value of the host, or null.
+    ExternRef(Option<ExternRef>),
+}
+
+macro_rules! accessors {
+    ($($variant:ident($bits:ident) $ty:ty, $get:ident $unwrap:ident, $value:expr;)*) => {
+        $(
+            #[doc = concat!("The value, if it is an `", stringify!($get), "`.")]
+            pub fn $get(&self) -> Option<$ty> {
+                match self {
+                    Self::$variant($bits) => Some($value),
+                    _ => None,
+                }
+            }
+
+            #[doc = concat!("The value, which must be an `", stringify!($get), "`.")]
+            ///
+            /// # Panics
+            ///
+            /// Panics if it is of another type.
+            pub fn $unwrap(&self) -> $ty {
+                match self.$get() {
+                    Some(value) => value,
+                    None => panic!(concat!("expected ", stringify!($get), ", found {}"), self.ty()),
+                }
+            }
+        )*
+    };
+}
+
+impl Val {
+    /// A null `externref`.
+    pub fn null() -> Self {
+        Self::ExternRef(None)
+    }
+
+    /// The type of the value.
+    pub fn ty(&self) -> ValType {
+        match self {
+            Self::I32(_) => ValType::I32,
+            Self::I64(_) => ValType::I64,
+            Self::F32(_) => ValType::F32,
+            Self::F64(_) => ValType::F64,
+            Self::V128(_) => ValType::V128,
+            Self::FuncRef(_) => ValType::FuncRef,
+            Self::ExternRef(_) => ValType::ExternRef,
+        }
+    }
+
+    accessors! {
+        I32(value) i32, i32 unwrap_i32, *value;
+        I64(value) i64, i64 unwrap_i64, *value;
+        F32(bits) f32, f32 unwrap_f32, f32::from_bits(*bits);
+        F64(bits) f64, f64 unwrap_f64, f64::from_bits(*bits);
+        V128(value) u128, v128 unwrap_v128, *value;
+        FuncRef(func) Option<&Func>, funcref unwrap_funcref, func.as_ref();
+        ExternRef(reference) Option<ExternRef>, externref unwrap_externref, reference.clone();
+    }
+
+    /// The value as machine code takes it, if it is of this type and belongs to this store.
+    pub(crate) fn to_raw(&self, store: &mut Store, ty: ValType) -> Result<ValRaw> {
+        if self.ty() != ty {
+            bail!("expected a value of type {ty}, found {}", self.ty());
+        }
+        Ok(match self {
+            Self::I32(value) => ValRaw::from_u64((*value as u32).into()),
+            Self::I64(value) => ValRaw::from_u64(*value as u64),
+            Self::F32(bits) => ValRaw::from_u64((*bits).into()),
+            Self::F64(bits) => ValRaw::from_u64(*bits),
+            Self::V128(value) => ValRaw(value.to_le_bytes()),
+            Self::FuncRef(None) | Self::ExternRef(None) => ValRaw::ZERO,
+            Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
+            Self::ExternRef(Some(value)) => ValRaw::from_u64(store.externs.index(&value.0).into()),
+        })
+    }
+
+    /// A value that machine code left.
+    ///
+    /// # Safety
+    ///
+    /// `raw` must hold a value of type `ty` that belongs to this store.
+    pub(crate) unsafe fn from_raw(store: &Store, ty: ValType, raw: ValRaw) -> Self {
+        let bits = raw.to_u64();
+        match ty {
+            ValType::I32 => Self::I32(bits as i32),
+            ValType::I64 => Self::I64(bits as i64),
+            ValType::F32 => Self::F32(bits as u32),
+            ValType::F64 => Self::F64(bits),
+            ValType::V128 => Self::V128(u128::from_le_bytes(raw.0)),
+            ValType::FuncRef => {
+                let record = NonNull::new(bits as usize as *mut VMFuncRef);
+                // SAFETY: a reference that is not null is a record of this store.
+                Self::FuncRef(record.map(|record| unsafe { Func::from_record(store, record) }))
+            }
+            ValType::ExternRef => Self::ExternRef(externref_from_index(store, bits as u32)),
+        }
+    }
+
+    /// Zero, or null.
+    pub(crate) fn default_of(ty: ValType) -> Self {
+        match ty {
+            ValType::I32 => Self::I32(0),
+            ValType::I64 => Self::I64(0),
+            ValType::F32 => Self::F32(0),
+            ValType::F64 => Self::F64(0),
+            ValType::V128 => Self::V128(0),
+            ValType::FuncRef => Self::FuncRef(None),
+            ValType::ExternRef => Self::ExternRef(None),
+        }
+    }
+}
+
+/// The reference with this index in a store; zero is null.
+pub(crate) fn externref_from_index(store: &Store, index: u32) -> Option<ExternRef> {
+    store.externs.get(index).cloned().map(ExternRef)
+}
+
+/// The index of a reference in a store; zero is null.
+pub(crate) fn externref_to_index(store: &mut Store, value: Option<&ExternRef>) -> u32 {
+    value.map_or(0, |value| store.externs.index(&value.0))
+}
+
+impl ValRaw {
+    /// A value whose low bits are these and whose others are zero.
+    pub(crate) fn from_u64(bits: u64) -> Self {
+        Self(u128::from(bits).to_le_bytes())
+    }
+
+    /// The low bits.
+    pub(crate) fn to_u64(self) -> u64 {
+        u128::from_le_bytes(self.0) as u64
+    }
+}
+
+macro_rules! from {
+    ($($ty:ty: |$value:ident| $val:expr;)*) => {
+        $(
+            impl From<$ty> for Val {
+                fn from($value: $ty) -> Self {
+                    $val
+                }
+            }
+        )*
+    };
+}
+
+from! {
+    i32: |value| Self::I32(value);
+    u32: |value| Self::I32(value as i32);
+    i64: |value| Self::I64(value);
+    u64: |value| Self::I64(value as i64);
+    f32: |value| Self::F32(value.to_bits());
+    f64: |value| Self::F64(value.to_bits());
+    u128: |value| Self::V128(value);
+    Func: |func| Self::FuncRef(Some(func));
+    Option<Func>: |func| Self::FuncRef(func);
+    ExternRef: |value| Self::ExternRef(Some(value));
+    Option<ExternRef>: |value| Self::ExternRef(value);
+}

@@ -1,0 +1,237 @@
+//! One entry of wasm: from the call of its trampoline until it returned or was unwound.
+//!
+//! Each fiber has at most one activation; a host function that calls wasm does so on a second
+//! fiber. The innermost activation of a store is `Store::activation`; the activation that runs on
+//! a thread is [`current`], which the signal handler reads. A fiber may go on on another thread,
+//! so whoever resumes one brings the thread's value along with [`Resumption`].
+
+use std::cell::Cell;
+use std::ptr;
+
+use lampwick_fibers::Suspender;
+
+use super::arch;
+use super::backtrace::{self, Backtrace};
+use super::layout::{TrapCode, VMFuncRef, ValRaw};
+use super::signals;
+use super::store::Store;
+
+/// Why wasm was left without a result.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Unwind {
+    /// The guest trapped.
+    Trap(TrapCode, Backtrace),
+    /// The guest's fuel is gone.
+    OutOfFuel(Backtrace),
+    /// A host function failed.
+    Host(anyhow::Error, Backtrace),
+    /// A host function panicked; the panic goes on in the poller.
+    Panic(Box<dyn std::any::Any + Send>),
+    /// The future of the call was dropped.
+    Cancelled,
+}
+
+/// What the signal handler notes of a fault.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) pc: usize,
+    pub(super) fp: usize,
+    pub(super) code: TrapCode,
+}
+
+/// The most activations that a store may have at a time: each takes a stack, and a guest that calls
+/// itself through the host picks how many.
+const MAX_DEPTH: u32 = 128;
+
+/// One entry of wasm. It lies on the fiber's stack, above the wasm frames.
+pub(crate) struct Activation {
+    /// Where [`arch::unwind`] goes on, and with which stack pointer.
+    pub(super) resume_pc: usize,
+    pub(super) sp: usize,
+    /// The store that the activation belongs to.
+    pub(super) store: *mut Store,
+    /// The lowest address that wasm frames may use.
+    stack_limit: usize,
+    /// How many activations of the store are below this one.
+    depth: u32,
+    /// How frames on this fiber suspend it.
+    pub(super) suspender: *const Suspender,
+    /// Set by the signal handler before it diverts the thread.
+    pub(super) fault: Option<Fault>,
+    /// Set before unwinding.
+    unwind: Option<Unwind>,
+}
+
+thread_local! {
+    static CURRENT: Cell<*mut Activation> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The activation whose fiber runs on this thread, or null. Async-signal-safe.
+///
+/// Never inlined, as none of the accessors: the address of a thread-local must not be kept across a switch.
+#[inline(never)]
+pub(super) fn current() -> *mut Activation {
+    CURRENT.get()
+}
+
+#[inline(never)]
+fn replace_current(activation: *mut Activation) -> *mut Activation {
+    CURRENT.replace(activation)
+}
+
+/// The thread's activation of a fiber that is not running, brought along by whoever resumes it.
+#[derive(Debug)]
+pub(crate) struct Resumption(*mut Activation);
+
+// SAFETY: the pointer is only ever handed to the thread that runs the fiber.
+unsafe impl Send for Resumption {}
+
+impl Resumption {
+    /// For a fiber that has not started.
+    pub(crate) fn new() -> Self {
+        Self(ptr::null_mut())
+    }
+
+    /// Runs `resume`, which resumes the fiber, with its activation as the thread's current one.
+    pub(crate) fn with<R>(&mut self, resume: impl FnOnce() -> R) -> R {
+        /// Puts things right when the fiber suspends or finishes, or a panic leaves it.
+        struct Swap<'a> {
+            fiber: &'a mut *mut Activation,
+            outer: *mut Activation,
+        }
+        impl Drop for Swap<'_> {
+            fn drop(&mut self) {
+                *self.fiber = replace_current(self.outer);
+            }
+        }
+        signals::prepare_thread();
+        let outer = replace_current(self.0);
+        let _swap = Swap { fiber: &mut self.0, outer };
+        resume()
+    }
+}
+
+/// Calls a function on the current fiber. The results replace the arguments.
+///
+/// # Safety
+///
+/// The function must belong to `store`, and `values` must hold arguments of its type and have room
+/// for its results. This must run on a fiber of which `stack_limit` is the end of the wasm zone and whose
+/// suspender is `suspender`, if it may suspend; no reference to anything in the store may be in use.
+pub(crate) unsafe fn call(
+    store: *mut Store,
+    suspender: *const Suspender,
+    stack_limit: usize,
+    function: &VMFuncRef,
+    values: *mut ValRaw,
+) -> Result<(), Unwind> {
+    // SAFETY: an outer activation is live: its wasm called the host, which called us.
+    let depth = unsafe { (*store).activation.as_ref() }.map_or(0, |outer| outer.depth + 1);
+    if depth >= MAX_DEPTH {
+        return Err(Unwind::Trap(TrapCode::StackOverflow, Backtrace::new()));
+    }
+    let mut activation = Activation {
+        resume_pc: 0,
+        sp: 0,
+        store,
+        stack_limit,
+        depth,
+        suspender,
+        fault: None,
+        unwind: None,
+    };
+    let this = &raw mut activation;
+    // SAFETY: the store is ours to use by contract; the pointers to the activation that are
+    // left in it and in the thread are taken back before this frame ends, since neither wasm nor
+    // `unwind` can leave it in another way.
+    unsafe {
+        let outer = (*store).activation;
+        let saved = ((*store).machine.exit_fp, (*store).machine.exit_pc, (*store).machine.stack_limit);
+        (*store).activation = this;
+        (*store).machine.stack_limit = stack_limit;
+        let outer_on_thread = replace_current(this);
+        let caller = function.context;
+        let unwound =
+            arch::enter(this, function.enter, function.context, caller, function.code, values);
+        replace_current(outer_on_thread);
+        let machine = &mut (*store).machine;
+        (machine.exit_fp, machine.exit_pc, machine.stack_limit) = saved;
+        (*store).activation = outer;
+        if unwound {
+            let unwind = (*this).unwind.take();
+            return Err(unwind.expect("a reason is set before unwinding"));
+        }
+    }
+    Ok(())
+}
+
+impl Activation {
+    /// The frames of wasm below this activation, from the one that called the host.
+    ///
+    /// # Safety
+    ///
+    /// The host must have been called from wasm of this activation and not have returned.
+    unsafe fn backtrace_from_exit(&self) -> Backtrace {
+        // SAFETY: the store outlives its activations.
+        let (pc, fp) = unsafe { ((*self.store).machine.exit_pc, (*self.store).machine.exit_fp) };
+        // SAFETY: machine code wrote both when it called the host.
+        unsafe { backtrace::walk(backtrace::Frame::call(pc), fp, self.sp) }
+    }
+}
+
+/// Leaves wasm for the innermost activation of `store`.
+///
+/// # Safety
+///
+/// Control must be in a host function or builtin that wasm of this activation called, and no
+/// frame below `enter` may hold anything that is to be dropped.
+pub(super) unsafe fn unwind_with(store: *mut Store, reason: Unwind) -> ! {
+    // SAFETY: the activation is live because wasm of it called us.
+    unsafe {
+        let activation = (*store).activation;
+        (*activation).unwind = Some(reason);
+        arch::unwind(activation)
+    }
+}
+
+/// The wasm frames that called the host function or builtin that is running.
+///
+/// # Safety
+///
+/// As for [`unwind_with`], but frames may hold anything.
+pub(super) unsafe fn capture(store: *mut Store) -> Backtrace {
+    // SAFETY: as above.
+    unsafe { (*(*store).activation).backtrace_from_exit() }
+}
+
+/// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below the
+/// frame that faulted, which has the whole host reserve to offer.
+///
+/// # Safety
+///
+/// `activation` must be the thread's current one, with its fault set.
+pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
+    // SAFETY: wasm frames of this activation are what is above us, and they hold nothing to drop.
+    unsafe {
+        let fault = (*activation).fault.take().expect("set by the signal handler");
+        let backtrace =
+            backtrace::walk(backtrace::Frame::exact(fault.pc), fault.fp, (*activation).sp);
+        (*activation).unwind = Some(Unwind::Trap(fault.code, backtrace));
+        arch::unwind(activation)
+    }
+}
+
+/// Restores what a nested call may have left behind if its future was forgotten unfinished.
+///
+/// # Safety
+///
+/// `activation` must be the one that was the store's when wasm called the host.
+pub(super) unsafe fn restore(store: *mut Store, activation: *mut Activation) {
+    // SAFETY: the activation's wasm called the host, so it is live.
+    unsafe {
+        (*store).activation = activation;
+        (*store).machine.stack_limit = (*activation).stack_limit;
+    }
+}
+

@@ -1,0 +1,181 @@
+//! x86-64 on Linux.
+//!
+//! The fiber's stack while a guest runs, high addresses first:
+//!
+//! ```text
+//!   frame of `enter`          its asm block declares every register clobbered
+//!   saved rbp, rbx            which a clobber cannot name
+//!   ───────────────────────   Activation::sp
+//!   return address            into `enter`
+//!   frame of the enter trampoline
+//!   frames of wasm functions  linked by rbp
+//!   frame of a trap's handler, or of the host
+//! ```
+//!
+//! A trap loads `rsp` from the activation and jumps to its `resume_pc`: everything below is gone,
+//! as if the trampoline had returned. Only frames of wasm, trampolines, and those of our own
+//! functions that hold nothing to be dropped are ever skipped.
+
+use std::arch::asm;
+use std::mem::offset_of;
+
+use crate::vm::activation::Activation;
+use crate::vm::layout::{EnterTrampoline, FuelAt, VMContext, ValRaw};
+
+/// Calls a trampoline so that [`unwind`] can return in its place. Answers whether it did.
+///
+/// # Safety
+///
+/// The arguments must be what the trampoline takes. The activation must stay where it is, and
+/// [`unwind`] may be called with it only on this stack, from below this frame.
+pub(in crate::vm) unsafe fn enter(
+    activation: *mut Activation,
+    trampoline: EnterTrampoline,
+    callee: *mut VMContext,
+    caller: *mut VMContext,
+    code: *const u8,
+    values: *mut ValRaw,
+) -> bool {
+    let unwound: u64;
+    // SAFETY: the block follows the ABI of the call that it makes, and declares every register
+    // clobbered that either way back may change; rbx and rbp it saves itself.
+    unsafe {
+        asm!(
+            "push rbp",
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "mov [r9 + {resume_pc}], rax", // r9: the activation
+            "mov [r9 + {sp}], rsp",
+            "call r8",                     // rdi, rsi, rdx, rcx: the trampoline's arguments
+            "xor eax, eax",
+            "2:",                          // rax: whether `unwind` came here
+            "pop rbx",
+            "pop rbp",
+            resume_pc = const offset_of!(Activation, resume_pc),
+            sp = const offset_of!(Activation, sp),
+            inlateout("rdi") callee => _,
+            inlateout("rsi") caller => _,
+            inlateout("rdx") code => _,
+            inlateout("rcx") values => _,
+            inlateout("r8") trampoline => _,
+            inlateout("r9") activation => _,
+            lateout("rax") unwound,
+            lateout("r12") _,
+            lateout("r13") _,
+            lateout("r14") _,
+            lateout("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    unwound != 0
+}
+
+/// Returns from [`enter`] at once.
+///
+/// # Safety
+///
+/// Control must be below the frame of the `enter` that filled the activation, on the same stack,
+/// and no frame between may hold anything that is to be dropped.
+pub(in crate::vm) unsafe fn unwind(activation: *const Activation) -> ! {
+    // SAFETY: by the contract of this function `enter`'s block waits at `resume_pc` for `rsp`.
+    unsafe {
+        asm!(
+            "mov rsp, [rdi + {sp}]",
+            "mov eax, 1",
+            "jmp [rdi + {resume_pc}]", // rdi: the activation
+            sp = const offset_of!(Activation, sp),
+            resume_pc = const offset_of!(Activation, resume_pc),
+            in("rdi") activation,
+            options(noreturn),
+        );
+    }
+}
+
+/// The registers of an interrupted thread, as a signal handler may read and change them.
+pub(in crate::vm) struct Registers<'a>(&'a mut libc::ucontext_t);
+
+/// `gregs` indices in the order of the machine's register numbers, rax to r15.
+const BY_NUMBER: [libc::c_int; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
+/// Bytes below `rsp` that the System V ABI lets a leaf function use.
+const RED_ZONE: usize = 128;
+
+impl<'a> Registers<'a> {
+    /// # Safety
+    ///
+    /// `context` must be the third argument of a signal handler that is running.
+    pub(in crate::vm) unsafe fn new(context: *mut libc::c_void) -> Self {
+        // SAFETY: by contract this is the handler's own context, which nothing else refers to.
+        Self(unsafe { &mut *context.cast::<libc::ucontext_t>() })
+    }
+
+    fn get(&self, index: libc::c_int) -> usize {
+        self.0.uc_mcontext.gregs[index as usize] as usize
+    }
+
+    fn set(&mut self, index: libc::c_int, value: usize) {
+        self.0.uc_mcontext.gregs[index as usize] = value as i64;
+    }
+
+    /// The instruction that was interrupted.
+    pub(in crate::vm) fn pc(&self) -> usize {
+        self.get(libc::REG_RIP)
+    }
+
+    /// The frame pointer.
+    pub(in crate::vm) fn fp(&self) -> usize {
+        self.get(libc::REG_RBP)
+    }
+
+    /// The fuel counter.
+    ///
+    /// # Safety
+    ///
+    /// The interrupted instruction must be the trap site that `at` belongs to.
+    pub(in crate::vm) unsafe fn fuel(&self, at: FuelAt) -> Option<i64> {
+        match at {
+            FuelAt::Unmetered => None,
+            FuelAt::Register { register, delta } => {
+                let value = self.get(BY_NUMBER[usize::from(register)]) as i64;
+                Some(value.wrapping_add(delta.into()))
+            }
+            FuelAt::Frame { offset, delta } => {
+                let slot = self.fp().wrapping_add_signed(offset as isize) as *const i64;
+                // SAFETY: the site says that the frame, which is live, holds the counter here.
+                Some(unsafe { slot.read() }.wrapping_add(delta.into()))
+            }
+        }
+    }
+
+    /// Lets the thread go on in `function`, as if the interrupted instruction had called it.
+    pub(in crate::vm) fn divert(
+        &mut self,
+        function: unsafe extern "C" fn(*mut Activation) -> !,
+        activation: *mut Activation,
+    ) {
+        let aligned = (self.get(libc::REG_RSP) - RED_ZONE) & !15;
+        // A function expects `rsp` as after the push of a return address.
+        self.set(libc::REG_RSP, aligned - size_of::<usize>());
+        self.set(libc::REG_RDI, activation as usize);
+        self.set(libc::REG_RIP, function as usize);
+        // The direction flag must be clear at a function's entry.
+        self.set(libc::REG_EFL, self.get(libc::REG_EFL) & !(1 << 10));
+    }
+}

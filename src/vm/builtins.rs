@@ -1,0 +1,359 @@
+//! The functions of ours that machine code calls.
+//!
+//! What a guest sizes is charged by that size before it is done, in chunks between which the fiber
+//! may suspend. While it is suspended anything may happen that the store's owner can do without the
+//! store, and nothing to the store itself; even so every chunk reads bases and sizes anew.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::activation::{self, Unwind};
+use super::instance::Instance;
+use super::layout::{Builtin, TrapCode, VMContext, VMMemory, for_each_builtin};
+use super::store::Store;
+use super::table::{RawRef, checked_range};
+
+/// Bytes of memory operators that one unit of fuel pays for.
+const BYTES_PER_FUEL: u64 = 64;
+/// Elements of table operators that one unit of fuel pays for.
+const ELEMENTS_PER_FUEL: u64 = 8;
+/// Bytes that are moved between two looks at the fuel; some 10 µs of work.
+const BYTES_PER_CHUNK: u64 = 64 << 10;
+/// Elements that are moved between two looks at the fuel.
+const ELEMENTS_PER_CHUNK: u64 = 8 << 10;
+
+/// The result of a builtin, or why wasm is left.
+type Result<T> = std::result::Result<T, Unwind>;
+
+/// A call of a builtin that is running: the store and the calling instance.
+#[derive(Clone, Copy)]
+struct Call {
+    store: *mut Store,
+    instance: *mut Instance,
+}
+
+/// Runs a builtin's body; a trap or a bug's panic unwinds wasm.
+///
+/// # Safety
+///
+/// Must be called with the context that machine code passed, as the last thing that the builtin
+/// does and with nothing left to drop.
+unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) -> R {
+    // SAFETY: the context is that of an instance in a store.
+    unsafe {
+        let store = (*context).store.cast::<Store>();
+        let index = (*context).instance as usize - 1;
+        let instance = &raw mut (&mut (*store).instances)[index];
+        let call = Call { store, instance };
+        let unwind = match catch_unwind(AssertUnwindSafe(|| body(call))) {
+            Ok(Ok(result)) => return result,
+            Ok(Err(unwind)) => unwind,
+            Err(panic) => Unwind::Panic(panic),
+        };
+        activation::unwind_with(store, unwind)
+    }
+}
+
+macro_rules! entry_points {
+    ($($(#[$doc:meta])* $name:ident($($param:ident),*) -> $result:tt;)*) => {
+        /// The entry points, in the order of [`Builtin`].
+        pub(crate) static ENTRY_POINTS: EntryPoints = EntryPoints([
+            $($name as *const u8,)*
+        ]);
+    };
+}
+for_each_builtin!(entry_points);
+
+/// Addresses of functions.
+pub(crate) struct EntryPoints([*const u8; Builtin::ALL.len()]);
+
+// SAFETY: the addresses of functions can be read from anywhere.
+unsafe impl Sync for EntryPoints {}
+
+impl EntryPoints {
+    /// What contexts hold.
+    pub(crate) fn as_ptr(&'static self) -> *const *const u8 {
+        self.0.as_ptr()
+    }
+}
+
+unsafe extern "C" fn out_of_fuel(context: *mut VMContext) {
+    // SAFETY: machine code called; `refuel` has no borrow across a suspension.
+    unsafe { run(context, |call| Store::refuel(call.store)) }
+}
+
+unsafe extern "C" fn memory_grow(context: *mut VMContext, memory: u32, delta: u64) -> u64 {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            Store::charge(call.store, delta)?;
+            let memory = call.memory(memory);
+            Ok((*call.store).grow_memory(memory, delta).unwrap_or(u64::MAX))
+        })
+    }
+}
+
+unsafe extern "C" fn memory_fill(
+    context: *mut VMContext,
+    memory: u32,
+    dst: u64,
+    byte: u32,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let memory = call.memory(memory);
+            call.in_byte_chunks(len, &[(memory, dst)], |start, len| {
+                call.at(memory, dst + start).write_bytes(byte as u8, len);
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn memory_copy(
+    context: *mut VMContext,
+    dst_memory: u32,
+    src_memory: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let (to, from) = (call.memory(dst_memory), call.memory(src_memory));
+            // Chunks from the end where the destination overlaps the source's rest.
+            let backwards = to == from && dst > src;
+            call.in_byte_chunks(len, &[(to, dst), (from, src)], |start, chunk| {
+                let start = if backwards { len - start - chunk as u64 } else { start };
+                call.at(to, dst + start).copy_from(call.at(from, src + start), chunk);
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn memory_init(
+    context: *mut VMContext,
+    memory: u32,
+    segment: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let memory = call.memory(memory);
+            let (data, range) = (*call.instance).data(segment);
+            let bytes = &data.bytes[range];
+            if checked_range(src, len, bytes.len()).is_err() {
+                return call.out_of_bounds(len / BYTES_PER_FUEL, TrapCode::MemoryOutOfBounds);
+            }
+            call.in_byte_chunks(len, &[(memory, dst)], |start, len| {
+                let from = bytes[(src + start) as usize..][..len].as_ptr();
+                call.at(memory, dst + start).copy_from_nonoverlapping(from, len);
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn data_drop(context: *mut VMContext, segment: u32) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            (*call.instance).drop_data(segment);
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn table_grow(
+    context: *mut VMContext,
+    table: u32,
+    init: RawRef,
+    delta: u64,
+) -> u64 {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            Store::charge(call.store, delta / ELEMENTS_PER_FUEL)?;
+            let table = call.table(table);
+            Ok((*call.store).grow_table(table, delta, init).unwrap_or(u64::MAX))
+        })
+    }
+}
+
+unsafe extern "C" fn table_fill(
+    context: *mut VMContext,
+    table: u32,
+    dst: u64,
+    value: RawRef,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let table = call.table(table);
+            call.in_element_chunks(len, &[(table, dst)], |start, len| {
+                let table = &mut (&mut (*call.store).tables)[table as usize].value;
+                table.fill(dst + start, value, len).expect("the range was checked");
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn table_copy(
+    context: *mut VMContext,
+    dst_table: u32,
+    src_table: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let (to, from) = (call.table(dst_table), call.table(src_table));
+            let backwards = to == from && dst > src;
+            call.in_element_chunks(len, &[(to, dst), (from, src)], |start, chunk| {
+                let start = if backwards { len - start - chunk } else { start };
+                (*call.store)
+                    .copy_table((to, dst + start), (from, src + start), chunk)
+                    .expect("the ranges were checked");
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn table_init(
+    context: *mut VMContext,
+    table: u32,
+    segment: u32,
+    dst: u64,
+    src: u64,
+    len: u64,
+) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            let table = call.table(table);
+            if checked_range(src, len, (*call.instance).elements(segment).len()).is_err() {
+                return call.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
+            }
+            call.in_element_chunks(len, &[(table, dst)], |start, len| {
+                let elements = &(*call.instance).elements(segment)[(src + start) as usize..];
+                let table = &mut (&mut (*call.store).tables)[table as usize].value;
+                table.write(dst + start, &elements[..len as usize]).expect("the range was checked");
+            })
+        })
+    }
+}
+
+unsafe extern "C" fn elem_drop(context: *mut VMContext, segment: u32) {
+    // SAFETY: machine code called; ranges are checked before the work on them is done.
+    unsafe {
+        run(context, |call| {
+            (*call.instance).drop_elements(segment);
+            Ok(())
+        })
+    }
+}
+
+/// Every method requires that the call is running on the guest's fiber, in a builtin.
+impl Call {
+    /// The store's index of a memory of the instance.
+    unsafe fn memory(self, index: u32) -> u32 {
+        // SAFETY: the instance is live while its builtin runs.
+        unsafe { (&(*self.instance).memories)[index as usize] }
+    }
+
+    /// The store's index of a table of the instance.
+    unsafe fn table(self, index: u32) -> u32 {
+        // SAFETY: as above.
+        unsafe { (&(*self.instance).tables)[index as usize] }
+    }
+
+    /// Where a memory of the store lies, and how large it is.
+    unsafe fn definition(self, memory: u32) -> VMMemory {
+        // SAFETY: the store is live while a builtin of its instance runs.
+        unsafe { (&(*self.store).memories)[memory as usize].definition.read() }
+    }
+
+    /// An address in a memory, as of now: a suspension may let it move.
+    unsafe fn at(self, memory: u32, address: u64) -> *mut u8 {
+        // SAFETY: as above.
+        let VMMemory { base, len } = unsafe { self.definition(memory) };
+        debug_assert!(address <= len as u64);
+        base.wrapping_add(address as usize)
+    }
+
+    /// Charges for an operator that will not be done, and traps.
+    unsafe fn out_of_bounds(self, cost: u64, code: TrapCode) -> Result<()> {
+        // SAFETY: nothing of the store is borrowed.
+        unsafe {
+            Store::charge(self.store, cost)?;
+            Err(Store::trap(self.store, code))
+        }
+    }
+
+    /// Does `len` bytes of work on `ranges` (a memory and a start each), chunk after chunk.
+    unsafe fn in_byte_chunks(
+        self,
+        len: u64,
+        ranges: &[(u32, u64)],
+        mut work: impl FnMut(u64, usize),
+    ) -> Result<()> {
+        // SAFETY: nothing of the store is borrowed across a suspension.
+        unsafe {
+            let inside = |&(memory, start): &(u32, u64)| {
+                checked_range(start, len, self.definition(memory).len).is_ok()
+            };
+            if !ranges.iter().all(inside) {
+                return self.out_of_bounds(len / BYTES_PER_FUEL, TrapCode::MemoryOutOfBounds);
+            }
+            self.in_chunks(len, BYTES_PER_CHUNK, BYTES_PER_FUEL, |start, len| {
+                work(start, len as usize);
+            })
+        }
+    }
+
+    /// Does `len` elements of work on `ranges` (a table and a start each), chunk after chunk.
+    unsafe fn in_element_chunks(
+        self,
+        len: u64,
+        ranges: &[(u32, u64)],
+        work: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        // SAFETY: nothing of the store is borrowed across a suspension.
+        unsafe {
+            let inside = |&(table, start): &(u32, u64)| {
+                let size = (&(*self.store).tables)[table as usize].value.len();
+                checked_range(start, len, size).is_ok()
+            };
+            if !ranges.iter().all(inside) {
+                return self.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
+            }
+            self.in_chunks(len, ELEMENTS_PER_CHUNK, ELEMENTS_PER_FUEL, work)
+        }
+    }
+
+    /// Charges for each chunk, then does it. The last chunk's rest below a whole unit is free, so that the
+    /// cost is that of the whole length: chunks are whole numbers of units.
+    unsafe fn in_chunks(
+        self,
+        len: u64,
+        chunk: u64,
+        per_fuel: u64,
+        mut work: impl FnMut(u64, u64),
+    ) -> Result<()> {
+        let mut done = 0;
+        while done < len {
+            let now = chunk.min(len - done);
+            // SAFETY: nothing of the store is borrowed.
+            unsafe { Store::charge(self.store, now / per_fuel) }?;
+            work(done, now);
+            done += now;
+        }
+        Ok(())
+    }
+}

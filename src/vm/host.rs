@@ -1,0 +1,135 @@
+//! Host functions: contexts whose `call` runs a closure of the embedder's.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+
+use lampwick_fibers::Suspender;
+
+use super::activation::{self, Unwind};
+use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
+use super::store::Store;
+
+/// What the exit trampoline calls.
+pub(crate) type HostCall =
+    unsafe extern "C" fn(*mut VMHostContext, *mut VMContext, *mut ValRaw);
+
+/// A host function in a store.
+#[repr(C)]
+pub(crate) struct HostFunction {
+    /// First, so that a pointer to it is a pointer to the function.
+    context: VMHostContext,
+    func_ref: VMFuncRef,
+    /// The closure, of the type that `context.call` was made for.
+    closure: Arc<dyn Any + Send + Sync>,
+}
+
+// SAFETY: the pointers lead to the store that owns the function, and to code.
+unsafe impl Send for HostFunction {}
+// SAFETY: as above.
+unsafe impl Sync for HostFunction {}
+
+impl HostFunction {
+    /// A function for one store.
+    ///
+    /// # Safety
+    ///
+    /// `store` must be where the function is kept, `call` must take what the closure is, and
+    /// `enter` and `exit` must be the trampolines of the type that `type_id` names, which the closure has.
+    pub(crate) unsafe fn new(
+        store: *mut Store,
+        call: HostCall,
+        closure: Arc<dyn Any + Send + Sync>,
+        (enter, exit): (EnterTrampoline, *const u8),
+        type_id: u32,
+    ) -> Box<Self> {
+        let head = VMContext {
+            store: store.cast(),
+            builtins: ptr::null(),
+            type_ids: ptr::null(),
+            instance: 0,
+        };
+        let mut this = Box::new(Self {
+            context: VMHostContext { head, call },
+            func_ref: VMFuncRef { code: exit, context: ptr::null_mut(), enter, type_id },
+            closure,
+        });
+        this.func_ref.context = (&raw mut *this).cast();
+        this
+    }
+
+    /// The function as a reference.
+    pub(crate) fn func_ref(&mut self) -> *mut VMFuncRef {
+        &raw mut self.func_ref
+    }
+}
+
+/// A call of a host function that is running.
+pub(crate) struct HostCaller {
+    store: *mut Store,
+    caller: *mut VMContext,
+}
+
+impl HostCaller {
+    /// The store.
+    pub(crate) fn store(&self) -> *mut Store {
+        self.store
+    }
+
+    /// The place in its store of the instance that called, unless the host did.
+    pub(crate) fn instance(&self) -> Option<usize> {
+        // SAFETY: the caller's context is live while it waits for us.
+        unsafe { (*self.caller).instance.checked_sub(1) }
+    }
+
+    /// How this call suspends its fiber.
+    ///
+    /// # Safety
+    ///
+    /// The answer must not be kept beyond the call.
+    pub(crate) unsafe fn suspender<'a>(&self) -> &'a Suspender {
+        // SAFETY: the activation that called us is live, and so is the suspender of its fiber.
+        unsafe { &*(*(*self.store).activation).suspender }
+    }
+}
+
+/// Runs the body of a host function; a failure or panic unwinds wasm.
+///
+/// # Safety
+///
+/// Must be called, by the function that an exit trampoline called, with its arguments, as the last thing it
+/// does and with nothing left to drop; `F` must be the type of the closure.
+pub(crate) unsafe fn run<F: 'static>(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    body: impl FnOnce(&F, HostCaller) -> Result<(), HostError>,
+) {
+    // SAFETY: the context heads a `HostFunction` in a store; its closure is an `F`. Wasm called
+    // us, so the store's activation is live.
+    unsafe {
+        let store = (*context).head.store.cast::<Store>();
+        let activation = (*store).activation;
+        let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
+        let call = HostCaller { store, caller };
+        let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
+        if (*store).activation != activation {
+            activation::restore(store, activation);
+        }
+        let unwind = match result {
+            Ok(Ok(())) => return,
+            Ok(Err(HostError::Error(error))) => Unwind::Host(error, Store::backtrace(store)),
+            Ok(Err(HostError::Cancelled)) => Unwind::Cancelled,
+            Err(panic) => Unwind::Panic(panic),
+        };
+        activation::unwind_with(store, unwind)
+    }
+}
+
+/// Why a host function has no result.
+pub(crate) enum HostError {
+    /// It failed.
+    Error(anyhow::Error),
+    /// The future of the call that it is part of was dropped.
+    Cancelled,
+}

@@ -1,0 +1,167 @@
+//! Instances: a context for machine code, and what the host must know beside it.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::layout::{
+    ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
+};
+use super::table::RawRef;
+
+/// The data segments of a module.
+#[derive(Debug, Default)]
+pub(crate) struct DataSegments {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) ranges: Vec<Range<usize>>,
+}
+
+/// The memory of a context, zeroed at first.
+#[derive(Debug)]
+struct ContextMemory {
+    start: NonNull<VMContext>,
+    layout: ContextLayout,
+}
+
+impl ContextMemory {
+    fn allocation(layout: &ContextLayout) -> Layout {
+        Layout::from_size_align(layout.size(), 16).expect("fits, as its offsets fit 32 bits")
+    }
+
+    fn new(layout: ContextLayout) -> Self {
+        let allocation = Self::allocation(&layout);
+        // SAFETY: a context is never empty, it has a header.
+        let start = unsafe { alloc_zeroed(allocation) };
+        let Some(start) = NonNull::new(start.cast()) else { handle_alloc_error(allocation) };
+        Self { start, layout }
+    }
+}
+
+impl Drop for ContextMemory {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `new` with the same layout.
+        unsafe { dealloc(self.start.as_ptr().cast(), Self::allocation(&self.layout)) };
+    }
+}
+
+/// An instance. It lives as long as its store.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    context: ContextMemory,
+    /// The store's index of each memory, table and global of the module's index spaces.
+    pub(crate) memories: Vec<u32>,
+    pub(crate) tables: Vec<u32>,
+    pub(crate) globals: Vec<u32>,
+    data: Arc<DataSegments>,
+    data_dropped: Vec<bool>,
+    /// The element segments as references; empty once dropped.
+    elements: Vec<Box<[RawRef]>>,
+}
+
+// SAFETY: the context is reached only through the store that owns the instance.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+impl Instance {
+    /// An instance whose context is zero but for its header, which gets everything but the back pointer.
+    pub(crate) fn new(layout: ContextLayout, head: VMContext, data: Arc<DataSegments>) -> Self {
+        let context = ContextMemory::new(layout);
+        // SAFETY: the allocation begins with a header.
+        unsafe { context.start.write(head) };
+        let data_dropped = vec![false; data.ranges.len()];
+        Self {
+            context,
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            data,
+            data_dropped,
+            elements: Vec::new(),
+        }
+    }
+
+    /// The context.
+    pub(crate) fn context(&self) -> NonNull<VMContext> {
+        self.context.start
+    }
+
+    /// The layout of the context.
+    pub(crate) fn layout(&self) -> &ContextLayout {
+        &self.context.layout
+    }
+
+    fn field<T>(&self, offset: u32) -> NonNull<T> {
+        debug_assert!(offset as usize + size_of::<T>() <= self.layout().size());
+        // SAFETY: the offset is one of the layout's, so it lies within the allocation.
+        unsafe { self.context.start.byte_add(offset as usize).cast() }
+    }
+
+    /// Place of an imported function.
+    pub(crate) fn imported_function(&self, index: u32) -> NonNull<VMFunctionImport> {
+        self.field(self.layout().imported_function(index))
+    }
+
+    /// Place of an imported table.
+    pub(crate) fn imported_table(&self, index: u32) -> NonNull<*mut VMTable> {
+        self.field(self.layout().imported_table(index))
+    }
+
+    /// Place of an imported memory.
+    pub(crate) fn imported_memory(&self, index: u32) -> NonNull<*mut VMMemory> {
+        self.field(self.layout().imported_memory(index))
+    }
+
+    /// Place of an imported global.
+    pub(crate) fn imported_global(&self, index: u32) -> NonNull<*mut VMGlobal> {
+        self.field(self.layout().imported_global(index))
+    }
+
+    /// Place of a defined table.
+    pub(crate) fn table(&self, index: u32) -> NonNull<VMTable> {
+        self.field(self.layout().table(index))
+    }
+
+    /// Place of a defined memory.
+    pub(crate) fn memory(&self, index: u32) -> NonNull<VMMemory> {
+        self.field(self.layout().memory(index))
+    }
+
+    /// Place of a defined global.
+    pub(crate) fn global(&self, index: u32) -> NonNull<VMGlobal> {
+        self.field(self.layout().global(index))
+    }
+
+    /// Place of an escaping function's record.
+    pub(crate) fn func_ref(&self, slot: u32) -> NonNull<VMFuncRef> {
+        self.field(self.layout().func_ref(slot))
+    }
+
+    /// The bytes of a data segment; none once it is dropped.
+    pub(crate) fn data(&self, segment: u32) -> (Arc<DataSegments>, Range<usize>) {
+        let index = segment as usize;
+        let range = if self.data_dropped[index] { 0..0 } else { self.data.ranges[index].clone() };
+        (self.data.clone(), range)
+    }
+
+    /// Drops a data segment.
+    pub(crate) fn drop_data(&mut self, segment: u32) {
+        self.data_dropped[segment as usize] = true;
+    }
+
+    /// Sets the element segments, once.
+    pub(crate) fn set_elements(&mut self, elements: Vec<Box<[RawRef]>>) {
+        self.elements = elements;
+    }
+
+    /// The references of an element segment; none once it is dropped.
+    pub(crate) fn elements(&self, segment: u32) -> &[RawRef] {
+        &self.elements[segment as usize]
+    }
+
+    /// Drops an element segment.
+    pub(crate) fn drop_elements(&mut self, segment: u32) {
+        self.elements[segment as usize] = Box::default();
+    }
+}

@@ -1,0 +1,82 @@
+//! The functions of ours that machine code calls.
+
+/// A type in the signature of a builtin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BuiltinType {
+    I32,
+    I64,
+}
+
+/// Calls a macro with every builtin: name, parameters after the context, result.
+///
+/// Each is an `extern "C"` function whose first parameter is the caller's context. It returns only
+/// where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
+/// (with the operator itself charged), frame pointer and return address are written to the store;
+/// after it returned, the counter is read back.
+///
+/// Memory and table operands are 32-bit indices of the module's index space, segments likewise;
+/// addresses, lengths and element counts are zero-extended to 64 bits. A table's element is its
+/// function reference, or another reference zero-extended.
+macro_rules! for_each_builtin {
+    ($with:ident) => {
+        $with! {
+            /// The slice of fuel is gone: refills it, after a suspension or none, or traps.
+            out_of_fuel() -> ();
+            /// `memory.grow(memory, pages)`: the former size in pages, or -1.
+            memory_grow(I32, I64) -> I64;
+            /// `memory.fill(memory, dst, byte, len)`.
+            memory_fill(I32, I64, I32, I64) -> ();
+            /// `memory.copy(dst memory, src memory, dst, src, len)`.
+            memory_copy(I32, I32, I64, I64, I64) -> ();
+            /// `memory.init(memory, segment, dst, src, len)`.
+            memory_init(I32, I32, I64, I64, I64) -> ();
+            /// `data.drop(segment)`.
+            data_drop(I32) -> ();
+            /// `table.grow(table, init, elements)`: the former size in elements, or -1.
+            table_grow(I32, I64, I64) -> I64;
+            /// `table.fill(table, dst, value, len)`.
+            table_fill(I32, I64, I64, I64) -> ();
+            /// `table.copy(dst table, src table, dst, src, len)`.
+            table_copy(I32, I32, I64, I64, I64) -> ();
+            /// `table.init(table, segment, dst, src, len)`.
+            table_init(I32, I32, I64, I64, I64) -> ();
+            /// `elem.drop(segment)`.
+            elem_drop(I32) -> ();
+        }
+    };
+}
+pub(crate) use for_each_builtin;
+
+macro_rules! define {
+    ($($(#[$doc:meta])* $name:ident($($param:ident),*) -> $result:tt;)*) => {
+        /// A function of ours that machine code calls, by its place in the table of entry points.
+        #[expect(non_camel_case_types, reason = "the names are those of the functions")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub(crate) enum Builtin {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Builtin {
+            /// All of them, in the order of the table.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The parameters after the context.
+            pub(crate) fn params(self) -> &'static [BuiltinType] {
+                match self {
+                    $(Self::$name => &[$(BuiltinType::$param),*],)*
+                }
+            }
+
+            /// The result, if there is one.
+            pub(crate) fn result(self) -> Option<BuiltinType> {
+                match self {
+                    $(Self::$name => define!(@result $result),)*
+                }
+            }
+        }
+    };
+    (@result ()) => { None };
+    (@result $ty:ident) => { Some(BuiltinType::$ty) };
+}
+for_each_builtin!(define);

@@ -1,0 +1,15 @@
+//! What machine code sees and calls.
+
+pub(crate) mod activation;
+mod arch;
+pub(crate) mod backtrace;
+pub(crate) mod builtins;
+pub(crate) mod code;
+pub(crate) mod fuel;
+pub(crate) mod host;
+pub(crate) mod instance;
+pub(crate) mod layout;
+pub(crate) mod memory;
+pub(crate) mod signals;
+pub(crate) mod store;
+pub(crate) mod table;

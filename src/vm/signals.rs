@@ -1,0 +1,187 @@
+//! Faults of guests: a signal handler that turns them into traps.
+//!
+//! The handler runs on an alternate stack that each thread gets from us, because a fiber's stack
+//! says nothing of how much of it is left. It looks up the interrupted instruction among the trap sites of the
+//! code of the store that is running, reads the fuel counter out of the registers, and lets the thread go
+//! on in `activation::after_fault`. Whatever is no trap of a guest goes to the handler that was
+//! there before ours.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::activation::{self, Fault};
+use super::arch::Registers;
+
+const SIGNALS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
+
+/// The handlers that were there before ours, in the order of [`SIGNALS`].
+static mut PREVIOUS: [MaybeUninit<libc::sigaction>; SIGNALS.len()] =
+    [const { MaybeUninit::uninit() }; SIGNALS.len()];
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handlers, once for each process.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for (index, &signal) in SIGNALS.iter().enumerate() {
+            // SAFETY: a zeroed `sigaction` is valid and is then filled; `PREVIOUS` is written here
+            // only, once, before its flag is set.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                // No SA_NODEFER: a fault of the handler itself must end the process.
+                action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+                action.sa_sigaction = handle as *const () as usize;
+                libc::sigemptyset(&mut action.sa_mask);
+                let previous = (&raw mut PREVIOUS[index]).cast();
+                assert_eq!(
+                    libc::sigaction(signal, &action, previous),
+                    0,
+                    "sigaction({signal}) failed: {}",
+                    std::io::Error::last_os_error(),
+                );
+            }
+        }
+        INSTALLED.store(true, Ordering::Release);
+    });
+}
+
+unsafe extern "C" fn handle(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    // SAFETY: these are the arguments of the running handler.
+    unsafe {
+        if !handle_trap(context) {
+            forward(signal, info, context);
+        }
+    }
+}
+
+/// Diverts the thread if it faulted at a trap site of the guest that it runs. Answers whether it did.
+///
+/// # Safety
+///
+/// `context` must be the argument of the running signal handler.
+unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
+    let activation = activation::current();
+    if activation.is_null() {
+        return false;
+    }
+    // SAFETY: by contract.
+    let mut registers = unsafe { Registers::new(context) };
+    let (pc, fp) = (registers.pc(), registers.fp());
+    // SAFETY: the thread's current activation is live, and so is its store. The code map changes
+    // only while the host runs, whose program counter lies in none of the maps' ranges.
+    unsafe {
+        let store = (*activation).store;
+        let Some(site) = (*store).code.trap_site(pc) else { return false };
+        if let Some(fuel) = registers.fuel(site.fuel) {
+            (*store).machine.fuel = fuel;
+        }
+        (*activation).fault = Some(Fault { pc, fp, code: site.code });
+    }
+    registers.divert(activation::after_fault, activation);
+    true
+}
+
+/// Lets the previous handler have the signal.
+///
+/// # Safety
+///
+/// The arguments must be those of the running signal handler.
+unsafe fn forward(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
+    let Some(index) = SIGNALS.iter().position(|&ours| ours == signal) else { return };
+    if !INSTALLED.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: the flag says that the entry is written; the previous handler is called as the kernel would.
+    unsafe {
+        let previous = &*(&raw const PREVIOUS[index]).cast::<libc::sigaction>();
+        match previous.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => {
+                // The instruction runs again and meets the default action, which ends the process.
+                libc::sigaction(signal, previous, ptr::null_mut());
+            }
+            handler if previous.sa_flags & libc::SA_SIGINFO != 0 => {
+                let handler: unsafe extern "C" fn(
+                    libc::c_int,
+                    *mut libc::siginfo_t,
+                    *mut libc::c_void,
+                ) = std::mem::transmute(handler);
+                handler(signal, info, context);
+            }
+            handler => {
+                let handler: unsafe extern "C" fn(libc::c_int) = std::mem::transmute(handler);
+                handler(signal);
+            }
+        }
+    }
+}
+
+/// The size of the alternate stack; the kernel's frame with AVX-512 state takes about 4 KiB of it.
+const ALTERNATE_STACK: usize = 64 << 10;
+
+/// A thread's alternate signal stack; given back when the thread ends.
+struct AlternateStack(Option<Box<[MaybeUninit<u8>]>>);
+
+thread_local! {
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
+    static STACK: AlternateStack = AlternateStack::install();
+}
+
+/// Sees to it that the handler can run on this thread.
+///
+/// Never inlined: the address of a thread-local must not be kept across a switch.
+#[inline(never)]
+pub(crate) fn prepare_thread() {
+    if !PREPARED.get() {
+        // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
+        PREPARED.set(STACK.try_with(|_| ()).is_ok());
+    }
+}
+
+impl AlternateStack {
+    fn install() -> Self {
+        let mut old = MaybeUninit::<libc::stack_t>::uninit();
+        // SAFETY: only queries.
+        let old = unsafe {
+            assert_eq!(libc::sigaltstack(ptr::null(), old.as_mut_ptr()), 0, "sigaltstack failed");
+            old.assume_init()
+        };
+        if old.ss_flags & libc::SS_DISABLE == 0 && old.ss_size >= ALTERNATE_STACK {
+            return Self(None);
+        }
+        let mut memory = Box::new_uninit_slice(ALTERNATE_STACK);
+        let stack = libc::stack_t {
+            ss_sp: memory.as_mut_ptr().cast(),
+            ss_flags: 0,
+            ss_size: ALTERNATE_STACK,
+        };
+        // SAFETY: the memory is kept until the thread ends, when it is no longer the alternate stack.
+        let status = unsafe { libc::sigaltstack(&stack, ptr::null_mut()) };
+        assert_eq!(status, 0, "sigaltstack failed: {}", std::io::Error::last_os_error());
+        Self(Some(memory))
+    }
+}
+
+impl Drop for AlternateStack {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            let disable = libc::stack_t {
+                ss_sp: ptr::null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: ALTERNATE_STACK,
+            };
+            // SAFETY: the thread is ending and runs no guest any more.
+            unsafe { libc::sigaltstack(&disable, ptr::null_mut()) };
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A store as machine code and its builtins see it: everything but the embedder's `T`.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::activation::{self, Activation, Unwind};
+use super::backtrace::Backtrace;
+use super::code::CodeMap;
+use super::fuel::{Fuel, Refill};
+use super::host::HostFunction;
+use super::instance::Instance;
+use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
+use super::memory::{GrowError, Memory};
+use super::table::{RawRef, Table};
+
+/// Tells stores apart. Never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoreId(u64);
+
+impl StoreId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Something of a store that machine code reads through `definition`, which lies in the context of
+/// the instance that defines it, or in a box where the host does.
+#[derive(Debug)]
+pub(crate) struct Owned<V, D> {
+    pub(crate) value: V,
+    pub(crate) definition: NonNull<D>,
+    /// Whether `definition` is a box of ours.
+    boxed: bool,
+}
+
+// SAFETY: the definition belongs to the store, like the value.
+unsafe impl<V: Send, D: Send> Send for Owned<V, D> {}
+// SAFETY: as above.
+unsafe impl<V: Sync, D: Sync> Sync for Owned<V, D> {}
+
+impl<V, D> Owned<V, D> {
+    /// A thing of the host.
+    pub(crate) fn boxed(value: V, definition: D) -> Self {
+        Self { value, definition: NonNull::from(Box::leak(Box::new(definition))), boxed: true }
+    }
+
+    /// A thing of an instance, whose definition is written.
+    ///
+    /// # Safety
+    ///
+    /// `definition` must point into the context of an instance that lives as long as the store.
+    pub(crate) unsafe fn of_instance(value: V, definition: NonNull<D>) -> Self {
+        Self { value, definition, boxed: false }
+    }
+}
+
+impl<V, D> Drop for Owned<V, D> {
+    fn drop(&mut self) {
+        if self.boxed {
+            // SAFETY: `boxed` leaked this box, and machine code no longer runs.
+            drop(unsafe { Box::from_raw(self.definition.as_ptr()) });
+        }
+    }
+}
+
+/// A store without its data.
+#[repr(C)]
+#[expect(unreachable_pub, reason = "it stands in sealed traits of the API")]
+pub struct Store {
+    /// First, so that a pointer to it is a pointer to the store.
+    pub(crate) machine: VMStore,
+    /// The innermost activation, or null.
+    pub(super) activation: *mut Activation,
+    /// Whether fuel is counted.
+    metered: bool,
+    pub(crate) code: CodeMap,
+    pub(crate) fuel: Fuel,
+    pub(crate) id: StoreId,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) memories: Vec<Owned<Memory, VMMemory>>,
+    pub(crate) tables: Vec<Owned<Table, VMTable>>,
+    /// The values lie in the definitions.
+    pub(crate) globals: Vec<Owned<crate::types::GlobalType, VMGlobal>>,
+    pub(crate) host_functions: Vec<Box<HostFunction>>,
+    pub(crate) externs: Externs,
+}
+
+// SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
+// its user moves between threads together with the store.
+unsafe impl Send for Store {}
+// SAFETY: nothing behind a shared reference is changed without `&mut`.
+unsafe impl Sync for Store {}
+
+impl Store {
+    pub(crate) fn new(metered: bool) -> Self {
+        Self {
+            machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
+            activation: ptr::null_mut(),
+            metered,
+            code: CodeMap::default(),
+            fuel: Fuel::default(),
+            id: StoreId::next(),
+            instances: Vec::new(),
+            memories: Vec::new(),
+            tables: Vec::new(),
+            globals: Vec::new(),
+            host_functions: Vec::new(),
+            externs: Externs::default(),
+        }
+    }
+
+    /// Grows a memory and tells machine code.
+    pub(crate) fn grow_memory(&mut self, index: u32, delta: u64) -> Result<u64, GrowError> {
+        let memory = &mut self.memories[index as usize];
+        let old = memory.value.grow(delta)?;
+        // SAFETY: the definition is live as long as the store, and machine code is not running.
+        unsafe { memory.definition.write(memory.value.definition()) };
+        Ok(old)
+    }
+
+    /// Grows a table and tells machine code.
+    pub(crate) fn grow_table(&mut self, index: u32, delta: u64, value: RawRef) -> Option<u64> {
+        let table = &mut self.tables[index as usize];
+        let old = table.value.grow(delta, value)?;
+        // SAFETY: as above.
+        unsafe { table.definition.write(table.value.definition()) };
+        Some(old)
+    }
+
+    /// Copies elements between tables, or within one.
+    pub(crate) fn copy_table(
+        &mut self,
+        (dst_table, dst): (u32, u64),
+        (src_table, src): (u32, u64),
+        len: u64,
+    ) -> Result<(), super::table::OutOfBounds> {
+        if dst_table == src_table {
+            return self.tables[dst_table as usize].value.copy_within(dst, src, len);
+        }
+        let values = self.tables[src_table as usize].value.read(src, len)?;
+        self.tables[dst_table as usize].value.write(dst, &values)
+    }
+
+    /// Charges for work that a guest sized, with as many suspensions as that takes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Unwind> {
+        // SAFETY: the store is ours between suspensions.
+        unsafe {
+            if !(*this).metered {
+                return Ok(());
+            }
+            // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
+            (*this).machine.fuel -= cost as i64;
+            Self::refuel(this)
+        }
+    }
+
+    /// Raises the fuel counter above zero again, or says why that cannot be.
+    ///
+    /// # Safety
+    ///
+    /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may suspend:
+    /// nothing of the store may be borrowed.
+    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Unwind> {
+        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm called us.
+        unsafe {
+            while (*this).machine.fuel < 0 {
+                let Self { fuel, machine, .. } = &mut *this;
+                match fuel.refill(&mut machine.fuel) {
+                    Refill::Drawn => {}
+                    Refill::Injected => {
+                        let suspender = &*(*(*this).activation).suspender;
+                        suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)?;
+                    }
+                    Refill::Empty => return Err(Unwind::OutOfFuel(Self::backtrace(this))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A trap of the guest whose builtin is running.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by a builtin or host function that wasm called.
+    pub(super) unsafe fn trap(this: *mut Self, code: TrapCode) -> Unwind {
+        // SAFETY: by contract.
+        Unwind::Trap(code, unsafe { Self::backtrace(this) })
+    }
+
+    /// The wasm frames that called the host.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::trap`].
+    pub(super) unsafe fn backtrace(this: *mut Self) -> Backtrace {
+        // SAFETY: by contract.
+        unsafe { activation::capture(this) }
+    }
+}
+
+/// Values of the host that guests refer to by index; zero is null.
+///
+/// A value stays until the store is dropped, since a guest may hold its index anywhere.
+#[derive(Default)]
+pub(crate) struct Externs {
+    values: Vec<Arc<dyn Any + Send + Sync>>,
+    /// The index of each value by its address, so that one that comes again takes no further place.
+    by_address: HashMap<usize, u32>,
+}
+
+impl Externs {
+    /// The index of a value.
+    pub(crate) fn index(&mut self, value: &Arc<dyn Any + Send + Sync>) -> u32 {
+        *self.by_address.entry(Arc::as_ptr(value).cast::<()>() as usize).or_insert_with(|| {
+            self.values.push(value.clone());
+            u32::try_from(self.values.len()).expect("fewer than 2^32 references")
+        })
+    }
+
+    /// The value at an index that is not zero.
+    pub(crate) fn get(&self, index: u32) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.values.get((index as usize).checked_sub(1)?)
+    }
+}

@@ -1,0 +1,2 @@
+//! The specification's own tests.
+fn main() {}

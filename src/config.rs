@@ -4,8 +4,8 @@ use anyhow::{Result, bail};
 use lampwick_fibers::StackPoolConfig;
 use wasmparser::WasmFeatures;
 
-use crate::compile::Settings;
 pub use crate::compile::OptLevel;
+use crate::compile::Settings;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.

@@ -1,4 +1,4 @@
-//! A WebAssembly runtime for async servers.
+#![doc = include_str!("../README.md")]
 
 mod compile;
 mod config;

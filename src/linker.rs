@@ -81,9 +81,10 @@ impl<T> Default for Linker<T> {
 
 impl<T> fmt::Debug for Linker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.definitions.iter().flat_map(|(module, names)| {
-            names.keys().map(move |name| format!("{module}::{name}"))
-        });
+        let names = self
+            .definitions
+            .iter()
+            .flat_map(|(module, names)| names.keys().map(move |name| format!("{module}::{name}")));
         f.debug_set().entries(names).finish()
     }
 }
@@ -325,4 +326,3 @@ impl Definition {
         })
     }
 }
-

@@ -184,11 +184,8 @@ impl Module {
         }
         let offset = (frame.pc - text.start) as u32;
         let sites = self.0.code.sites();
-        let module_offset = if frame.exact {
-            sites.trap(offset).map(|site| site.wasm)
-        } else {
-            sites.call(offset)
-        };
+        let module_offset =
+            if frame.exact { sites.trap(offset).map(|site| site.wasm) } else { sites.call(offset) };
         // A return address may be the first one behind its function.
         let inside = if frame.exact { offset } else { offset - 1 };
         let defined = self.0.functions.partition_point(|range| range.end <= inside);

@@ -162,9 +162,7 @@ impl Error for Trap {
 impl From<anyhow::Error> for Trap {
     /// The trap that the error is, or a new one with the error as its source.
     fn from(error: anyhow::Error) -> Self {
-        error
-            .downcast()
-            .unwrap_or_else(|error| Self::from_reason(Reason::Host(Arc::new(error))))
+        error.downcast().unwrap_or_else(|error| Self::from_reason(Reason::Host(Arc::new(error))))
     }
 }
 

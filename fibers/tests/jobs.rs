@@ -44,7 +44,7 @@ fn each_yield_is_pending_once_and_wakes_once() {
     let counter = Arc::new(Counter::default());
     let waker = Waker::from(counter.clone());
     let mut context = Context::from_waker(&waker);
-    let mut run = pin!(fiber.run(|suspender| (0..5).map(|_| suspender.yield_now()).collect()));
+    let mut run = pin!(fiber.run(|suspender| (0..5).try_for_each(|_| suspender.yield_now())));
     for round in 1..=5 {
         assert!(run.as_mut().poll(&mut context).is_pending());
         // Outside of a runtime the wake is immediate.

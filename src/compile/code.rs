@@ -76,10 +76,7 @@ impl Code {
 }
 
 /// The operator to which the instruction at `offset` is attributed, or `u32::MAX`.
-fn operator_at(
-    locations: &[MachSrcLoc<cranelift_codegen::Final>],
-    offset: u32,
-) -> u32 {
+fn operator_at(locations: &[MachSrcLoc<cranelift_codegen::Final>], offset: u32) -> u32 {
     let after = locations.partition_point(|location| location.start <= offset);
     let location = after.checked_sub(1).map(|index| &locations[index]);
     let location = location.filter(|location| offset < location.end);

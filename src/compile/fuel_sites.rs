@@ -61,7 +61,9 @@ impl FuelLocator {
 
     /// Traces the counters to their roots, while aliases of values are still known.
     pub(super) fn resolve(&mut self, dfg: &DataFlowGraph) {
-        for (value, constant) in self.accesses.iter_mut().filter_map(|access| access.counter.as_mut()) {
+        for (value, constant) in
+            self.accesses.iter_mut().filter_map(|access| access.counter.as_mut())
+        {
             let (root, offset) = decompose(dfg, *value);
             *value = root;
             *constant += offset;

@@ -51,16 +51,18 @@ fn is_faulting_load(func: &Function, inst: Inst) -> bool {
 /// Whether an instruction traps or calls by itself.
 fn has_own_location(func: &Function, inst: Inst) -> bool {
     let opcode = func.dfg.insts[inst].opcode();
-    opcode.is_call() || opcode.can_store() || matches!(
-        opcode,
-        Opcode::Trap
-            | Opcode::Trapz
-            | Opcode::Trapnz
-            | Opcode::Udiv
-            | Opcode::Sdiv
-            | Opcode::Urem
-            | Opcode::Srem
-            | Opcode::FcvtToSint
-            | Opcode::FcvtToUint
-    )
+    opcode.is_call()
+        || opcode.can_store()
+        || matches!(
+            opcode,
+            Opcode::Trap
+                | Opcode::Trapz
+                | Opcode::Trapnz
+                | Opcode::Udiv
+                | Opcode::Sdiv
+                | Opcode::Urem
+                | Opcode::Srem
+                | Opcode::FcvtToSint
+                | Opcode::FcvtToUint
+        )
 }

@@ -187,6 +187,9 @@ fn checked(
     len: usize,
     size: usize,
 ) -> Result<std::ops::Range<usize>, MemoryAccessError> {
-    vm::table::checked_range(offset as u64, len as u64, size)
-        .map_err(|_| MemoryAccessError { offset, len, size })
+    vm::table::checked_range(offset as u64, len as u64, size).map_err(|_| MemoryAccessError {
+        offset,
+        len,
+        size,
+    })
 }

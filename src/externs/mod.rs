@@ -100,7 +100,10 @@ impl Stored {
 
     /// The place of the thing, if it is in this store.
     pub(crate) fn try_index(self, store: &Store) -> anyhow::Result<usize> {
-        anyhow::ensure!(self.store == store.id, "something was used with another store than its own");
+        anyhow::ensure!(
+            self.store == store.id,
+            "something was used with another store than its own"
+        );
         Ok(self.index as usize)
     }
 }

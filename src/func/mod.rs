@@ -213,7 +213,8 @@ impl Func {
             bail!("expected {} arguments, found {}", ty.params().len(), params.len());
         }
         let mut values = vec![ValRaw::ZERO; params.len().max(ty.results().len())];
-        for (index, ((slot, param), ty)) in values.iter_mut().zip(params).zip(ty.params()).enumerate()
+        for (index, ((slot, param), ty)) in
+            values.iter_mut().zip(params).zip(ty.params()).enumerate()
         {
             *slot = param
                 .to_raw(&mut store.vm, ty)

@@ -147,7 +147,8 @@ pub(crate) unsafe fn call(
     // `unwind` can leave it in another way.
     unsafe {
         let outer = (*store).activation;
-        let saved = ((*store).machine.exit_fp, (*store).machine.exit_pc, (*store).machine.stack_limit);
+        let saved =
+            ((*store).machine.exit_fp, (*store).machine.exit_pc, (*store).machine.stack_limit);
         (*store).activation = this;
         (*store).machine.stack_limit = stack_limit;
         let outer_on_thread = replace_current(this);
@@ -234,4 +235,3 @@ pub(super) unsafe fn restore(store: *mut Store, activation: *mut Activation) {
         (*store).machine.stack_limit = (*activation).stack_limit;
     }
 }
-

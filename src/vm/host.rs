@@ -12,8 +12,7 @@ use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw
 use super::store::Store;
 
 /// What the exit trampoline calls.
-pub(crate) type HostCall =
-    unsafe extern "C" fn(*mut VMHostContext, *mut VMContext, *mut ValRaw);
+pub(crate) type HostCall = unsafe extern "C" fn(*mut VMHostContext, *mut VMContext, *mut ValRaw);
 
 /// A host function in a store.
 #[repr(C)]

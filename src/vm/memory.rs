@@ -189,7 +189,13 @@ impl Memory {
             MemoryStyle::Static { reserved, guard } => pool.take_static(reserved, guard, len)?,
             MemoryStyle::Dynamic => Self::reserve_dynamic(pool, len)?,
         };
-        Ok(Self { reservation: Some(reservation), pool: pool.clone(), style, len, declared_maximum: maximum })
+        Ok(Self {
+            reservation: Some(reservation),
+            pool: pool.clone(),
+            style,
+            len,
+            declared_maximum: maximum,
+        })
     }
 
     fn reserve_dynamic(pool: &MemoryPool, len: usize) -> io::Result<Reservation> {

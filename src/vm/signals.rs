@@ -93,11 +93,7 @@ unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
 /// # Safety
 ///
 /// The arguments must be those of the running signal handler.
-unsafe fn forward(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+unsafe fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(index) = SIGNALS.iter().position(|&ours| ours == signal) else { return };
     if !INSTALLED.load(Ordering::Acquire) {
         return;

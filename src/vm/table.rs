@@ -65,9 +65,7 @@ impl Table {
     /// What machine code needs to know. It changes when the table grows.
     pub(crate) fn definition(&mut self) -> VMTable {
         match &mut self.elements {
-            Elements::Funcs(funcs) => {
-                VMTable { base: funcs.as_mut_ptr().cast(), len: funcs.len() }
-            }
+            Elements::Funcs(funcs) => VMTable { base: funcs.as_mut_ptr().cast(), len: funcs.len() },
             Elements::Externs(externs) => {
                 VMTable { base: externs.as_mut_ptr().cast(), len: externs.len() }
             }
@@ -135,7 +133,9 @@ impl Table {
             Elements::Funcs(funcs) => {
                 funcs[range].iter().map(|&func| func as usize as u64).collect()
             }
-            Elements::Externs(externs) => externs[range].iter().map(|&index| index.into()).collect(),
+            Elements::Externs(externs) => {
+                externs[range].iter().map(|&index| index.into()).collect()
+            }
         })
     }
 

@@ -1,11 +1,13 @@
 //! Stacks: slabs of them with guards, and the pool that lends them.
 
+mod config;
 mod guard;
 mod pool;
 mod slab;
 
+pub use config::StackPoolConfig;
 pub use guard::Guards;
-pub use pool::{Stack, StackPool, StackPoolConfig};
+pub use pool::{Stack, StackPool};
 
 use std::io;
 

@@ -1,0 +1,258 @@
+//! Making an instance: imports, definitions, segments.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Instance, func_record, imports};
+use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
+use crate::engine::Engine;
+use crate::externs::Extern;
+use crate::module::Module;
+use crate::store::{Invocation, StoreInner};
+use crate::trap::{Trap, TrapCode};
+use crate::vm;
+use crate::vm::builtins::ENTRY_POINTS;
+use crate::vm::layout::{VMContext, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
+use crate::vm::store::{Owned, Store};
+use crate::vm::table::RawRef;
+
+/// Makes an instance, up to its start function.
+pub(super) fn instantiate<T>(
+    store: &mut StoreInner<T>,
+    module: &Module,
+    given: &[Extern],
+) -> Result<(Instance, Option<Invocation>)> {
+    if !Engine::same(module.engine(), &store.engine) {
+        bail!("the module and the store belong to different engines");
+    }
+    imports::check(store, module, given)?;
+    let index = store.vm.instances.len();
+    let instance = new_instance(&raw mut store.vm, module, index);
+    let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
+    building.import(given)?;
+    building.define_functions();
+    building.define_memories(store.engine.memories())?;
+    building.define_tables()?;
+    building.define_globals();
+    building.fill_tables();
+    building.evaluate_elements();
+    let Building { instance, .. } = building;
+    let start = module.info().start.map(|start| Invocation {
+        function: func_record(&instance, module.info(), start),
+        values: std::ptr::dangling_mut(),
+    });
+    store.vm.code.insert(module.code());
+    store.vm.instances.push(instance);
+    store.modules.push(module.clone());
+    apply_segments(&mut store.vm, index, module.info())?;
+    Ok((Instance::at(&store.vm, index), start))
+}
+
+fn new_instance(store: *mut Store, module: &Module, index: usize) -> vm::instance::Instance {
+    let head = VMContext {
+        store: store.cast(),
+        builtins: ENTRY_POINTS.as_ptr(),
+        type_ids: module.type_ids().as_ptr(),
+        instance: index + 1,
+    };
+    vm::instance::Instance::new(module.layout(), head, module.data().clone())
+}
+
+/// An instance that is not yet in its store.
+struct Building<'a> {
+    store: &'a mut Store,
+    instance: vm::instance::Instance,
+    module: &'a Module,
+    info: &'a ModuleInfo,
+}
+
+impl Building<'_> {
+    /// Fills the imports, whose types were checked.
+    fn import(&mut self, imports: &[Extern]) -> Result<()> {
+        for (import, item) in self.info.imports.iter().zip(imports) {
+            // SAFETY: each write is to the place of this import; what is imported lives as long as the store.
+            unsafe {
+                match (import.entity, item) {
+                    (EntityIndex::Function(index), Extern::Func(func)) => {
+                        let func_ref = func.record(self.store)?.as_ptr();
+                        let VMFuncRef { code, context, .. } = *func_ref;
+                        let import = VMFunctionImport { code, context, func_ref };
+                        self.instance.imported_function(index).write(import);
+                    }
+                    (EntityIndex::Table(index), Extern::Table(table)) => {
+                        let id = table.0.index(self.store);
+                        let definition = self.store.tables[id].definition.as_ptr();
+                        self.instance.imported_table(index).write(definition);
+                        self.instance.tables.push(id as u32);
+                    }
+                    (EntityIndex::Memory(index), Extern::Memory(memory)) => {
+                        let id = memory.0.index(self.store);
+                        let definition = self.store.memories[id].definition.as_ptr();
+                        self.instance.imported_memory(index).write(definition);
+                        self.instance.memories.push(id as u32);
+                    }
+                    (EntityIndex::Global(index), Extern::Global(global)) => {
+                        let id = global.0.index(self.store);
+                        let definition = self.store.globals[id].definition.as_ptr();
+                        self.instance.imported_global(index).write(definition);
+                        self.instance.globals.push(id as u32);
+                    }
+                    _ => unreachable!("the kinds were checked"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the records of escaping functions.
+    fn define_functions(&mut self) {
+        let context = self.instance.context().as_ptr();
+        for (slot, &function) in self.info.escaping.iter().enumerate() {
+            if function < self.info.imported_functions {
+                continue;
+            }
+            let (code, enter) = self.module.function(function);
+            let type_id = self.module.type_ids()[self.info.functions[function as usize] as usize];
+            // SAFETY: this is the place of the record.
+            unsafe {
+                let record = VMFuncRef { code, context, enter, type_id };
+                self.instance.func_ref(slot as u32).write(record);
+            }
+        }
+    }
+
+    fn define_memories(&mut self, pool: &Arc<vm::memory::MemoryPool>) -> Result<()> {
+        let defined = &self.info.memories[self.info.imported_memories as usize..];
+        for (index, ty) in defined.iter().enumerate() {
+            let memory = vm::memory::Memory::new(pool, ty.minimum(), ty.maximum())
+                .with_context(|| format!("cannot make a {ty}"))?;
+            let place = self.instance.memory(index as u32);
+            self.instance.memories.push(self.store.memories.len() as u32);
+            // SAFETY: the place is in the context of the instance, which the store will keep; if
+            // it does not come to that, nothing that could reach the memory does.
+            unsafe {
+                place.write(memory.definition());
+                self.store.memories.push(Owned::of_instance(memory, place));
+            }
+        }
+        Ok(())
+    }
+
+    fn define_tables(&mut self) -> Result<()> {
+        let defined = &self.info.tables[self.info.imported_tables as usize..];
+        for (index, ty) in defined.iter().enumerate() {
+            let Some(mut table) = vm::table::Table::new(ty) else { bail!("cannot make a {ty}") };
+            let place = self.instance.table(index as u32);
+            self.instance.tables.push(self.store.tables.len() as u32);
+            // SAFETY: as for memories.
+            unsafe {
+                place.write(table.definition());
+                self.store.tables.push(Owned::of_instance(table, place));
+            }
+        }
+        Ok(())
+    }
+
+    /// Defines globals in order, since each may use those before it.
+    fn define_globals(&mut self) {
+        let imported = self.info.imported_globals as usize;
+        let defined = self.info.globals[imported..].iter().zip(&self.info.global_inits);
+        for (index, (ty, init)) in defined.enumerate() {
+            let value = self.evaluate(init);
+            let place = self.instance.global(index as u32);
+            self.instance.globals.push(self.store.globals.len() as u32);
+            // SAFETY: as for memories.
+            unsafe {
+                place.write(VMGlobal(value.0));
+                self.store.globals.push(Owned::of_instance(ty.clone(), place));
+            }
+        }
+    }
+
+    /// Gives tables with an initial value that value.
+    fn fill_tables(&mut self) {
+        let imported = self.info.imported_tables as usize;
+        for (index, init) in self.info.table_inits.iter().enumerate() {
+            if *init == ConstExpr::RefNull {
+                continue;
+            }
+            let value = self.evaluate(init).to_u64();
+            let id = self.instance.tables[imported + index] as usize;
+            let table = &mut self.store.tables[id].value;
+            table.fill(0, value, table.len() as u64).expect("the whole table");
+        }
+    }
+
+    fn evaluate_elements(&mut self) {
+        let segments = self.info.elements.iter().map(|segment| match segment.mode {
+            SegmentMode::Declared => Box::default(),
+            _ => segment.items.iter().map(|item| self.evaluate(item).to_u64()).collect(),
+        });
+        let elements: Vec<Box<[RawRef]>> = segments.collect();
+        self.instance.set_elements(elements);
+    }
+
+    fn evaluate(&self, expr: &ConstExpr) -> ValRaw {
+        evaluate(self.store, &self.instance, self.info, expr)
+    }
+}
+
+fn evaluate(
+    store: &Store,
+    instance: &vm::instance::Instance,
+    info: &ModuleInfo,
+    expr: &ConstExpr,
+) -> ValRaw {
+    match *expr {
+        ConstExpr::I32(value) => ValRaw::from_u64((value as u32).into()),
+        ConstExpr::I64(value) => ValRaw::from_u64(value as u64),
+        ConstExpr::F32(bits) => ValRaw::from_u64(bits.into()),
+        ConstExpr::F64(bits) => ValRaw::from_u64(bits),
+        ConstExpr::RefNull => ValRaw::ZERO,
+        ConstExpr::RefFunc(function) => {
+            ValRaw::from_u64(func_record(instance, info, function).as_ptr() as u64)
+        }
+        ConstExpr::GlobalGet(index) => {
+            let id = instance.globals[index as usize];
+            // SAFETY: definitions are live with the store.
+            ValRaw(unsafe { store.globals[id as usize].definition.read() }.0)
+        }
+    }
+}
+
+/// Copies the active segments, element segments first, each in order; they are dropped then, like those that only declare.
+fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<(), Trap> {
+    for (segment, element) in info.elements.iter().enumerate() {
+        if let SegmentMode::Active { target, offset } = &element.mode {
+            let instance = &store.instances[index];
+            let start = evaluate(store, instance, info, offset).to_u64();
+            let table = instance.tables[*target as usize] as usize;
+            let elements = instance.elements(segment as u32);
+            store.tables[table]
+                .value
+                .write(start, elements)
+                .map_err(|_| Trap::from_code(TrapCode::TableOutOfBounds))?;
+            store.instances[index].drop_elements(segment as u32);
+        }
+    }
+    for (segment, data) in info.data.iter().enumerate() {
+        if let SegmentMode::Active { target, offset } = &data.mode {
+            let instance = &store.instances[index];
+            let start = evaluate(store, instance, info, offset).to_u64();
+            let memory = instance.memories[*target as usize] as usize;
+            let (data, range) = instance.data(segment as u32);
+            let bytes = &data.bytes[range];
+            let definition = store.memories[memory].value.definition();
+            vm::table::checked_range(start, bytes.len() as u64, definition.len)
+                .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
+            // SAFETY: the range was checked, and neither a guest nor a slice of the host's is using the memory.
+            unsafe {
+                let to = definition.base.add(start as usize);
+                to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            }
+            store.instances[index].drop_data(segment as u32);
+        }
+    }
+    Ok(())
+}

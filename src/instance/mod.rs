@@ -1,0 +1,247 @@
+//! Instances: modules brought to life in a store.
+
+mod build;
+mod imports;
+
+use std::ptr::NonNull;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::compile::{EntityIndex, ModuleInfo};
+use crate::externs::{Extern, Global, Memory, Stored, Table};
+use crate::func::{Func, TypedFunc, WasmParams, WasmResults};
+use crate::module::Module;
+use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
+use crate::types::ExternType;
+use crate::vm;
+use crate::vm::layout::VMFuncRef;
+use crate::vm::store::Store;
+
+use build::instantiate;
+pub(crate) use imports::mismatch;
+
+/// A module brought to life in a store. A handle: small, copied freely, valid with the store that it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance(Stored);
+
+/// Something that an instance exports.
+#[derive(Clone, Debug)]
+pub struct Export<'instance> {
+    name: &'instance str,
+    item: Extern,
+}
+
+impl<'instance> Export<'instance> {
+    /// The name of the export.
+    pub fn name(&self) -> &'instance str {
+        self.name
+    }
+
+    /// The type of what is exported.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it belongs to another store.
+    pub fn ty(&self, store: impl AsContext) -> ExternType {
+        self.item.ty(store)
+    }
+
+    /// What is exported.
+    pub fn into_extern(self) -> Extern {
+        self.item
+    }
+
+    /// The function, if this is one.
+    pub fn into_func(self) -> Option<Func> {
+        self.item.into_func()
+    }
+
+    /// The global, if this is one.
+    pub fn into_global(self) -> Option<Global> {
+        self.item.into_global()
+    }
+
+    /// The table, if this is one.
+    pub fn into_table(self) -> Option<Table> {
+        self.item.into_table()
+    }
+
+    /// The memory, if this is one.
+    pub fn into_memory(self) -> Option<Memory> {
+        self.item.into_memory()
+    }
+}
+
+impl Instance {
+    /// Instantiates a module with these imports, in the order of [`Module::imports`], and runs its start function.
+    ///
+    /// # Errors
+    ///
+    /// Fails if imports are missing, of other types than expected or of another store, if a limit is met, or, with a
+    /// [`Trap`], if a segment does not fit or the start function traps. What an instance did before it
+    /// failed stays done.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the store is async, and with the panic of a host function.
+    pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
+        let store = store.as_context_mut().0;
+        store.assert_async(false, "Instance::new");
+        let (instance, start) = instantiate(store, module, imports)?;
+        if let Some(start) = start {
+            // SAFETY: a start function has neither parameters nor results, and belongs to this store.
+            unsafe { store.call(start)? };
+        }
+        Ok(instance)
+    }
+
+    /// As [`Instance::new`], for async stores: the start function may suspend.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Instance::new`].
+    ///
+    /// # Panics
+    ///
+    /// The future panics if the store is not async, and with the panic of a host function.
+    pub async fn new_async<T: Send>(
+        mut store: impl AsContextMut<Data = T>,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Self> {
+        let store = store.as_context_mut().0;
+        store.assert_async(true, "Instance::new");
+        let (instance, start) = instantiate(store, module, imports)?;
+        if let Some(start) = start {
+            // SAFETY: as in `new`.
+            unsafe { store.call_async(start).await? };
+        }
+        Ok(instance)
+    }
+
+    /// The instance at a place in the store.
+    pub(crate) fn at(store: &Store, index: usize) -> Self {
+        Self(Stored::new(store, index))
+    }
+
+    /// Everything that the instance exports, in the order of its module.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn exports<'a, T: 'a>(
+        &self,
+        store: impl Into<StoreContextMut<'a, T>>,
+    ) -> impl ExactSizeIterator<Item = Export<'a>> {
+        let store: &'a StoreInner<T> = store.into().0;
+        let index = self.0.index(&store.vm);
+        let exports = store.modules[index].info().exports.iter();
+        exports.map(move |export| Export {
+            name: &export.name,
+            item: entity(store, index, export.entity),
+        })
+    }
+
+    /// What the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_export(&self, mut store: impl AsContextMut, name: &str) -> Option<Extern> {
+        let store = &*store.as_context_mut().0;
+        let index = self.0.index(&store.vm);
+        let exports = &store.modules[index].info().exports;
+        let export = exports.iter().find(|export| export.name == name)?;
+        Some(entity(store, index, export.entity))
+    }
+
+    /// The function that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_func(&self, store: impl AsContextMut, name: &str) -> Option<Func> {
+        self.get_export(store, name)?.into_func()
+    }
+
+    /// The table that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_table(&self, store: impl AsContextMut, name: &str) -> Option<Table> {
+        self.get_export(store, name)?.into_table()
+    }
+
+    /// The memory that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_memory(&self, store: impl AsContextMut, name: &str) -> Option<Memory> {
+        self.get_export(store, name)?.into_memory()
+    }
+
+    /// The global that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_global(&self, store: impl AsContextMut, name: &str) -> Option<Global> {
+        self.get_export(store, name)?.into_global()
+    }
+
+    /// The function that the instance exports under this name, with its type known to the compiler.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such function, or if it is of another type.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_typed_func<Params, Results, S>(
+        &self,
+        mut store: S,
+        name: &str,
+    ) -> Result<TypedFunc<Params, Results>>
+    where
+        Params: WasmParams,
+        Results: WasmResults,
+        S: AsContextMut,
+    {
+        let func = self.get_func(store.as_context_mut(), name);
+        let func = func.ok_or_else(|| anyhow!("the instance exports no function `{name}`"))?;
+        func.typed(store.as_context_mut()).with_context(|| format!("function `{name}`"))
+    }
+}
+
+/// An entry of an instance's index spaces.
+fn entity<T>(store: &StoreInner<T>, instance: usize, entity: EntityIndex) -> Extern {
+    let this = &store.vm.instances[instance];
+    let stored = |index: u32| Stored::new(&store.vm, index as usize);
+    match entity {
+        EntityIndex::Function(index) => {
+            let record = func_record(this, store.modules[instance].info(), index);
+            // SAFETY: the record belongs to an instance of this store.
+            unsafe { Func::from_record(&store.vm, record) }.into()
+        }
+        EntityIndex::Table(index) => Table(stored(this.tables[index as usize])).into(),
+        EntityIndex::Memory(index) => Memory(stored(this.memories[index as usize])).into(),
+        EntityIndex::Global(index) => Global(stored(this.globals[index as usize])).into(),
+    }
+}
+
+/// The record of a function that escapes.
+fn func_record(
+    instance: &vm::instance::Instance,
+    info: &ModuleInfo,
+    function: u32,
+) -> NonNull<VMFuncRef> {
+    if function < info.imported_functions {
+        // SAFETY: the import was filled before anything could ask for it.
+        let import = unsafe { instance.imported_function(function).read() };
+        return NonNull::new(import.func_ref).expect("imports are filled");
+    }
+    instance.func_ref(info.func_ref_slot(function).expect("the function escapes"))
+}

@@ -4,8 +4,7 @@ use anyhow::{Result, bail};
 use lampwick_fibers::StackPoolConfig;
 use wasmparser::WasmFeatures;
 
-pub use crate::compile::OptLevel;
-use crate::compile::Settings;
+use crate::compile::{OptLevel, Settings};
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.

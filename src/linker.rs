@@ -321,7 +321,7 @@ impl<T> Linker<T> {
 impl Definition {
     fn resolve<T>(&self, store: &mut StoreInner<T>) -> Result<Extern> {
         Ok(match self {
-            Self::Extern(item) => item.clone(),
+            Self::Extern(item) => *item,
             Self::Host(definition) => definition.try_place(store)?.into(),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::compile::{Artifact, ModuleInfo};
-use crate::engine::Engine;
+use crate::engine::{Engine, Signature};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
@@ -29,10 +29,9 @@ struct Inner {
     code: Arc<Code>,
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
-    /// The engine's id for each type of the module.
+    /// The engine's entry for each type of the module, and the ids as machine code reads them.
+    signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
-    /// The trampoline for each type of the module.
-    trampolines: Box<[EnterTrampoline]>,
     data: Arc<DataSegments>,
 }
 
@@ -94,12 +93,12 @@ impl Module {
 
     fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
         let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
-        let mut type_ids = Vec::with_capacity(info.types.len());
-        let mut trampolines = Vec::with_capacity(info.types.len());
-        for ty in &info.types {
-            let signature = engine.signature(ty)?;
-            type_ids.push(signature.id);
-            trampolines.push(signature.enter);
+        let signatures: Box<[_]> =
+            info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
+        // Only what escapes can be called by the host.
+        for &function in &info.escaping {
+            let ty = info.functions[function as usize];
+            signatures[ty as usize].trampolines(engine.compiler())?;
         }
         let data = DataSegments {
             bytes: std::mem::take(&mut info.data_bytes),
@@ -111,8 +110,8 @@ impl Module {
             layout,
             code: Arc::new(Code::publish(&text, sites)?),
             functions,
-            type_ids: type_ids.into(),
-            trampolines: trampolines.into(),
+            type_ids: signatures.iter().map(|signature| signature.id()).collect(),
+            signatures,
             data: Arc::new(data),
         })))
     }
@@ -169,11 +168,12 @@ impl Module {
         &self.0.data
     }
 
-    /// The entry point of a function that the module defines, with the trampoline for its type.
-    pub(crate) fn function(&self, index: u32) -> (*const u8, EnterTrampoline) {
+    /// The entry point of an escaping function that the module defines, and the trampoline to it.
+    pub(crate) fn function(&self, index: u32) -> Result<(*const u8, EnterTrampoline)> {
         let defined = index - self.0.info.imported_functions;
         let code = self.0.code.at(self.0.functions[defined as usize].start);
-        (code, self.0.trampolines[self.0.info.functions[index as usize] as usize])
+        let signature = &self.0.signatures[self.0.info.functions[index as usize] as usize];
+        Ok((code, signature.trampolines(self.0.engine.compiler())?.enter))
     }
 
     /// What is known of a frame, if it is one of this module's.

@@ -1,1 +1,5 @@
 //! The integration tests, a file for each topic.
+
+mod support;
+
+mod fuel;

@@ -145,3 +145,25 @@ fn the_wake_is_deferred() {
         assert_eq!(counter.count(), 1);
     });
 }
+
+/// The everyday way to cancel: a timeout around a job that would never end, and an aborted task.
+#[test]
+fn a_timeout_and_an_abort_cancel_a_job() {
+    let runtime = on(Builder::new_current_thread());
+    runtime.block_on(async {
+        let pool = pool();
+        let mut fiber = Resident::new(pool.take().unwrap());
+        let forever = |suspender: &Suspender| while suspender.yield_now().is_ok() {};
+        let timeout = tokio::time::timeout(Duration::from_millis(2), fiber.run(forever));
+        assert!(timeout.await.is_err());
+        assert_eq!(fiber.run_blocking(|_| 1), 1);
+
+        // SAFETY: the job holds nothing.
+        let task = tokio::spawn(async move { unsafe { fiber.run_send(forever) }.await });
+        tokio::task::yield_now().await;
+        assert_eq!(pool.live(), 1);
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!((pool.live(), pool.idle()), (0, 1));
+    });
+}

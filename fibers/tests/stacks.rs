@@ -1,5 +1,7 @@
 //! The pool: limits, reuse, guards, and what it leaves behind in the address space.
 
+#![cfg(target_os = "linux")]
+
 mod common;
 
 use common::Random;

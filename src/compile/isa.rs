@@ -20,6 +20,8 @@ pub(super) fn host(settings: &Settings) -> Result<OwnedTargetIsa> {
         // Backtraces and the places of spilled fuel counters are found from frame pointers.
         ("preserve_frame_pointers", "true"),
         ("unwind_info", "false"),
+        // Functions of many results return them through an area of the caller's.
+        ("enable_multi_ret_implicit_sret", "true"),
         // The stack limit is compared in prologues; a frame that could jump over the guard is probed.
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),

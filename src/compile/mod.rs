@@ -19,6 +19,8 @@ mod parse;
 mod settings;
 mod signature;
 mod stubs;
+#[cfg(test)]
+mod tests;
 mod trampolines;
 mod traps;
 

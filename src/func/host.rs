@@ -68,17 +68,17 @@ impl HostDefinition {
 
     /// The function in a store.
     pub(crate) fn try_place<T>(&self, store: &mut StoreInner<T>) -> Result<Func> {
-        let signature = store
-            .engine
-            .signature(&self.ty)
+        let signature = store.engine.signatures().signature(&self.ty);
+        let trampolines = signature
+            .trampolines(store.engine.compiler())
             .with_context(|| format!("cannot make a host function of type {}", self.ty))?;
-        let trampolines = (signature.enter, signature.exit);
+        let code = (trampolines.enter, trampolines.exit);
         let vm = &raw mut store.vm;
-        // SAFETY: the function is kept in this store; `call` was made for the closure, whose type
-        // the trampolines have; the engine, which keeps them, outlives the store.
-        let mut function = unsafe {
-            HostFunction::new(vm, self.call, self.closure.clone(), trampolines, signature.id)
-        };
+        // SAFETY: the function is kept in this store, and so is its signature with the trampolines;
+        // `call` was made for the closure, which is of that type.
+        let mut function =
+            unsafe { HostFunction::new(vm, self.call, self.closure.clone(), code, signature.id()) };
+        store.signatures.push(signature);
         let record = NonNull::new(function.func_ref()).expect("in a box");
         store.vm.host_functions.push(function);
         // SAFETY: the record is in this store.

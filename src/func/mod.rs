@@ -117,7 +117,8 @@ impl Func {
         let record = self.record(store).unwrap_or_else(|error| panic!("{error}"));
         // SAFETY: records live as long as their store.
         let id = unsafe { record.as_ref() }.type_id;
-        store.engine.signature_by_id(id).ty
+        let signature = store.engine.signatures().by_id(id);
+        signature.expect("the store keeps the types of its functions").ty().clone()
     }
 
     /// Calls the function and waits for it.

@@ -29,6 +29,7 @@ impl<Params, Results> Copy for TypedFunc<Params, Results> {}
 /// Room for the parameters and then the results of a call.
 union Slots<P: RawList, R: RawList> {
     params: MaybeUninit<P::Slots>,
+    #[expect(dead_code, reason = "it makes the union large enough")]
     results: MaybeUninit<R::Slots>,
 }
 

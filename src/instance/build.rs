@@ -31,7 +31,7 @@ pub(super) fn instantiate<T>(
     let instance = new_instance(&raw mut store.vm, module, index);
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
     building.import(given)?;
-    building.define_functions();
+    building.define_functions()?;
     building.define_memories(store.engine.memories())?;
     building.define_tables()?;
     building.define_globals();
@@ -106,13 +106,13 @@ impl Building<'_> {
     }
 
     /// Writes the records of escaping functions.
-    fn define_functions(&mut self) {
+    fn define_functions(&mut self) -> Result<()> {
         let context = self.instance.context().as_ptr();
         for (slot, &function) in self.info.escaping.iter().enumerate() {
             if function < self.info.imported_functions {
                 continue;
             }
-            let (code, enter) = self.module.function(function);
+            let (code, enter) = self.module.function(function)?;
             let type_id = self.module.type_ids()[self.info.functions[function as usize] as usize];
             // SAFETY: this is the place of the record.
             unsafe {
@@ -120,6 +120,7 @@ impl Building<'_> {
                 self.instance.func_ref(slot as u32).write(record);
             }
         }
+        Ok(())
     }
 
     fn define_memories(&mut self, pool: &Arc<vm::memory::MemoryPool>) -> Result<()> {

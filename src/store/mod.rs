@@ -6,13 +6,14 @@ mod fuel;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use lampwick_fibers::Resident;
 
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Signature};
 use crate::module::Module;
 use crate::vm;
 
@@ -37,6 +38,8 @@ pub(crate) struct StoreInner<T> {
     pub(crate) engine: Engine,
     /// The modules of the instances; each once.
     pub(crate) modules: Vec<Module>,
+    /// The types of the host functions.
+    pub(crate) signatures: Vec<Arc<Signature>>,
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
     pub(crate) data: T,
@@ -66,6 +69,7 @@ impl<T> Store<T> {
                 vm: vm::store::Store::new(engine.metered()),
                 engine: engine.clone(),
                 modules: Vec::new(),
+                signatures: Vec::new(),
                 fiber: None,
                 data,
             }),

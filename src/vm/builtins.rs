@@ -41,7 +41,7 @@ unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) 
     // SAFETY: the context is that of an instance in a store.
     unsafe {
         let store = (*context).store.cast::<Store>();
-        let index = (*context).instance as usize - 1;
+        let index = (*context).instance - 1;
         let instance = &raw mut (&mut (*store).instances)[index];
         let call = Call { store, instance };
         let unwind = match catch_unwind(AssertUnwindSafe(|| body(call))) {

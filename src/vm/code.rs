@@ -61,19 +61,24 @@ impl fmt::Debug for Code {
 }
 
 /// The code that a store may run, sorted by address.
+///
+/// It is replaced as a whole, by the write of one word, since the signal handler may look at it at any time.
 #[derive(Debug, Default)]
-pub(crate) struct CodeMap(Vec<Arc<Code>>);
+#[expect(clippy::box_collection, reason = "one word")]
+pub(crate) struct CodeMap(Box<Vec<Arc<Code>>>);
 
 impl CodeMap {
     /// Adds code, unless it is there.
     pub(crate) fn insert(&mut self, code: &Arc<Code>) {
         let start = code.range().start;
         if let Err(index) = self.0.binary_search_by_key(&start, |code| code.range().start) {
-            self.0.insert(index, code.clone());
+            let mut codes = self.0.clone();
+            codes.insert(index, code.clone());
+            drop(std::mem::replace(&mut self.0, codes));
         }
     }
 
-    /// The index of the code that holds an address.
+    /// The code that holds an address.
     fn find(&self, pc: usize) -> Option<&Arc<Code>> {
         let after = self.0.partition_point(|code| code.range().start <= pc);
         self.0[..after].last().filter(|code| code.range().contains(&pc))

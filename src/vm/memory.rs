@@ -110,11 +110,6 @@ impl MemoryPool {
         Arc::new(Self { settings, idle: Mutex::default() })
     }
 
-    /// How memories are laid out.
-    pub(crate) fn settings(&self) -> &MemorySettings {
-        &self.settings
-    }
-
     fn before(&self) -> usize {
         if self.settings.guard_before { self.settings.static_guard as usize } else { 0 }
     }

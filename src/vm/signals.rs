@@ -74,8 +74,8 @@ unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
     // SAFETY: by contract.
     let mut registers = unsafe { Registers::new(context) };
     let (pc, fp) = (registers.pc(), registers.fp());
-    // SAFETY: the thread's current activation is live, and so is its store. The code map changes
-    // only while the host runs, whose program counter lies in none of the maps' ranges.
+    // SAFETY: the thread's current activation is live, and so is its store, whose code map is whole at
+    // every moment; its fields change only while the host runs, whose program counter is in no code.
     unsafe {
         let store = (*activation).store;
         let Some(site) = (*store).code.trap_site(pc) else { return false };

@@ -69,7 +69,6 @@ impl<V, D> Drop for Owned<V, D> {
 
 /// A store without its data.
 #[repr(C)]
-#[expect(unreachable_pub, reason = "it stands in sealed traits of the API")]
 pub struct Store {
     /// First, so that a pointer to it is a pointer to the store.
     pub(crate) machine: VMStore,
@@ -85,6 +84,7 @@ pub struct Store {
     pub(crate) tables: Vec<Owned<Table, VMTable>>,
     /// The values lie in the definitions.
     pub(crate) globals: Vec<Owned<crate::types::GlobalType, VMGlobal>>,
+    #[expect(clippy::vec_box, reason = "machine code holds their addresses")]
     pub(crate) host_functions: Vec<Box<HostFunction>>,
     pub(crate) externs: Externs,
 }

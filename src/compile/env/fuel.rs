@@ -297,8 +297,9 @@ impl Env<'_> {
         if offset == 0 {
             return root;
         }
-        let constant = builder.ins().iconst(types::I64, offset);
-        let sum = builder.ins().iadd(root, constant);
+        // A subtraction has a shorter encoding than the sum that it equals.
+        let constant = builder.ins().iconst(types::I64, -offset);
+        let sum = builder.ins().isub(root, constant);
         self.fuel.derived.insert(sum, (root, offset));
         sum
     }

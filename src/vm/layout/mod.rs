@@ -128,7 +128,6 @@ pub(crate) struct VMGlobal(pub(crate) [u8; 16]);
 /// A value on its way between host and wasm, little-endian at its start, the rest zero or unspecified.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug)]
-#[expect(unreachable_pub, reason = "it stands in sealed traits of the API")]
 pub struct ValRaw(pub(crate) [u8; 16]);
 
 impl ValRaw {

@@ -1,0 +1,177 @@
+//! What can be said of compiled code without running it.
+
+use super::*;
+use crate::vm::layout::{FuelAt, TrapCode};
+
+fn compiler(metered: bool) -> Compiler {
+    compiler_with(|settings| settings.metered = metered)
+}
+
+fn compiler_with(change: impl FnOnce(&mut Settings)) -> Compiler {
+    let mut settings = Settings::default();
+    change(&mut settings);
+    Compiler::new(settings).expect("the host is supported")
+}
+
+fn compile(compiler: &Compiler, text: &str) -> Artifact {
+    compiler.compile(&wat::parse_str(text).expect("valid text")).expect("a valid module")
+}
+
+fn error(wasm: &[u8]) -> String {
+    format!("{:#}", compiler(false).compile(wasm).expect_err("an invalid module"))
+}
+
+const MANY: &str = r#"(module
+    (import "host" "f" (func $f (param i32) (result i32)))
+    (memory 1) (table 4 funcref) (global $g (mut i64) (i64.const 1))
+    (elem (i32.const 0) $f $loads)
+    (func $loads (export "loads") (param i32) (result i32) (local i64 i64 i64)
+        (loop $again
+            (local.set 1 (i64.add (local.get 1) (i64.load (local.get 0))))
+            (local.set 2 (i64.xor (local.get 2) (i64.load offset=8 (local.get 0))))
+            (i64.store offset=16 (local.get 0) (i64.add (local.get 1) (local.get 2)))
+            (br_if $again (local.tee 0 (i32.sub (local.get 0) (i32.const 8)))))
+        (i32.add (i32.load offset=4 (local.get 0)) (i32.wrap_i64 (local.get 1))))
+    (func $calls (export "calls") (param i32) (result i32)
+        (drop (memory.grow (i32.const 1)))
+        (i32.div_s
+            (call $f (call $loads (local.get 0)))
+            (call_indirect (param i32) (result i32) (local.get 0) (i32.const 1))))
+    (func (export "recursion") (param i32) (result i32)
+        (if (i32.eqz (local.get 0)) (then unreachable))
+        (call $calls (i32.trunc_f32_u (f32.convert_i32_s (local.get 0))))))"#;
+
+#[test]
+fn output_does_not_depend_on_threads() {
+    for metered in [false, true] {
+        let one = compile(&compiler_with(|s| (s.metered, s.parallel) = (metered, false)), MANY);
+        let many = compile(&compiler(metered), MANY);
+        assert_eq!(one.text, many.text);
+        assert_eq!(one.sites.traps, many.sites.traps);
+        assert_eq!(one.sites.calls, many.sites.calls);
+    }
+}
+
+#[test]
+fn sites_are_sorted_and_lie_in_functions() {
+    for metered in [false, true] {
+        let artifact = compile(&compiler(metered), MANY);
+        assert!(artifact.sites.traps.is_sorted_by(|one, other| one.pc < other.pc));
+        assert!(artifact.sites.calls.is_sorted_by(|one, other| one.0 < other.0));
+        let inside = |pc: u32| artifact.functions.iter().any(|range| range.contains(&pc));
+        assert!(artifact.sites.traps.iter().all(|site| inside(site.pc)));
+        assert!(artifact.sites.calls.iter().all(|&(pc, _)| inside(pc - 1)));
+        assert!(artifact.sites.calls.iter().all(|&(_, operator)| operator != u32::MAX));
+    }
+}
+
+#[test]
+fn metered_trap_sites_know_the_fuel() {
+    let artifact = compile(&compiler(true), MANY);
+    assert!(artifact.sites.traps.iter().all(|site| site.fuel != FuelAt::Unmetered));
+    let accesses = artifact.sites.traps.iter();
+    let accesses = accesses.filter(|site| site.code == TrapCode::MemoryOutOfBounds);
+    assert_eq!(accesses.count(), 4);
+}
+
+#[test]
+fn counters_of_plain_loops_are_located() {
+    assert_eq!(compile(&compiler(true), MANY).write_through, 0);
+}
+
+#[test]
+fn metered_accesses_are_never_merged() {
+    let increment = r#"(module (memory 1) (func (param i32)
+        (i32.store (local.get 0) (i32.add (i32.load (local.get 0)) (i32.const 1)))))"#;
+    let artifact = compile(&compiler(true), increment);
+    let accesses = artifact.sites.traps.iter();
+    let accesses = accesses.filter(|site| site.code == TrapCode::MemoryOutOfBounds);
+    let mut operators: Vec<u32> = accesses.map(|site| site.wasm).collect();
+    operators.dedup();
+    assert_eq!(operators.len(), 2);
+}
+
+#[test]
+fn every_trap_of_the_language_has_a_site() {
+    let artifact = compile(&compiler(false), MANY);
+    for code in [
+        TrapCode::StackOverflow,
+        TrapCode::MemoryOutOfBounds,
+        TrapCode::TableOutOfBounds,
+        TrapCode::IndirectCallToNull,
+        TrapCode::BadSignature,
+        TrapCode::IntegerOverflow,
+        TrapCode::IntegerDivisionByZero,
+        TrapCode::BadConversionToInteger,
+        TrapCode::UnreachableCodeReached,
+    ] {
+        assert!(artifact.sites.traps.iter().any(|site| site.code == code), "{code:?}");
+    }
+}
+
+#[test]
+fn trampolines_stand_alone() {
+    use crate::types::{FuncType, ValType};
+    for metered in [false, true] {
+        let ty = FuncType::new([ValType::I32; 20], [ValType::F64; 20]);
+        let code = compiler(metered).compile_trampolines(&ty).expect("trampolines");
+        assert_eq!((code.enter % 32, code.exit % 32), (0, 0));
+        assert!(code.enter < code.exit && (code.exit as usize) < code.text.len());
+    }
+}
+
+#[test]
+fn errors_name_place_and_cause() {
+    assert!(error(b"\0asm").contains("offset 0x4"), "{}", error(b"\0asm"));
+    let component = error(b"\0asm\x0d\0\x01\0");
+    assert!(component.contains("component"), "{component}");
+    let text = "(module (func $sum (result i32) i32.const 1 i64.add))";
+    let mut wasm = wat::parse_str(text).expect("valid text");
+    let invalid = error(&wasm);
+    assert!(invalid.contains("function 0 (`sum`)") && invalid.contains("offset 0x"), "{invalid}");
+    wasm.truncate(wasm.len() - 3);
+    assert!(error(&wasm).contains("offset 0x"), "{}", error(&wasm));
+}
+
+#[test]
+fn broken_name_sections_are_ignored() {
+    let mut wasm = wat::parse_str("(module (func))").expect("valid text");
+    wasm.extend_from_slice(b"\0\x09\x04name\x01\x7f\x05\x01");
+    let artifact = compiler(false).compile(&wasm).expect("a valid module");
+    assert!(artifact.info.function_names.is_empty());
+}
+
+#[test]
+fn unknown_flags_are_errors() {
+    let mut settings = Settings::default();
+    settings.flags.push(("warp_drive".to_owned(), None));
+    let error = Compiler::new(settings).expect_err("an unknown flag");
+    assert!(format!("{error:#}").contains("warp_drive"), "{error:#}");
+}
+
+#[test]
+fn hostile_functions_end() {
+    let blocks = 2_000;
+    let nested = format!(
+        "(module (memory 1) (func (param i32) {} (br_table {} (local.get 0)) {}))",
+        "(block ".repeat(blocks),
+        (0..blocks).map(|depth| depth.to_string()).collect::<Vec<_>>().join(" "),
+        ")".repeat(blocks),
+    );
+    let locals = format!(
+        "(module (func {} (loop (local.set 49000 (i64.add (local.get 3) (i64.const 1))) (br 0))))",
+        "(local i64 i64 i64 i64 i64 i64 i64 i64 i64 i64)".repeat(4_950),
+    );
+    let long = format!(
+        "(module (memory 1) (func (param i32) {}))",
+        "(i32.store (local.get 0) (i32.load offset=4 (local.get 0)))".repeat(4_000),
+    );
+    for text in [nested, locals, long] {
+        for metered in [false, true] {
+            let wasm = wat::parse_str(&text).expect("valid text");
+            if let Err(error) = compiler(metered).compile(&wasm) {
+                assert!(!format!("{error:#}").contains("internal"), "{error:#}");
+            }
+        }
+    }
+}

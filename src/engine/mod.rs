@@ -1,0 +1,104 @@
+//! Engines: a compiler, and what the stores of a process share.
+
+mod signatures;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use lampwick_fibers::StackPool;
+
+use crate::compile::Compiler;
+use crate::config::Config;
+use crate::vm::memory::MemoryPool;
+use crate::vm::signals;
+
+use signatures::Registry;
+pub(crate) use signatures::Signature;
+
+/// A compiler with its configuration, and the stacks, memories and types that stores share.
+///
+/// Cloning is cheap and gives the same engine. What belongs to one engine cannot be used with another.
+///
+/// Stacks and reservations of address space that guests no longer use stay with the engine, for the next
+/// ones.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    compiler: Compiler,
+    stacks: StackPool,
+    memories: Arc<MemoryPool>,
+    signatures: Arc<Registry>,
+}
+
+impl Default for Engine {
+    /// An engine with the default configuration.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`Engine::new`] fails.
+    fn default() -> Self {
+        Self::new(&Config::default()).expect("the default configuration suits this machine")
+    }
+}
+
+impl Engine {
+    /// An engine with a copy of this configuration.
+    ///
+    /// The first engine of a process installs handlers for the signals by which the machine reports
+    /// a guest's faults (`SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`). They pass on what is none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this machine
+    /// lacks what generated code needs.
+    pub fn new(config: &Config) -> Result<Self> {
+        let compiler = Compiler::new(config.compiler_settings())?;
+        let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
+        signals::install();
+        Ok(Self(Arc::new(Inner {
+            compiler,
+            stacks,
+            memories: MemoryPool::new(config.memory),
+            signatures: Arc::default(),
+            config: config.clone(),
+        })))
+    }
+
+    /// The configuration that the engine was made with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Whether these are the same engine, and not just two with the same configuration.
+    pub fn same(a: &Self, b: &Self) -> bool {
+        Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.0.compiler
+    }
+
+    pub(crate) fn stacks(&self) -> &StackPool {
+        &self.0.stacks
+    }
+
+    pub(crate) fn memories(&self) -> &Arc<MemoryPool> {
+        &self.0.memories
+    }
+
+    pub(crate) fn metered(&self) -> bool {
+        self.0.config.compiler.metered
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.0.config.async_support
+    }
+
+    /// The function types in use.
+    pub(crate) fn signatures(&self) -> &Arc<Registry> {
+        &self.0.signatures
+    }
+}

@@ -1,0 +1,315 @@
+//! Executes a script in one way of running.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use lampwick::{Extern, Instance, Linker, Module, Store, Trap, TrapCode, Val};
+
+use crate::drive::{self, Panicked, Random};
+use crate::report::Outcome;
+use crate::runs::{Fuel, Run};
+use crate::script::{Action, Directive, Script, Source, Step};
+use crate::spectest;
+use crate::values::{Argument, Expected, Shown};
+
+/// Slices of fuel are from 1 to this.
+const LARGEST_SLICE: u64 = 100;
+
+/// A directive that would yield more often gets larger slices. Only those have to that grow a memory or table by
+/// an absurd number of pages or elements: they pay for what they ask for, and 2^32 units in slices
+/// of 1 would be as many yields.
+const MOST_YIELDS: u64 = 100_000;
+
+/// Executes a script. `costs` is what each of its directives burned, written by the measured run.
+pub(crate) fn execute(
+    file: &str,
+    script: &Script,
+    run: &Run,
+    costs: &mut Vec<u64>,
+    seed: u64,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let total = script.assertions();
+    let executed = drive::catching(|| {
+        let mut runner = Runner::new(run, Random::new(seed, file))?;
+        for (index, step) in script.steps.iter().enumerate() {
+            match runner.checked_step(step, index, costs) {
+                Ok(()) => outcome.passed += usize::from(step.directive.is_assertion()),
+                Err(error) => {
+                    outcome.failed += 1;
+                    outcome.failures.push(format!("{}: {error:#}", step.line));
+                    // After a panic nothing is known about the store. Dropping it could hang or crash.
+                    if error.is::<Panicked>() {
+                        std::mem::forget(runner);
+                        bail!("a panic ended the file");
+                    }
+                }
+            }
+        }
+        outcome.yields = runner.yields;
+        outcome.large_slices = runner.large_slices;
+        Ok(())
+    });
+    if let Err(error) = executed {
+        // What was not executed did not hold.
+        outcome.failed = (total - outcome.passed).max(1);
+        outcome.failures.push(format!(" {error:#}; its other assertions count as failed"));
+    }
+    outcome
+}
+
+struct Runner<'run> {
+    run: &'run Run,
+    store: Store<()>,
+    linker: Linker<()>,
+    /// The instance that directives without a name mean.
+    current: Option<Instance>,
+    instances: HashMap<String, Instance>,
+    definition: Option<Module>,
+    definitions: HashMap<String, Module>,
+    random: Random,
+    yields: u64,
+    large_slices: u64,
+}
+
+impl<'run> Runner<'run> {
+    fn new(run: &'run Run, random: Random) -> Result<Self> {
+        let mut store = Store::new(&run.engine, ());
+        if matches!(run.fuel, Fuel::Measured | Fuel::Compared) {
+            store.add_fuel(u64::MAX)?;
+        }
+        let mut linker = Linker::new(&run.engine);
+        spectest::define(&mut linker, &mut store, run.is_async())?;
+        // Files may register a name more than once.
+        linker.allow_shadowing(true);
+        Ok(Self {
+            run,
+            store,
+            linker,
+            current: None,
+            instances: HashMap::new(),
+            definition: None,
+            definitions: HashMap::new(),
+            random,
+            yields: 0,
+            large_slices: 0,
+        })
+    }
+
+    /// Executes a directive. Panics become errors; what it burned is remembered or compared.
+    fn checked_step(&mut self, step: &Step, index: usize, costs: &mut Vec<u64>) -> Result<()> {
+        if self.run.fuel == Fuel::Sliced {
+            self.choose_slice(costs.get(index).copied().unwrap_or(0));
+        }
+        let before = self.store.fuel_consumed();
+        let nested = drive::catching(|| self.step(&step.directive));
+        let cost = self.store.fuel_consumed().zip(before).map(|(after, before)| after - before);
+        match self.run.fuel {
+            Fuel::Off => ensure!(cost.is_none(), "fuel was counted"),
+            Fuel::Measured => costs.push(cost.context("fuel was not counted")?),
+            // Without a measured cost the step failed there, too.
+            Fuel::Compared | Fuel::Sliced => {
+                nested?;
+                let (cost, measured) = (cost.context("fuel was not counted")?, costs.get(index));
+                ensure!(Some(&cost) == measured, "{cost} fuel was burned, else {measured:?}");
+                return Ok(());
+            }
+        }
+        nested
+    }
+
+    fn choose_slice(&mut self, cost: u64) {
+        let mut slice = 1 + self.random.below(LARGEST_SLICE);
+        if cost / slice > MOST_YIELDS {
+            slice = cost.div_ceil(MOST_YIELDS);
+            self.large_slices += u64::from(slice > LARGEST_SLICE);
+        }
+        self.store.out_of_fuel_async_yield(u64::MAX, slice);
+    }
+
+    fn step(&mut self, directive: &Directive) -> Result<()> {
+        match directive {
+            Directive::Module { name, source } => {
+                self.current = None;
+                let module = self.compile(source)?;
+                let instance = self.instantiate(&module)?;
+                self.bring_in(name.as_ref(), instance);
+                Ok(())
+            }
+            Directive::Definition { name, source } => {
+                let module = self.compile(source)?;
+                if let Some(name) = name {
+                    self.definitions.insert(name.clone(), module.clone());
+                }
+                self.definition = Some(module);
+                Ok(())
+            }
+            Directive::Instance { name, definition } => {
+                let module = match definition {
+                    Some(name) => self.definitions.get(name),
+                    None => self.definition.as_ref(),
+                };
+                let module = module.context("no such definition")?.clone();
+                let instance = self.instantiate(&module)?;
+                self.bring_in(name.as_ref(), instance);
+                Ok(())
+            }
+            Directive::Register { name, instance } => {
+                let instance = self.instance(instance.as_ref())?;
+                self.linker.instance(&mut self.store, name, instance)?;
+                Ok(())
+            }
+            Directive::Action(action) => self.act(action).map(drop),
+            Directive::AssertReturn { action, expected } => {
+                check_results(&self.act(action)?, expected)
+            }
+            Directive::AssertTrap { action, message } => {
+                check_trap(self.act(action), message).map(drop)
+            }
+            Directive::AssertExhaustion { action, message } => {
+                let trap = check_trap(self.act(action), message)?;
+                ensure!(trap.trap_code() == Some(TrapCode::StackOverflow), "trapped with {trap}");
+                Ok(())
+            }
+            Directive::AssertRejected { source } => self.assert_rejected(source),
+            Directive::AssertUnlinkable { source, message } => {
+                self.assert_unlinkable(source, message)
+            }
+            Directive::Unsupported(what) => bail!("{what}: no part of WebAssembly 2.0"),
+        }
+    }
+
+    /// Makes an instance the current one, and known under its name.
+    fn bring_in(&mut self, name: Option<&String>, instance: Instance) {
+        if let Some(name) = name {
+            self.instances.insert(name.clone(), instance);
+        }
+        self.current = Some(instance);
+    }
+
+    fn instance(&self, name: Option<&String>) -> Result<Instance> {
+        match name {
+            Some(name) => self.instances.get(name).copied().context(format!("no instance ${name}")),
+            None => self.current.context("no instance"),
+        }
+    }
+
+    fn compile(&self, source: &Source) -> Result<Module> {
+        match source {
+            Source::Binary(bytes) => self.run.module(bytes),
+            Source::Text(text) => Module::new(&self.run.engine, text),
+            Source::Broken(error) => bail!("cannot encode the module: {error}"),
+        }
+    }
+
+    fn instantiate(&mut self, module: &Module) -> Result<Instance> {
+        if !self.run.is_async() {
+            return self.linker.instantiate(&mut self.store, module);
+        }
+        let (result, yields) = drive::run(self.linker.instantiate_async(&mut self.store, module));
+        self.yields += yields;
+        result
+    }
+
+    fn act(&mut self, action: &Action) -> Result<Box<[Val]>> {
+        match action {
+            Action::Invoke { instance, function, arguments } => {
+                let instance = self.instance(instance.as_ref())?;
+                let function = instance
+                    .get_func(&mut self.store, function)
+                    .with_context(|| format!("no function `{function}`"))?;
+                let arguments: Option<Vec<_>> = arguments.iter().map(Argument::value).collect();
+                let arguments = arguments.context("an argument of another WebAssembly")?;
+                if !self.run.is_async() {
+                    return function.call(&mut self.store, &arguments);
+                }
+                let (result, yields) = drive::run(function.call_async(&mut self.store, &arguments));
+                self.yields += yields;
+                result
+            }
+            Action::Get { instance, global } => {
+                let instance = self.instance(instance.as_ref())?;
+                match instance.get_export(&mut self.store, global) {
+                    Some(Extern::Global(global)) => Ok(Box::new([global.get(&mut self.store)])),
+                    _ => bail!("no global `{global}`"),
+                }
+            }
+            Action::Instantiate(source) => {
+                let module = self.compile(source)?;
+                self.instantiate(&module)?;
+                Ok(Box::default())
+            }
+        }
+    }
+
+    /// A malformed or invalid module must be rejected, by validation alone as well as by compilation. What the error
+    /// says is not compared: the parser puts things in words of its own.
+    fn assert_rejected(&self, source: &Source) -> Result<()> {
+        let engine = &self.run.engine;
+        let rejected = match source {
+            Source::Binary(bytes) => {
+                ensure!(Module::validate(engine, bytes).is_err(), "the module was found valid");
+                Module::from_binary(engine, bytes).is_err()
+            }
+            Source::Text(text) => Module::new(engine, text).is_err(),
+            Source::Broken(_) => true,
+        };
+        ensure!(rejected, "the module was accepted");
+        Ok(())
+    }
+
+    fn assert_unlinkable(&mut self, source: &Source, message: &str) -> Result<()> {
+        let module = self.compile(source)?;
+        let Err(error) = self.instantiate(&module) else {
+            bail!("the module was linked; expected `{message}`");
+        };
+        ensure!(
+            error.downcast_ref::<Trap>().is_none() && format!("{error:#}").contains(message),
+            "expected `{message}`, found `{error:#}`"
+        );
+        Ok(())
+    }
+}
+
+fn check_results(results: &[Val], expected: &[Expected]) -> Result<()> {
+    ensure!(
+        results.len() == expected.len(),
+        "expected {} results, found {}",
+        expected.len(),
+        results.len()
+    );
+    for (index, (result, expected)) in results.iter().zip(expected).enumerate() {
+        ensure!(
+            expected.matches(result),
+            "result {index}: expected {expected:x?}, found {}",
+            Shown(result)
+        );
+    }
+    Ok(())
+}
+
+/// The trap that was expected.
+fn check_trap(result: Result<Box<[Val]>>, message: &str) -> Result<Trap> {
+    let Err(error) = result else {
+        bail!("expected the trap `{message}`, but it succeeded");
+    };
+    let error = match error.downcast::<Trap>() {
+        Ok(trap) => {
+            let reason = trap.display_reason().to_string();
+            ensure!(is_reason(&reason, message), "expected `{message}`, found `{reason}`");
+            return Ok(trap);
+        }
+        Err(error) => error,
+    };
+    Err(anyhow!("expected the trap `{message}`, found another error: {error:#}"))
+}
+
+/// Whether a trap has the reason that the suite expects.
+///
+/// The suite means its messages to be the beginnings of what hosts say. Some name the element of a table on top (`uninitialized
+/// element 2`), which we do not.
+fn is_reason(reason: &str, message: &str) -> bool {
+    let without_index = message.trim_end_matches(|last: char| last.is_ascii_digit()).trim_end();
+    let element = without_index == "uninitialized element" || without_index == "undefined element";
+    reason.contains(if element { without_index } else { message })
+}

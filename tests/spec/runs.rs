@@ -1,0 +1,81 @@
+//! The ways in which the suite is run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use lampwick::{Config, Engine, Module};
+
+/// What a run does about fuel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fuel {
+    /// It is not counted.
+    Off,
+    /// There is plenty. What each directive burned is remembered.
+    Measured,
+    /// There is plenty, and each directive must burn what it did when it was measured.
+    Compared,
+    /// As `Compared`, but async, and in small slices, each with a yield before it.
+    Sliced,
+}
+
+/// A way of running, with its engine.
+pub(crate) struct Run {
+    pub(crate) name: &'static str,
+    pub(crate) fuel: Fuel,
+    pub(crate) engine: Engine,
+    /// The files share many modules. Each is compiled once.
+    modules: Mutex<HashMap<Box<[u8]>, Module>>,
+}
+
+/// All ways of running, in order; the measured one stands before those that compare with it.
+pub(crate) fn all() -> Arc<[Run]> {
+    [
+        Run::new("fuel off", Fuel::Off, &mut config()),
+        Run::new("fuel on", Fuel::Measured, config().consume_fuel(true)),
+        Run::new("async slices", Fuel::Sliced, config().consume_fuel(true).async_support(true)),
+        Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
+    ]
+    .into()
+}
+
+/// Files are executed in parallel already.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.parallel_compilation(false);
+    config
+}
+
+/// Memories without reservations or guards: every access is checked, and memories move as they grow.
+fn small_memories(config: &mut Config) -> &mut Config {
+    config
+        .consume_fuel(true)
+        .static_memory_maximum_size(0)
+        .static_memory_guard_size(0)
+        .dynamic_memory_guard_size(0)
+        .dynamic_memory_reserved_for_growth(0)
+}
+
+impl Run {
+    fn new(name: &'static str, fuel: Fuel, config: &mut Config) -> Self {
+        let engine = Engine::new(config).expect("the configuration suits this machine");
+        Self { name, fuel, engine, modules: Mutex::default() }
+    }
+
+    pub(crate) fn is_async(&self) -> bool {
+        self.fuel == Fuel::Sliced
+    }
+
+    /// A compiled module.
+    pub(crate) fn module(&self, binary: &[u8]) -> Result<Module> {
+        let modules = self.modules.lock().unwrap_or_else(|error| error.into_inner());
+        if let Some(module) = modules.get(binary) {
+            return Ok(module.clone());
+        }
+        drop(modules);
+        let module = Module::from_binary(&self.engine, binary)?;
+        let mut modules = self.modules.lock().unwrap_or_else(|error| error.into_inner());
+        modules.insert(binary.into(), module.clone());
+        Ok(module)
+    }
+}

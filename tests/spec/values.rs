@@ -1,0 +1,190 @@
+//! The values of the suite's files: arguments, and what results must match.
+
+use std::fmt;
+
+use lampwick::{ExternRef, Val};
+use wast::WastArg;
+use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
+
+/// An argument of a call.
+pub(crate) enum Argument {
+    Number(Val),
+    /// A value of the host's that only its number tells from others.
+    Host(u32),
+    NullFunc,
+    NullExtern,
+    Unsupported,
+}
+
+impl From<WastArg<'_>> for Argument {
+    fn from(argument: WastArg<'_>) -> Self {
+        use WastArgCore as A;
+        let WastArg::Core(argument) = argument else {
+            return Self::Unsupported;
+        };
+        match argument {
+            A::I32(value) => Self::Number(Val::I32(value)),
+            A::I64(value) => Self::Number(Val::I64(value)),
+            A::F32(value) => Self::Number(Val::F32(value.bits)),
+            A::F64(value) => Self::Number(Val::F64(value.bits)),
+            A::RefExtern(value) => Self::Host(value),
+            A::RefNull(ty) => match Null::from(ty) {
+                Null::Func => Self::NullFunc,
+                Null::Extern => Self::NullExtern,
+                Null::Other => Self::Unsupported,
+            },
+            A::V128(_) | A::RefHost(_) => Self::Unsupported,
+        }
+    }
+}
+
+impl Argument {
+    /// The value to pass, unless there is none in WebAssembly 2.0 without SIMD.
+    pub(crate) fn value(&self) -> Option<Val> {
+        match self {
+            Self::Number(value) => Some(value.clone()),
+            Self::Host(value) => Some(Val::ExternRef(Some(ExternRef::new(*value)))),
+            Self::NullFunc => Some(Val::FuncRef(None)),
+            Self::NullExtern => Some(Val::ExternRef(None)),
+            Self::Unsupported => None,
+        }
+    }
+}
+
+/// The reference types that WebAssembly 2.0 has.
+enum Null {
+    Func,
+    Extern,
+    Other,
+}
+
+impl From<HeapType<'_>> for Null {
+    fn from(ty: HeapType<'_>) -> Self {
+        match ty {
+            HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Self::Func,
+            HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Self::Extern,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a float must be.
+#[derive(Debug)]
+pub(crate) enum Float<Bits> {
+    Exactly(Bits),
+    /// The quiet NaN whose payload has no further bit set, of either sign.
+    CanonicalNan,
+    /// Any quiet NaN.
+    ArithmeticNan,
+}
+
+impl<Bits> Float<Bits> {
+    fn new<T>(pattern: NanPattern<T>, bits: impl FnOnce(T) -> Bits) -> Self {
+        match pattern {
+            NanPattern::CanonicalNan => Self::CanonicalNan,
+            NanPattern::ArithmeticNan => Self::ArithmeticNan,
+            NanPattern::Value(value) => Self::Exactly(bits(value)),
+        }
+    }
+}
+
+impl Float<u32> {
+    fn matches(&self, bits: u32) -> bool {
+        const QUIET: u32 = 0x7fc0_0000;
+        match self {
+            Self::Exactly(expected) => bits == *expected,
+            Self::CanonicalNan => bits & 0x7fff_ffff == QUIET,
+            Self::ArithmeticNan => bits & QUIET == QUIET,
+        }
+    }
+}
+
+impl Float<u64> {
+    fn matches(&self, bits: u64) -> bool {
+        const QUIET: u64 = 0x7ff8_0000_0000_0000;
+        match self {
+            Self::Exactly(expected) => bits == *expected,
+            Self::CanonicalNan => bits & 0x7fff_ffff_ffff_ffff == QUIET,
+            Self::ArithmeticNan => bits & QUIET == QUIET,
+        }
+    }
+}
+
+/// What a result must match.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    I32(i32),
+    I64(i64),
+    F32(Float<u32>),
+    F64(Float<u64>),
+    NullFunc,
+    NullExtern,
+    /// A null of any type.
+    Null,
+    /// Any function.
+    Func,
+    /// Any value of the host's.
+    AnyHost,
+    /// The value of the host's that was passed under this number.
+    Host(u32),
+    Either(Vec<Expected>),
+    /// Of a type that WebAssembly 2.0 without SIMD does not have.
+    Unsupported,
+}
+
+impl From<WastRetCore<'_>> for Expected {
+    fn from(result: WastRetCore<'_>) -> Self {
+        use WastRetCore as R;
+        match result {
+            R::I32(value) => Self::I32(value),
+            R::I64(value) => Self::I64(value),
+            R::F32(pattern) => Self::F32(Float::new(pattern, |value| value.bits)),
+            R::F64(pattern) => Self::F64(Float::new(pattern, |value| value.bits)),
+            R::RefNull(None) => Self::Null,
+            R::RefNull(Some(ty)) => match Null::from(ty) {
+                Null::Func => Self::NullFunc,
+                Null::Extern => Self::NullExtern,
+                Null::Other => Self::Unsupported,
+            },
+            // An index would name a function of the module; the suite never gives one.
+            R::RefFunc(None) => Self::Func,
+            R::RefExtern(None) => Self::AnyHost,
+            R::RefExtern(Some(value)) => Self::Host(value),
+            R::Either(choices) => Self::Either(choices.into_iter().map(Self::from).collect()),
+            _ => Self::Unsupported,
+        }
+    }
+}
+
+impl Expected {
+    pub(crate) fn matches(&self, value: &Val) -> bool {
+        match (self, value) {
+            (Self::I32(expected), Val::I32(value)) => expected == value,
+            (Self::I64(expected), Val::I64(value)) => expected == value,
+            (Self::F32(expected), Val::F32(bits)) => expected.matches(*bits),
+            (Self::F64(expected), Val::F64(bits)) => expected.matches(*bits),
+            (Self::NullFunc | Self::Null, Val::FuncRef(None))
+            | (Self::NullExtern | Self::Null, Val::ExternRef(None))
+            | (Self::Func, Val::FuncRef(Some(_)))
+            | (Self::AnyHost, Val::ExternRef(Some(_))) => true,
+            (Self::Host(expected), Val::ExternRef(Some(value))) => {
+                value.data().downcast_ref::<u32>() == Some(expected)
+            }
+            (Self::Either(choices), value) => choices.iter().any(|choice| choice.matches(value)),
+            _ => false,
+        }
+    }
+}
+
+/// A value as a failure shows it: floats with their bits.
+pub(crate) struct Shown<'a>(pub(crate) &'a Val);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Val::F32(bits) => write!(f, "F32({bits:#010x} = {})", f32::from_bits(*bits)),
+            Val::F64(bits) => write!(f, "F64({bits:#018x} = {})", f64::from_bits(*bits)),
+            value => write!(f, "{value:?}"),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the topics share: engines, instances, a poller by hand, random numbers, counted values.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use lampwick::{Config, Engine, Func, Instance, Module, Store, Trap};
+
+/// An engine whose configuration differs from the default in what `change` does.
+pub(crate) fn engine(change: impl FnOnce(&mut Config)) -> Engine {
+    let mut config = Config::new();
+    change(&mut config);
+    Engine::new(&config).unwrap()
+}
+
+/// A synchronous engine that counts fuel.
+pub(crate) fn metered() -> Engine {
+    engine(|config| {
+        config.consume_fuel(true);
+    })
+}
+
+/// An async engine that does not count fuel.
+pub(crate) fn asynchronous() -> Engine {
+    engine(|config| {
+        config.async_support(true);
+    })
+}
+
+/// An async engine that counts fuel.
+pub(crate) fn async_metered() -> Engine {
+    engine(|config| {
+        config.async_support(true).consume_fuel(true);
+    })
+}
+
+/// A store of a synchronous engine, and the instance in it of a module without imports.
+pub(crate) fn instantiate(engine: &Engine, wat: &str) -> (Store<()>, Instance) {
+    let mut store = Store::new(engine, ());
+    let module = Module::new(engine, wat).unwrap();
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    (store, instance)
+}
+
+/// The same for an async engine.
+pub(crate) fn instantiate_async(engine: &Engine, wat: &str) -> (Store<()>, Instance) {
+    let mut store = Store::new(engine, ());
+    let module = Module::new(engine, wat).unwrap();
+    let instance = block_on(Instance::new_async(&mut store, &module, &[])).unwrap();
+    (store, instance)
+}
+
+/// The exported function `name`.
+pub(crate) fn func<T>(store: &mut Store<T>, instance: Instance, name: &str) -> Func {
+    instance.get_func(store, name).unwrap_or_else(|| panic!("no function `{name}`"))
+}
+
+/// The trap that an error is.
+pub(crate) fn trap(error: anyhow::Error) -> Trap {
+    error.downcast().expect("the error is a trap")
+}
+
+/// Polls once with a waker that does nothing.
+pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls a future that nobody has to wake until it is ready.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    count_pending(future).1
+}
+
+/// How often the future was pending, and its output.
+pub(crate) fn count_pending<F: Future>(future: F) -> (u64, F::Output) {
+    let mut future = pin!(future);
+    let mut pending = 0;
+    loop {
+        match poll(future.as_mut()) {
+            Poll::Ready(output) => return (pending, output),
+            Poll::Pending => pending += 1,
+        }
+    }
+}
+
+/// A future that is pending this many times; it wakes its task each time.
+pub(crate) async fn pend(mut times: u32) {
+    std::future::poll_fn(move |context| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// The message of a panic.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .expect("the payload of `panic!`")
+}
+
+/// The message with which `run` panics.
+pub(crate) fn panic_of<R>(run: impl FnOnce() -> R) -> String {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {
+        Ok(_) => panic!("a panic was expected"),
+        Err(payload) => panic_text(&*payload),
+    }
+}
+
+/// Counts how many of its tokens are alive, and how many ever were.
+#[derive(Clone, Default)]
+pub(crate) struct Census {
+    made: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+}
+
+/// A value that its [`Census`] counts.
+pub(crate) struct Token(Census);
+
+impl Census {
+    pub(crate) fn token(&self) -> Token {
+        self.made.fetch_add(1, Ordering::SeqCst);
+        Token(self.clone())
+    }
+
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn alive(&self) -> usize {
+        self.made() - self.dropped.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.dropped.fetch_add(1, Ordering::SeqCst);
+        assert!(self.0.dropped.load(Ordering::SeqCst) <= self.0.made(), "dropped twice");
+    }
+}
+
+/// Random numbers that can be had again: SplitMix64.
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    /// From `LAMPWICK_SEED`, or the clock. The seed is printed, which a failed test shows.
+    pub(crate) fn new(test: &str) -> Self {
+        let seed = match std::env::var("LAMPWICK_SEED") {
+            Ok(seed) => seed.parse().expect("LAMPWICK_SEED is a number"),
+            Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+        };
+        println!("{test}: LAMPWICK_SEED={seed}");
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True once in `times`.
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}

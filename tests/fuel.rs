@@ -94,7 +94,7 @@ const CASES: &[(&str, u64, End)] = &[
     ("i64.const 0 i32.const 1 call_indirect (type $other)", 4, Traps(TrapCode::BadSignature)),
     // Calls.
     ("call $empty", 3, Returns),
-    ("call $three drop call $three drop", 9, Returns),
+    ("call $three drop call $three drop", 11, Returns),
     ("i32.const 1 call_indirect (type $nothing)", 4, Returns),
     ("i32.const 5 drop call $fail i32.const 1 drop", 3, HostFails),
     // Work that the guest sizes.

@@ -3,3 +3,7 @@
 mod support;
 
 mod fuel;
+mod fuel_calls;
+mod fuel_random;
+mod interpreter;
+mod oracle;

@@ -7,7 +7,7 @@
 //! over which machine code each label lies in which register or stack slot. A range covers an
 //! instruction if the value is there when the instruction starts, which is the state that a fault shows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cranelift_codegen::ir::{
     DataFlowGraph, Function, InstructionData, Opcode, RelSourceLoc, TrapCode, Value, ValueDef,
@@ -45,6 +45,8 @@ pub(super) struct FuelLocator {
     codes: HashMap<TrapCode, Vec<usize>>,
     /// By root: the labels of values made from it, and the constants these contain.
     labels: HashMap<Value, Vec<(ValueLabel, i64)>>,
+    /// The codes of accesses in code that is moved out of line, of which nothing can be told.
+    cold: HashSet<TrapCode>,
 }
 
 impl FuelLocator {
@@ -56,7 +58,7 @@ impl FuelLocator {
             operators.insert(access.operator, index);
             codes.entry(access.code).or_default().push(index);
         }
-        Self { accesses, operators, codes, labels: HashMap::new() }
+        Self { accesses, operators, codes, labels: HashMap::new(), cold: HashSet::new() }
     }
 
     /// Traces the counters to their roots, while aliases of values are still known.
@@ -87,8 +89,12 @@ impl FuelLocator {
         };
         for block in func.layout.blocks() {
             dfg.block_params(block).iter().copied().for_each(&mut add);
+            let cold = func.is_effectively_cold(block);
             for inst in func.layout.block_insts(block) {
                 dfg.inst_results(inst).iter().copied().for_each(&mut add);
+                if cold && let Some(flags) = dfg.insts[inst].memflags() {
+                    self.cold.extend(dfg.mem_flags[flags].trap_code());
+                }
             }
         }
         let starts = starts.into_iter().map(|(value, label)| {
@@ -107,6 +113,7 @@ impl FuelLocator {
         let access = self.access(site)?;
         let fuel = match access.counter {
             None => pinned,
+            Some(_) if self.cold.contains(&site.code) => return None,
             Some((root, constant)) => self.counter(ranges, site.pc, root, constant)?,
         };
         Some((access.operator, fuel))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
 /// Remembers whether it was woken.
 struct Flag(AtomicBool);
@@ -79,10 +79,10 @@ pub(crate) fn record_panics() {
 
 /// Calls a function, whose panic becomes an error marked by [`Panicked`].
 pub(crate) fn catching<R>(function: impl FnOnce() -> Result<R>) -> Result<R> {
-    CAUGHT.set(Some(String::new()));
+    let outer = CAUGHT.replace(Some(String::new()));
     let result = panic::catch_unwind(AssertUnwindSafe(function));
-    let text = CAUGHT.take().unwrap_or_default();
-    result.unwrap_or_else(|_| Err(anyhow!(Panicked(text))))
+    let text = CAUGHT.replace(outer).unwrap_or_default();
+    result.unwrap_or_else(|_| Err(Panicked(text).into()))
 }
 
 /// What the error of a caught panic is.

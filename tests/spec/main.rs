@@ -1,8 +1,8 @@
 //! The specification's own tests, all of WebAssembly 2.0 but SIMD, in several ways of running.
 //!
-//! Each file of the suite is read once (`script`) and then executed (`runner`) once for each way of running (`runs`), file
-//! by file on all cores. What the metered run burned for each directive must be burned by every metered run that
-//! follows, which is how the slices of the async run are chosen, too.
+//! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of running (`runs`),
+//! file by file on all cores. What the first metered run burned for a directive, the other metered
+//! runs must burn, too.
 
 mod drive;
 mod files;

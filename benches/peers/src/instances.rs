@@ -44,10 +44,10 @@ fn ours(call: Call) -> Result<Contender> {
     use lampwick::{Linker, Module, Store};
     let engine = engines::ours(false)?;
     let module = Module::new(&engine, GUEST)?;
-    let pre = Linker::new(&engine).instantiate_pre(&mut Store::new(&engine, ()), &module)?;
+    let linker = Linker::new(&engine);
     let one = async move || {
         let mut store = Store::new(&engine, ());
-        let instance = pre.instantiate_async(&mut store).await?;
+        let instance = linker.instantiate_async(&mut store, &module).await?;
         if let Some(name) = call {
             let add = instance.get_typed_func::<(i32, i32), i32, _>(&mut store, name)?;
             add.call_async(&mut store, (1, 2)).await?;

@@ -204,13 +204,13 @@ impl Env<'_> {
 
     /// Traps; terminates the current block.
     pub(super) fn trap(&mut self, builder: &mut FunctionBuilder<'_>, code: TrapCode) {
-        let block = builder.current_block().expect("the block is being filled");
-        let layout = &builder.func.layout;
-        // No other code is moved out of line, least of all accesses to memory: for cold code
-        // Cranelift does not tell where values are.
-        if layout.first_inst(block).is_none() && layout.entry_block() != Some(block) {
-            builder.set_cold_block(block);
-        }
+        // Cranelift moves a block that ends in a trap out of line, and does not tell of such blocks
+        // where values are: there must be no accesses to memory in it.
+        let block = builder.create_block();
+        builder.ins().jump(block, &[]);
+        builder.switch_to_block(block);
+        builder.seal_block(block);
+        builder.set_cold_block(block);
         self.locate(builder);
         self.return_fuel(builder);
         if self.fuel.tracking == Tracking::Off {

@@ -40,7 +40,10 @@ pub(super) struct Parsed<'a> {
 pub(super) fn module(wasm: &[u8], features: WasmFeatures) -> Result<Parsed<'_>> {
     let mut validator = Validator::new_with_features(features);
     let mut parsed = Parsed::default();
-    for payload in Parser::new(0).parse_all(wasm) {
+    let mut parser = Parser::new(0);
+    // Some encodings are well-formed under some features only, such as limits of 64 bits.
+    parser.set_features(features);
+    for payload in parser.parse_all(wasm) {
         let payload = payload.context("malformed WebAssembly")?;
         // The validator's own words for a component speak of a switch that embedders do not have.
         if let Payload::Version { encoding: Encoding::Component, .. } = payload {

@@ -1,0 +1,136 @@
+//! Random programs cost, compute and trap exactly as an interpreter says.
+
+use lampwick::{Caller, Config, Engine, Linker, Module, OptLevel, Store};
+
+use crate::interpreter::{Exit, Machine};
+use crate::oracle::{Maker, Program, text};
+use crate::support::{Rng, block_on, engine};
+
+const PROGRAMS: usize = 300;
+
+/// What can be seen of a run.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    exit: Result<i32, Exit>,
+    consumed: u64,
+    ticks: Vec<u64>,
+    memory: Vec<u8>,
+}
+
+fn interpret(program: &Program, args: (i32, i64), fuel: u64) -> Seen {
+    let mut machine = Machine::new(program, fuel);
+    let exit = machine.run(args);
+    Seen { exit, consumed: machine.consumed, ticks: machine.ticks, memory: machine.memory }
+}
+
+/// How the runtime is to run a program.
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Fuel(u64),
+    Slices(u64),
+}
+
+fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Seen {
+    let mut linker = Linker::<Vec<u64>>::new(engine);
+    linker
+        .func_wrap("", "tick", |mut caller: Caller<'_, Vec<u64>>| {
+            let consumed = caller.fuel_consumed().unwrap();
+            caller.data_mut().push(consumed);
+        })
+        .unwrap();
+    let mut store = Store::new(engine, Vec::new());
+    let (instance, result) = match mode {
+        Mode::Fuel(fuel) => {
+            store.add_fuel(fuel).unwrap();
+            let instance = linker.instantiate(&mut store, module).unwrap();
+            let run = instance.get_typed_func::<(i32, i64), i32, _>(&mut store, "run").unwrap();
+            (instance, run.call(&mut store, args))
+        }
+        Mode::Slices(slice) => {
+            store.out_of_fuel_async_yield(u64::MAX, slice);
+            let instance = block_on(linker.instantiate_async(&mut store, module)).unwrap();
+            let run = instance.get_typed_func::<(i32, i64), i32, _>(&mut store, "run").unwrap();
+            (instance, block_on(run.call_async(&mut store, args)))
+        }
+    };
+    let exit = result.map_err(|trap| match trap.trap_code() {
+        Some(code) => Exit::Trap(code),
+        None => {
+            assert!(trap.to_string().contains("all fuel consumed"), "{trap}");
+            Exit::OutOfFuel
+        }
+    });
+    let consumed = store.fuel_consumed().unwrap();
+    let memory = instance.get_memory(&mut store, "memory").unwrap().data(&store).to_vec();
+    Seen { exit, consumed, ticks: store.into_data(), memory }
+}
+
+/// Engines that make different machine code, with their names; each synchronous and async.
+fn engines() -> Vec<(String, [Engine; 2])> {
+    let changes: [(&str, fn(&mut Config)); 4] = [
+        ("default", |_| {}),
+        ("no optimization", |config| drop(config.cranelift_opt_level(OptLevel::None))),
+        ("dynamic memory", |config| {
+            config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
+        }),
+        ("small code", |config| drop(config.cranelift_opt_level(OptLevel::SpeedAndSize))),
+    ];
+    let make = |(name, change): (&str, fn(&mut Config))| {
+        let engines = [false, true].map(|is_async| {
+            engine(|config| change(config.consume_fuel(true).async_support(is_async)))
+        });
+        (name.to_owned(), engines)
+    };
+    changes.into_iter().map(make).collect()
+}
+
+fn first_difference(got: &Seen, expected: &Seen) -> Option<String> {
+    if got.exit != expected.exit || got.consumed != expected.consumed {
+        let (got, expected) = ((got.exit, got.consumed), (expected.exit, expected.consumed));
+        return Some(format!("got {got:?}, expected {expected:?}"));
+    }
+    if got.ticks != expected.ticks {
+        return Some(format!("got ticks {:?}, expected {:?}", got.ticks, expected.ticks));
+    }
+    (got.memory != expected.memory).then(|| "memories differ".to_owned())
+}
+
+#[test]
+fn random_programs_agree_with_the_interpreter() {
+    let mut rng = Rng::new("random_programs_agree_with_the_interpreter");
+    let engines = engines();
+    let (mut done, mut trapped) = (0, 0);
+    while done < PROGRAMS {
+        let program = Maker::program(&mut rng);
+        let args = (rng.next() as i32, rng.next() as i64);
+        let expected = interpret(&program, args, u64::MAX);
+        // Neither programs that do next to nothing nor those that go on and on.
+        if expected.exit == Err(Exit::TooLong) || expected.consumed < 20 && done % 10 != 0 {
+            continue;
+        }
+        trapped += usize::from(expected.exit.is_err());
+        let wat = text(&program);
+        let (name, [sync, asynchronous]) = &engines[done % engines.len()];
+        let check = |mode: Mode, got: &Seen, expected: &Seen| {
+            if let Some(difference) = first_difference(got, expected) {
+                panic!("{name}, {mode:?}, {args:?}: {difference}\n{wat}");
+            }
+        };
+        let module = Module::new(sync, &wat).unwrap_or_else(|error| panic!("{error:?}\n{wat}"));
+        let enough = Mode::Fuel(u64::MAX);
+        check(enough, &execute(sync, &module, args, enough), &expected);
+        for _ in 0..3 {
+            let fuel = rng.below(expected.consumed + 1);
+            let expected = interpret(&program, args, fuel);
+            if expected.exit != Err(Exit::TooLong) {
+                check(Mode::Fuel(fuel), &execute(sync, &module, args, Mode::Fuel(fuel)), &expected);
+            }
+        }
+        let module = Module::new(asynchronous, &wat).unwrap();
+        let slices = Mode::Slices(1 + rng.below(100));
+        check(slices, &execute(asynchronous, &module, args, slices), &expected);
+        done += 1;
+    }
+    println!("{done} programs, {trapped} of which trap");
+    assert!(trapped > PROGRAMS / 20 && trapped < PROGRAMS, "{trapped} programs trap");
+}

@@ -1,0 +1,322 @@
+//! Runs the programs of `oracle`: their results, traps, memory, and exact costs.
+
+use lampwick::TrapCode;
+
+use crate::oracle::{Expr, Function, MAX_PAGES, Op, PAGE, Program, Stmt, Ty};
+use Ty::{I32, I64};
+
+/// Why a function is left.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Exit {
+    Trap(TrapCode),
+    OutOfFuel,
+    /// The program runs for too long to be a good test.
+    TooLong,
+    Branch(usize),
+    Return(i32),
+}
+
+/// A program's run.
+pub(crate) struct Machine<'p> {
+    program: &'p Program,
+    pub(crate) memory: Vec<u8>,
+    pub(crate) consumed: u64,
+    /// What was consumed at each call of the host.
+    pub(crate) ticks: Vec<u64>,
+    fuel: u64,
+}
+
+/// The most that a test's program may cost.
+const TOO_LONG: u64 = 100_000;
+
+type Run<T> = Result<T, Exit>;
+
+struct Frame<'p> {
+    function: &'p Function,
+    locals: Vec<i64>,
+}
+
+impl<'p> Machine<'p> {
+    pub(crate) fn new(program: &'p Program, fuel: u64) -> Self {
+        Self { program, memory: vec![0; PAGE], consumed: 0, ticks: Vec::new(), fuel }
+    }
+
+    /// Calls function 0.
+    pub(crate) fn run(&mut self, args: (i32, i64)) -> Run<i32> {
+        self.call(0, args)
+    }
+
+    fn call(&mut self, index: usize, (first, second): (i32, i64)) -> Run<i32> {
+        self.pay(1)?;
+        self.check()?;
+        let function = &self.program[index];
+        let mut locals = vec![0; function.locals + function.counters];
+        (locals[0], locals[1]) = (first.into(), second);
+        let mut frame = Frame { function, locals };
+        let result = match self.stmts(&mut frame, &function.body) {
+            Ok(()) => self.i32(&mut frame, &function.result),
+            Err(exit) => Err(exit),
+        };
+        match result {
+            Err(Exit::Return(value)) => Ok(value),
+            result => result,
+        }
+    }
+
+    fn pay(&mut self, cost: u64) -> Run<()> {
+        self.consumed += cost;
+        if self.consumed > TOO_LONG { Err(Exit::TooLong) } else { Ok(()) }
+    }
+
+    /// What function entries, loop heads and operators with sizes do.
+    fn check(&self) -> Run<()> {
+        if self.consumed > self.fuel { Err(Exit::OutOfFuel) } else { Ok(()) }
+    }
+
+    fn stmts(&mut self, frame: &mut Frame<'p>, stmts: &'p [Stmt]) -> Run<()> {
+        stmts.iter().try_for_each(|stmt| self.stmt(frame, stmt))
+    }
+
+    /// The body of something with a label.
+    fn labelled(&mut self, frame: &mut Frame<'p>, stmts: &'p [Stmt]) -> Run<()> {
+        match self.stmts(frame, stmts) {
+            Err(Exit::Branch(0)) => Ok(()),
+            Err(Exit::Branch(label)) => Err(Exit::Branch(label - 1)),
+            result => result,
+        }
+    }
+
+    fn stmt(&mut self, frame: &mut Frame<'p>, stmt: &'p Stmt) -> Run<()> {
+        match stmt {
+            Stmt::Set(local, value) => {
+                frame.locals[*local] = self.expr(frame, value)?;
+                self.pay(1)
+            }
+            Stmt::Drop(value) => self.expr(frame, value).map(drop),
+            Stmt::Store { ty, offset, address, value } => {
+                let address = self.i32(frame, address)?;
+                let value = self.expr(frame, value)?;
+                self.pay(1)?;
+                let len = if *ty == I32 { 4 } else { 8 };
+                let place = self.place(address, *offset, len)?;
+                self.memory[place..place + len].copy_from_slice(&value.to_le_bytes()[..len]);
+                Ok(())
+            }
+            Stmt::If(condition, then, otherwise) => {
+                let condition = self.i32(frame, condition)?;
+                self.pay(1)?;
+                self.labelled(frame, if condition != 0 { then } else { otherwise })
+            }
+            Stmt::Block(body) => self.labelled(frame, body),
+            Stmt::Loop(counter, rounds, body) => {
+                let counter = frame.function.locals + counter;
+                self.pay(2)?;
+                frame.locals[counter] = (*rounds).into();
+                loop {
+                    self.check()?;
+                    self.labelled(frame, body)?;
+                    self.pay(5)?;
+                    frame.locals[counter] -= 1;
+                    if frame.locals[counter] == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+            Stmt::Br(label) => {
+                self.pay(1)?;
+                Err(Exit::Branch(*label))
+            }
+            Stmt::BrIf(label, condition) => {
+                let condition = self.i32(frame, condition)?;
+                self.pay(1)?;
+                if condition != 0 { Err(Exit::Branch(*label)) } else { Ok(()) }
+            }
+            Stmt::BrTable(targets, index) => {
+                let index = self.i32(frame, index)? as u32 as usize;
+                self.pay(1)?;
+                Err(Exit::Branch(targets[index.min(targets.len() - 1)]))
+            }
+            Stmt::Return(value) => Err(Exit::Return(self.i32(frame, value)?)),
+            Stmt::Unreachable => Err(Exit::Trap(TrapCode::UnreachableCodeReached)),
+            Stmt::Fill(operands) => {
+                let [to, byte, len] = self.operands(frame, operands)?;
+                self.bulk(len, &[to])?;
+                self.memory[to..to + len].fill(byte as u8);
+                Ok(())
+            }
+            Stmt::Copy(operands) => {
+                let [to, from, len] = self.operands(frame, operands)?;
+                self.bulk(len, &[to, from])?;
+                self.memory.copy_within(from..from + len, to);
+                Ok(())
+            }
+            Stmt::Tick => {
+                self.pay(1)?;
+                self.ticks.push(self.consumed);
+                Ok(())
+            }
+        }
+    }
+
+    fn operands(&mut self, frame: &mut Frame<'p>, operands: &'p [Expr; 3]) -> Run<[usize; 3]> {
+        let mut values = [0; 3];
+        for (value, operand) in values.iter_mut().zip(operands) {
+            *value = self.i32(frame, operand)? as u32 as usize;
+        }
+        Ok(values)
+    }
+
+    /// Pays for work on `len` bytes from each start on. All of it lies in one chunk.
+    fn bulk(&mut self, len: usize, starts: &[usize]) -> Run<()> {
+        self.pay(1 + len as u64 / 64)?;
+        let outside = starts.iter().any(|start| start + len > self.memory.len());
+        // An operator that does nothing does not look at the fuel either.
+        if outside || len > 0 {
+            self.check_bulk(len, outside)?;
+        }
+        if outside { Err(Exit::Trap(TrapCode::MemoryOutOfBounds)) } else { Ok(()) }
+    }
+
+    fn check_bulk(&mut self, len: usize, outside: bool) -> Run<()> {
+        if !outside && len > PAGE && self.consumed > self.fuel {
+            // More than one chunk: what was paid before the fuel was gone is not modelled.
+            return Err(Exit::TooLong);
+        }
+        self.check()
+    }
+
+    fn place(&self, address: i32, offset: u32, len: usize) -> Run<usize> {
+        let place = address as u32 as usize + offset as usize;
+        if place + len > self.memory.len() {
+            return Err(Exit::Trap(TrapCode::MemoryOutOfBounds));
+        }
+        Ok(place)
+    }
+
+    fn i32(&mut self, frame: &mut Frame<'p>, expr: &'p Expr) -> Run<i32> {
+        Ok(self.expr(frame, expr)? as i32)
+    }
+
+    /// A value; i32 ones are sign-extended.
+    fn expr(&mut self, frame: &mut Frame<'p>, expr: &'p Expr) -> Run<i64> {
+        Ok(match expr {
+            Expr::Const(_, value) => {
+                self.pay(1)?;
+                *value
+            }
+            Expr::Local(local) => {
+                self.pay(1)?;
+                frame.locals[*local]
+            }
+            Expr::Tee(local, inner) => {
+                let value = self.expr(frame, inner)?;
+                self.pay(1)?;
+                frame.locals[*local] = value;
+                value
+            }
+            Expr::Binary(ty, op, inner) => {
+                let [a, b] = self.pair(frame, inner)?;
+                self.pay(1)?;
+                match ty {
+                    I32 => binary_i32(crate::oracle::op(*op), a as i32, b as i32)?.into(),
+                    I64 => binary_i64(crate::oracle::op(*op), a, b)?,
+                }
+            }
+            Expr::LessThan(_, inner) => {
+                let [a, b] = self.pair(frame, inner)?;
+                self.pay(1)?;
+                (a < b).into()
+            }
+            Expr::Eqz(_, inner) => {
+                let value = self.expr(frame, inner)?;
+                self.pay(1)?;
+                (value == 0).into()
+            }
+            Expr::Convert(from, inner) => {
+                let value = self.expr(frame, inner)?;
+                self.pay(1)?;
+                if *from == I64 { (value as i32).into() } else { value }
+            }
+            Expr::Truncate(inner) => {
+                let value = self.expr(frame, inner)? as f64;
+                self.pay(2)?;
+                if value >= 2_147_483_648.0 || value <= -2_147_483_649.0 {
+                    return Err(Exit::Trap(TrapCode::IntegerOverflow));
+                }
+                (value as i32).into()
+            }
+            Expr::Load { ty, offset, address } => {
+                let address = self.i32(frame, address)?;
+                self.pay(1)?;
+                let len = if *ty == I32 { 4 } else { 8 };
+                let place = self.place(address, *offset, len)?;
+                let mut bytes = [0; 8];
+                bytes[..len].copy_from_slice(&self.memory[place..place + len]);
+                let value = i64::from_le_bytes(bytes);
+                if *ty == I32 { (value as i32).into() } else { value }
+            }
+            Expr::Select(_, inner) => {
+                let a = self.expr(frame, &inner[0])?;
+                let b = self.expr(frame, &inner[1])?;
+                let condition = self.i32(frame, &inner[2])?;
+                self.pay(1)?;
+                if condition != 0 { a } else { b }
+            }
+            Expr::Call(callee, inner) => {
+                let [a, b] = self.pair(frame, inner)?;
+                self.pay(1)?;
+                self.call(*callee, (a as i32, b))?.into()
+            }
+            Expr::CallIndirect(callee, inner) => {
+                let [a, b] = self.pair(frame, inner)?;
+                self.pay(2)?;
+                self.call(*callee, (a as i32, b))?.into()
+            }
+            Expr::MemorySize => {
+                self.pay(1)?;
+                (self.memory.len() / PAGE) as i64
+            }
+            Expr::MemoryGrow(inner) => {
+                let delta = self.i32(frame, inner)? as u32 as usize;
+                self.pay(1 + delta as u64)?;
+                self.check()?;
+                let old = self.memory.len() / PAGE;
+                if old + delta > MAX_PAGES {
+                    return Ok(-1);
+                }
+                self.memory.resize((old + delta) * PAGE, 0);
+                old as i64
+            }
+        })
+    }
+
+    fn pair(&mut self, frame: &mut Frame<'p>, inner: &'p [Expr; 2]) -> Run<[i64; 2]> {
+        Ok([self.expr(frame, &inner[0])?, self.expr(frame, &inner[1])?])
+    }
+}
+
+macro_rules! binary {
+    ($name:ident $int:ty, $unsigned:ty) => {
+        fn $name(op: Op, a: $int, b: $int) -> Run<$int> {
+            let divides = matches!(op, Op::DivS | Op::DivU | Op::RemS | Op::RemU);
+            if divides && b == 0 {
+                return Err(Exit::Trap(TrapCode::IntegerDivisionByZero));
+            }
+            Ok(match op {
+                Op::Add => a.wrapping_add(b),
+                Op::Sub => a.wrapping_sub(b),
+                Op::Mul => a.wrapping_mul(b),
+                Op::Xor => a ^ b,
+                Op::And => a & b,
+                Op::Shl => a.wrapping_shl(b as u32),
+                Op::DivS => a.checked_div(b).ok_or(Exit::Trap(TrapCode::IntegerOverflow))?,
+                Op::DivU => (a as $unsigned / b as $unsigned) as $int,
+                Op::RemS => a.wrapping_rem(b),
+                Op::RemU => (a as $unsigned % b as $unsigned) as $int,
+            })
+        }
+    };
+}
+
+binary!(binary_i32 i32, u32);
+binary!(binary_i64 i64, u64);

@@ -3,10 +3,9 @@
 use lampwick::{Caller, Config, Engine, Linker, Module, OptLevel, Store};
 
 use crate::interpreter::{Exit, Machine};
-use crate::oracle::{Maker, Program, text};
-use crate::support::{Rng, block_on, engine};
-
-const PROGRAMS: usize = 300;
+use crate::oracle::{Maker, Program};
+use crate::oracle_text::text;
+use crate::support::{Rng, block_on, engine, rounds};
 
 /// What can be seen of a run.
 #[derive(Debug, PartialEq)]
@@ -99,8 +98,9 @@ fn first_difference(got: &Seen, expected: &Seen) -> Option<String> {
 fn random_programs_agree_with_the_interpreter() {
     let mut rng = Rng::new("random_programs_agree_with_the_interpreter");
     let engines = engines();
+    let programs = rounds(300);
     let (mut done, mut trapped) = (0, 0);
-    while done < PROGRAMS {
+    while done < programs {
         let program = Maker::program(&mut rng);
         let args = (rng.next() as i32, rng.next() as i64);
         let expected = interpret(&program, args, u64::MAX);
@@ -132,5 +132,5 @@ fn random_programs_agree_with_the_interpreter() {
         done += 1;
     }
     println!("{done} programs, {trapped} of which trap");
-    assert!(trapped > PROGRAMS / 20 && trapped < PROGRAMS, "{trapped} programs trap");
+    assert!(trapped > programs / 20 && trapped < programs, "{trapped} programs trap");
 }

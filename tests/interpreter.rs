@@ -2,7 +2,7 @@
 
 use lampwick::TrapCode;
 
-use crate::oracle::{Expr, Function, MAX_PAGES, Op, PAGE, Program, Stmt, Ty};
+use crate::oracle::{Expr, Function, MAX_PAGES, OPS, Op, PAGE, Program, Stmt, Ty};
 use Ty::{I32, I64};
 
 /// Why a function is left.
@@ -218,8 +218,8 @@ impl<'p> Machine<'p> {
                 let [a, b] = self.pair(frame, inner)?;
                 self.pay(1)?;
                 match ty {
-                    I32 => binary_i32(crate::oracle::op(*op), a as i32, b as i32)?.into(),
-                    I64 => binary_i64(crate::oracle::op(*op), a, b)?,
+                    I32 => binary_i32(OPS[*op].0, a as i32, b as i32)?.into(),
+                    I64 => binary_i64(OPS[*op].0, a, b)?,
                 }
             }
             Expr::LessThan(_, inner) => {

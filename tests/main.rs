@@ -7,3 +7,6 @@ mod fuel_calls;
 mod fuel_random;
 mod interpreter;
 mod oracle;
+mod oracle_text;
+mod traps;
+mod yields;

@@ -178,3 +178,11 @@ impl Rng {
         self.below(times) == 0
     }
 }
+
+/// How many rounds a random test makes: this many, or `LAMPWICK_ROUNDS`.
+pub(crate) fn rounds(default: usize) -> usize {
+    match std::env::var("LAMPWICK_ROUNDS") {
+        Ok(rounds) => rounds.parse().expect("LAMPWICK_ROUNDS is a number"),
+        Err(_) => default,
+    }
+}

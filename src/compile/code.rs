@@ -73,6 +73,13 @@ impl Code {
         }
         Ok(code)
     }
+
+    /// Attributes what belongs to no operator, such as the prologue, to the start of the body.
+    pub(super) fn attribute_rest(&mut self, start: u32) {
+        let traps = self.traps.iter_mut().map(|site| &mut site.wasm);
+        let calls = self.calls.iter_mut().map(|(_, operator)| operator);
+        traps.chain(calls).filter(|operator| **operator == u32::MAX).for_each(|it| *it = start);
+    }
 }
 
 /// The operator to which the instruction at `offset` is attributed, or `u32::MAX`.

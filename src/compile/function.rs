@@ -99,7 +99,9 @@ impl Worker {
         translated?;
         let (builtins, accesses) = env.finish();
         let locator = (tracking != Tracking::Off).then(|| FuelLocator::new(accesses));
-        Ok(Code { builtins, ..self.generate(isa, locator)? })
+        let mut code = Code { builtins, ..self.generate(isa, locator)? };
+        code.attribute_rest(body.body.range().start as u32);
+        Ok(code)
     }
 
     /// Compiles a function that was made without a translator.

@@ -27,7 +27,9 @@ impl Table {
         let Some(mut table) = vm::table::Table::new(&ty) else {
             bail!("cannot make a {ty}");
         };
-        table.fill(0, raw, ty.minimum().into()).expect("the whole table");
+        if raw != 0 {
+            table.fill(0, raw, ty.minimum().into()).expect("the whole table");
+        }
         let definition = table.definition();
         let index = store.tables.len();
         store.tables.push(Owned::boxed(table, definition));

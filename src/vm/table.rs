@@ -1,5 +1,7 @@
 //! Tables of references.
 
+use std::ptr;
+
 use super::layout::{VMFuncRef, VMTable};
 use crate::types::{TableType, ValType};
 
@@ -42,15 +44,20 @@ pub(crate) fn checked_range(
 }
 
 impl Table {
-    /// A table of this type, all null, or `None` where there is no memory for it.
+    /// A table of this type, all null, or `None` beyond the implementation's limit.
+    ///
+    /// The system's zero pages serve as nulls, so that a large table costs what is used of it.
     pub(crate) fn new(ty: &TableType) -> Option<Self> {
+        if u64::from(ty.minimum()) > ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
+        {
+            return None;
+        }
+        let len = ty.minimum() as usize;
         let elements = match ty.element() {
-            ValType::FuncRef => Elements::Funcs(Vec::new()),
-            _ => Elements::Externs(Vec::new()),
+            ValType::FuncRef => Elements::Funcs(vec![ptr::null_mut(); len]),
+            _ => Elements::Externs(vec![0; len]),
         };
-        let mut table = Self { elements, ty: ty.clone() };
-        table.grow(ty.minimum().into(), 0)?;
-        Some(table)
+        Some(Self { elements, ty: ty.clone() })
     }
 
     /// The type that the table was made with.

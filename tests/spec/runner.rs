@@ -18,7 +18,7 @@ const LARGEST_SLICE: u64 = 100;
 /// A directive that would yield more often gets larger slices. Only those have to that grow a memory or table by
 /// an absurd number of pages or elements: they pay for what they ask for, and 2^32 units in slices
 /// of 1 would be as many yields.
-const MOST_YIELDS: u64 = 100_000;
+const MOST_YIELDS: u64 = 700_000;
 
 /// Executes a script. `costs` is what each of its directives burned, written by the measured run.
 pub(crate) fn execute(

@@ -41,6 +41,9 @@ pub struct Config {
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
 const MIN_HOST_STACK: usize = 64 << 10;
 
+/// Bytes at the top of a fiber's stack for its base and the entry of wasm, unoptimized builds included.
+const FIBER_BASE: usize = 8 << 10;
+
 impl Default for Config {
     fn default() -> Self {
         let compiler = Settings::default();
@@ -255,7 +258,8 @@ impl Config {
                  ({wasm} bytes) by at least {MIN_HOST_STACK} bytes, which are for the host"
             );
         }
-        Ok(StackPoolConfig::new().stack_size(whole))
+        // What lies above wasm's frames is not the host's to pay for.
+        Ok(StackPoolConfig::new().stack_size(whole + FIBER_BASE))
     }
 }
 

@@ -56,6 +56,8 @@ enum Reason {
     Code(TrapCode),
     OutOfFuel,
     Host(Arc<anyhow::Error>),
+    /// Kept apart, because `anyhow` hides what it gets in a box.
+    Boxed(Arc<dyn Error + Send + Sync>),
 }
 
 impl fmt::Display for Reason {
@@ -66,6 +68,7 @@ impl fmt::Display for Reason {
             Self::Code(code) => write!(f, "wasm trap: {code}"),
             Self::OutOfFuel => f.write_str("all fuel consumed by WebAssembly"),
             Self::Host(error) => error.fmt(f),
+            Self::Boxed(error) => error.fmt(f),
         }
     }
 }
@@ -154,6 +157,7 @@ impl Error for Trap {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0.reason {
             Reason::Host(error) => Some(&***error),
+            Reason::Boxed(error) => Some(&**error),
             _ => None,
         }
     }
@@ -170,7 +174,7 @@ impl From<Box<dyn Error + Send + Sync>> for Trap {
     fn from(error: Box<dyn Error + Send + Sync>) -> Self {
         match error.downcast::<Self>() {
             Ok(trap) => *trap,
-            Err(error) => Self::from(anyhow::Error::from_boxed(error)),
+            Err(error) => Self::from_reason(Reason::Boxed(error.into())),
         }
     }
 }

@@ -2,10 +2,13 @@
 
 mod support;
 
+mod forget;
 mod fuel;
 mod fuel_calls;
 mod fuel_random;
 mod interpreter;
+mod matrix;
+mod matrix_tokio;
 mod oracle;
 mod oracle_text;
 mod traps;

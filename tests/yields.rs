@@ -71,7 +71,11 @@ fn a_poll_burns_no_more_than_a_slice_and_a_segment() {
                     after <= before + slice + SEGMENT,
                     "poll {polls}: from {before} to {after}"
                 );
-                assert!(polls < 3 || after > before, "poll {polls} did nothing");
+                // Slices that are smaller than a segment first pay what the last one overdrew.
+                assert!(
+                    slice <= SEGMENT || polls == 1 || after > before,
+                    "poll {polls} did nothing"
+                );
                 before = after;
             }
         }
@@ -119,7 +123,7 @@ fn a_start_function_yields() {
     store.out_of_fuel_async_yield(u64::MAX, 50);
     let linker = Linker::new(&engine);
     let (pending, instance) = count_pending(linker.instantiate_async(&mut store, &module));
-    assert_eq!(pending, 505u64.div_ceil(50), "1 + 2 + 100 * 5 + 2 in slices of 50");
+    assert_eq!(pending, (3 + 99 * 5u64).div_ceil(50), "what the last round's check sees");
     let done = instance.unwrap().get_global(&mut store, "done").unwrap();
     assert_eq!(done.get(&mut store).unwrap_i32(), 1);
 
@@ -169,7 +173,7 @@ fn bulk_operators_yield_in_their_midst() {
             // One more at most for the entry, which finds no fuel, and the operators around.
             let least = cost / slice;
             assert!((least..=least + 2).contains(&pending), "{name}, {slice}: {pending}");
-            assert!((cost + 4..=cost + 6).contains(&store.fuel_consumed().unwrap()), "{name}");
+            assert!((cost + 3..=cost + 6).contains(&store.fuel_consumed().unwrap()), "{name}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, ValType};
+use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
 use crate::vm::layout::{ContextCounts, ContextLayout};
 
 /// An entry of one of the module's index spaces.
@@ -64,7 +64,6 @@ pub(crate) struct DataSegment {
 #[derive(Clone, Debug)]
 pub(crate) struct ElementSegment {
     pub(crate) mode: SegmentMode,
-    pub(crate) element: ValType,
     pub(crate) items: Box<[ConstExpr]>,
 }
 

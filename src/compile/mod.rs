@@ -32,16 +32,15 @@ use wasmparser::Validator;
 
 pub use settings::OptLevel;
 
-pub(crate) use info::{
-    ConstExpr, DataSegment, ElementSegment, EntityIndex, Export, Import, ModuleInfo, SegmentMode,
-};
+pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
 pub(crate) use module::Artifact;
-pub(crate) use settings::{FEATURES, FuelTracking, Settings};
-pub(crate) use trampolines::TrampolineCode;
+#[cfg(test)]
+pub(crate) use settings::FuelTracking;
+pub(crate) use settings::Settings;
 
 /// Makes machine code for the host, under fixed settings.
 pub(crate) struct Compiler {
-    settings: Settings,
+    pub(crate) settings: Settings,
     isa: OwnedTargetIsa,
 }
 
@@ -55,11 +54,6 @@ impl Compiler {
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let isa = isa::host(&settings)?;
         Ok(Self { settings, isa })
-    }
-
-    /// What the compiler was told.
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
     }
 
     /// Checks that bytes are a valid module that may be compiled.

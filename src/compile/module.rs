@@ -24,6 +24,7 @@ pub(crate) struct Artifact {
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,
     /// How many functions write their fuel counter through because it could not be located.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
 }
 

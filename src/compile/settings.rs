@@ -34,6 +34,7 @@ pub(crate) enum FuelTracking {
     #[default]
     Located,
     /// The counter is put into its register before every operator that may fault.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the other"))]
     WriteThrough,
 }
 
@@ -79,7 +80,7 @@ impl Default for Settings {
 }
 
 /// The proposals that the compiler can translate.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
     .union(WasmFeatures::REFERENCE_TYPES)

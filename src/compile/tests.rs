@@ -80,6 +80,25 @@ fn counters_of_plain_loops_are_located() {
 }
 
 #[test]
+fn written_through_counters_are_in_the_pinned_register() {
+    let change = |s: &mut Settings| {
+        (s.metered, s.fuel_tracking) = (true, FuelTracking::WriteThrough);
+    };
+    let artifact = compile(&compiler_with(change), MANY);
+    let pinned = FuelAt::Register { register: 15, delta: 0 };
+    assert!(artifact.sites.traps.iter().all(|site| site.fuel == pinned));
+}
+
+#[test]
+fn counters_are_located_before_unreachable() {
+    let text = r#"(module (memory 1) (func (param i32)
+        (if (local.get 0) (then
+            (i32.store (local.get 0) (i32.load offset=4 (local.get 0)))
+            unreachable))))"#;
+    assert_eq!(compile(&compiler(true), text).write_through, 0);
+}
+
+#[test]
 fn metered_accesses_are_never_merged() {
     let increment = r#"(module (memory 1) (func (param i32)
         (i32.store (local.get 0) (i32.add (i32.load (local.get 0)) (i32.const 1)))))"#;

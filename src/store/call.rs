@@ -33,7 +33,7 @@ unsafe impl Send for Invocation {}
 #[derive(Clone, Copy)]
 struct Job {
     store: *mut store::Store,
-    stack_limit: usize,
+    max_wasm_stack: usize,
     invocation: Invocation,
 }
 
@@ -51,7 +51,7 @@ impl Job {
         let Invocation { function, values } = self.invocation;
         // SAFETY: by contract; functions live as long as their store.
         unsafe {
-            activation::call(self.store, suspender, self.stack_limit, function.as_ref(), values)
+            activation::call(self.store, suspender, self.max_wasm_stack, function.as_ref(), values)
         }
     }
 }
@@ -68,11 +68,9 @@ impl<T> StoreInner<T> {
         }
     }
 
-    fn job(&mut self, fiber: &Resident, invocation: Invocation) -> Job {
-        let config = self.engine.config();
-        let host_reserve = config.async_stack_size - config.max_wasm_stack;
-        let stack_limit = fiber.stack().bottom() as usize + host_reserve;
-        Job { store: &raw mut self.vm, stack_limit, invocation }
+    fn job(&mut self, invocation: Invocation) -> Job {
+        let max_wasm_stack = self.engine.config().max_wasm_stack;
+        Job { store: &raw mut self.vm, max_wasm_stack, invocation }
     }
 
     /// Calls a function and waits for it.
@@ -83,7 +81,7 @@ impl<T> StoreInner<T> {
     /// room for its results.
     pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
         let mut fiber = self.take_fiber()?;
-        let job = self.job(&fiber, invocation);
+        let job = self.job(invocation);
         signals::prepare_thread();
         // SAFETY: by contract; the job runs on this fiber.
         let result = fiber.run_blocking(|suspender| unsafe { job.run(suspender) });
@@ -101,7 +99,7 @@ impl<T> StoreInner<T> {
         T: Send,
     {
         let mut fiber = self.take_fiber()?;
-        let job = self.job(&fiber, invocation);
+        let job = self.job(invocation);
         // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension is the
         // job, wasm's frames, and futures of host functions, which are `Send`.
         let run = unsafe { fiber.run_send(move |suspender| job.run(suspender)) };
@@ -122,7 +120,9 @@ impl<T> StoreInner<T> {
             Unwind::OutOfFuel(backtrace) => (Trap::out_of_fuel(), backtrace),
             Unwind::Host(error, backtrace) => (Trap::from(error), backtrace),
             Unwind::Panic(payload) => std::panic::resume_unwind(payload),
-            Unwind::Cancelled => unreachable!("a cancelled call has nobody to tell"),
+            // A dropped future has nobody to tell. This is for one that is polled by a thread which
+            // unwinds from a panic, where a fiber cannot suspend.
+            Unwind::Cancelled => (Trap::new("the call was cancelled"), Backtrace::new()),
         };
         trap.with_frames(self.frames(&backtrace))
     }

@@ -51,8 +51,8 @@ pub(crate) struct Activation {
     pub(super) sp: usize,
     /// The store that the activation belongs to.
     pub(super) store: *mut Store,
-    /// The lowest address that wasm frames may use.
-    stack_limit: usize,
+    /// Bytes of stack that wasm frames may take.
+    pub(super) max_wasm_stack: usize,
     /// How many activations of the store are below this one.
     depth: u32,
     /// How frames on this fiber suspend it.
@@ -80,6 +80,13 @@ fn replace_current(activation: *mut Activation) -> *mut Activation {
     CURRENT.replace(activation)
 }
 
+/// The same on a thread that may not yet have run a guest.
+#[inline(never)]
+fn arrive(activation: *mut Activation) -> *mut Activation {
+    signals::prepare_thread();
+    CURRENT.replace(activation)
+}
+
 /// The thread's activation of a fiber that is not running, brought along by whoever resumes it.
 #[derive(Debug)]
 pub(crate) struct Resumption(*mut Activation);
@@ -94,6 +101,10 @@ impl Resumption {
     }
 
     /// Runs `resume`, which resumes the fiber, with its activation as the thread's current one.
+    ///
+    /// Inlined like everything on the way of a yield: behind a switch of stacks each return is one that
+    /// the processor did not predict.
+    #[inline(always)]
     pub(crate) fn with<R>(&mut self, resume: impl FnOnce() -> R) -> R {
         /// Puts things right when the fiber suspends or finishes, or a panic leaves it.
         struct Swap<'a> {
@@ -101,12 +112,12 @@ impl Resumption {
             outer: *mut Activation,
         }
         impl Drop for Swap<'_> {
+            #[inline(always)]
             fn drop(&mut self) {
                 *self.fiber = replace_current(self.outer);
             }
         }
-        signals::prepare_thread();
-        let outer = replace_current(self.0);
+        let outer = arrive(self.0);
         let _swap = Swap { fiber: &mut self.0, outer };
         resume()
     }
@@ -117,12 +128,12 @@ impl Resumption {
 /// # Safety
 ///
 /// The function must belong to `store`, and `values` must hold arguments of its type and have room
-/// for its results. This must run on a fiber of which `stack_limit` is the end of the wasm zone and whose
-/// suspender is `suspender`, if it may suspend; no reference to anything in the store may be in use.
+/// for its results. This must run on a fiber that has `max_wasm_stack` bytes left and a reserve for
+/// the host below them, and whose suspender is `suspender`, if it may suspend; no reference to anything in the store may be in use.
 pub(crate) unsafe fn call(
     store: *mut Store,
     suspender: *const Suspender,
-    stack_limit: usize,
+    max_wasm_stack: usize,
     function: &VMFuncRef,
     values: *mut ValRaw,
 ) -> Result<(), Unwind> {
@@ -135,7 +146,7 @@ pub(crate) unsafe fn call(
         resume_pc: 0,
         sp: 0,
         store,
-        stack_limit,
+        max_wasm_stack,
         depth,
         suspender,
         fault: None,
@@ -150,11 +161,18 @@ pub(crate) unsafe fn call(
         let saved =
             ((*store).machine.exit_fp, (*store).machine.exit_pc, (*store).machine.stack_limit);
         (*store).activation = this;
-        (*store).machine.stack_limit = stack_limit;
         let outer_on_thread = replace_current(this);
         let caller = function.context;
-        let unwound =
-            arch::enter(this, function.enter, function.context, caller, function.code, values);
+        let limit = &raw mut (*store).machine.stack_limit;
+        let unwound = arch::enter(
+            this,
+            function.enter,
+            function.context,
+            caller,
+            function.code,
+            values,
+            limit,
+        );
         replace_current(outer_on_thread);
         let machine = &mut (*store).machine;
         (machine.exit_fp, machine.exit_pc, machine.stack_limit) = saved;
@@ -223,15 +241,46 @@ pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
     }
 }
 
-/// Restores what a nested call may have left behind if its future was forgotten unfinished.
-///
-/// # Safety
-///
-/// `activation` must be the one that was the store's when wasm called the host.
-pub(super) unsafe fn restore(store: *mut Store, activation: *mut Activation) {
-    // SAFETY: the activation's wasm called the host, so it is live.
-    unsafe {
-        (*store).activation = activation;
-        (*store).machine.stack_limit = (*activation).stack_limit;
+/// Where wasm was left for the host: what a nested call changes, and leaves changed if its future is
+/// forgotten unfinished.
+#[derive(Clone, Copy)]
+pub(super) struct Exit {
+    activation: *mut Activation,
+    fp: usize,
+    pc: usize,
+}
+
+impl Exit {
+    /// # Safety
+    ///
+    /// Wasm of the store's innermost activation must just have called the host.
+    pub(super) unsafe fn of(store: *mut Store) -> Self {
+        // SAFETY: the store outlives its activations.
+        let store = unsafe { &*store };
+        Self { activation: store.activation, fp: store.machine.exit_fp, pc: store.machine.exit_pc }
+    }
+
+    /// How the host function suspends the fiber of the wasm that called it.
+    pub(super) fn suspender(&self) -> *const Suspender {
+        // SAFETY: the activation's wasm called the host, so it is live.
+        unsafe { (*self.activation).suspender }
+    }
+
+    /// Undoes what forgotten calls have left.
+    ///
+    /// # Safety
+    ///
+    /// The host function must be about to end, and nothing of the store may be borrowed.
+    pub(super) unsafe fn restore(self, store: *mut Store) {
+        // SAFETY: the activation's wasm called the host, so it is live.
+        unsafe {
+            if (*store).activation == self.activation {
+                return;
+            }
+            (*store).activation = self.activation;
+            let machine = &mut (*store).machine;
+            machine.stack_limit = (*self.activation).sp - (*self.activation).max_wasm_stack;
+            (machine.exit_fp, machine.exit_pc) = (self.fp, self.pc);
+        }
     }
 }

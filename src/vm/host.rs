@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lampwick_fibers::Suspender;
 
-use super::activation::{self, Unwind};
+use super::activation::{self, Exit, Unwind};
 use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
 use super::store::Store;
 
@@ -68,6 +68,8 @@ impl HostFunction {
 pub(crate) struct HostCaller {
     store: *mut Store,
     caller: *mut VMContext,
+    /// Where wasm was left for it.
+    exit: Exit,
 }
 
 impl HostCaller {
@@ -89,7 +91,7 @@ impl HostCaller {
     /// The answer must not be kept beyond the call.
     pub(crate) unsafe fn suspender<'a>(&self) -> &'a Suspender {
         // SAFETY: the activation that called us is live, and so is the suspender of its fiber.
-        unsafe { &*(*(*self.store).activation).suspender }
+        unsafe { &*self.exit.suspender() }
     }
 }
 
@@ -108,13 +110,11 @@ pub(crate) unsafe fn run<F: 'static>(
     // us, so the store's activation is live.
     unsafe {
         let store = (*context).head.store.cast::<Store>();
-        let activation = (*store).activation;
+        let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
-        let call = HostCaller { store, caller };
+        let call = HostCaller { store, caller, exit };
         let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
-        if (*store).activation != activation {
-            activation::restore(store, activation);
-        }
+        exit.restore(store);
         let unwind = match result {
             Ok(Ok(())) => return,
             Ok(Err(HostError::Error(error))) => Unwind::Host(error, Store::backtrace(store)),

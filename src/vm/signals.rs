@@ -133,15 +133,19 @@ thread_local! {
     static STACK: AlternateStack = AlternateStack::install();
 }
 
-/// Sees to it that the handler can run on this thread.
-///
-/// Never inlined: the address of a thread-local must not be kept across a switch.
-#[inline(never)]
+/// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to another.
+#[inline]
 pub(crate) fn prepare_thread() {
     if !PREPARED.get() {
-        // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
-        PREPARED.set(STACK.try_with(|_| ()).is_ok());
+        prepare();
     }
+}
+
+#[cold]
+#[inline(never)]
+fn prepare() {
+    // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
+    PREPARED.set(STACK.try_with(|_| ()).is_ok());
 }
 
 impl AlternateStack {

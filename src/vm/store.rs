@@ -168,6 +168,7 @@ impl Store {
     ///
     /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may suspend:
     /// nothing of the store may be borrowed.
+    #[inline(always)]
     pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Unwind> {
         // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm called us.
         unsafe {

@@ -15,10 +15,9 @@ use crate::values::{Argument, Expected, Shown};
 /// Slices of fuel are from 1 to this.
 const LARGEST_SLICE: u64 = 100;
 
-/// A directive that would yield more often gets larger slices. Only those have to that grow a memory or table by
-/// an absurd number of pages or elements: they pay for what they ask for, and 2^32 units in slices
-/// of 1 would be as many yields.
-const MOST_YIELDS: u64 = 700_000;
+/// A directive that would yield more often gets the larger ones of these slices. Only those come near that fill, copy
+/// or grow 2^32 elements or bytes: they pay for what they ask for, and trap or fail then.
+const MANY_YIELDS: u64 = 700_000;
 
 /// Executes a script. `costs` is what each of its directives burned, written by the measured run.
 pub(crate) fn execute(
@@ -68,7 +67,6 @@ fn execute_steps(
         }
     }
     outcome.yields = runner.yields;
-    outcome.large_slices = runner.large_slices;
     Ok(())
 }
 
@@ -83,7 +81,6 @@ struct Runner<'run> {
     definitions: HashMap<String, Module>,
     random: Random,
     yields: u64,
-    large_slices: u64,
 }
 
 impl<'run> Runner<'run> {
@@ -106,7 +103,6 @@ impl<'run> Runner<'run> {
             definitions: HashMap::new(),
             random,
             yields: 0,
-            large_slices: 0,
         })
     }
 
@@ -136,12 +132,10 @@ impl<'run> Runner<'run> {
         Ok(())
     }
 
+    /// Chooses a slice for a directive that will burn so much.
     fn choose_slice(&mut self, cost: u64) {
-        let mut slice = 1 + self.random.below(LARGEST_SLICE);
-        if cost / slice > MOST_YIELDS {
-            slice = cost.div_ceil(MOST_YIELDS);
-            self.large_slices += u64::from(slice > LARGEST_SLICE);
-        }
+        let least = cost.div_ceil(MANY_YIELDS).clamp(1, LARGEST_SLICE);
+        let slice = (1 + self.random.below(LARGEST_SLICE)).max(least);
         self.store.out_of_fuel_async_yield(u64::MAX, slice);
     }
 

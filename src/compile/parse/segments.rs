@@ -5,7 +5,6 @@ use wasmparser::{DataKind, ElementItems, ElementKind};
 
 use super::{Parsed, convert};
 use crate::compile::info::{ConstExpr, DataSegment, ElementSegment, SegmentMode};
-use crate::types::ValType;
 
 /// Collects the functions that can become references.
 ///
@@ -43,13 +42,13 @@ impl<'a> Parsed<'a> {
                     offset: self.constant(offset_expr)?,
                 },
             };
-            let (element, items) = self.items(segment.items)?;
-            self.info.elements.push(ElementSegment { mode, element, items });
+            let items = self.items(segment.items)?;
+            self.info.elements.push(ElementSegment { mode, items });
         }
         Ok(())
     }
 
-    fn items(&mut self, items: ElementItems<'a>) -> Result<(ValType, Box<[ConstExpr]>)> {
+    fn items(&mut self, items: ElementItems<'a>) -> Result<Box<[ConstExpr]>> {
         match items {
             ElementItems::Functions(functions) => {
                 let mut items = Vec::new();
@@ -58,14 +57,15 @@ impl<'a> Parsed<'a> {
                     self.escaping.add(function);
                     items.push(ConstExpr::RefFunc(function));
                 }
-                Ok((ValType::FuncRef, items.into()))
+                Ok(items.into())
             }
             ElementItems::Expressions(ty, exprs) => {
+                convert::ref_type(ty)?;
                 let mut items = Vec::new();
                 for expr in exprs {
                     items.push(self.constant(&expr?)?);
                 }
-                Ok((convert::ref_type(ty)?, items.into()))
+                Ok(items.into())
             }
         }
     }

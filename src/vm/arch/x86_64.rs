@@ -24,9 +24,11 @@ use crate::vm::layout::{EnterTrampoline, FuelAt, VMContext, ValRaw};
 
 /// Calls a trampoline so that [`unwind`] can return in its place. Answers whether it did.
 ///
+/// It writes the stack limit, so that wasm has exactly the activation's `max_wasm_stack` whatever lies above.
+///
 /// # Safety
 ///
-/// The arguments must be what the trampoline takes. The activation must stay where it is, and
+/// The arguments must be what the trampoline takes, with `limit` that of the store. The activation must stay where it is, and
 /// [`unwind`] may be called with it only on this stack, from below this frame.
 pub(in crate::vm) unsafe fn enter(
     activation: *mut Activation,
@@ -35,6 +37,7 @@ pub(in crate::vm) unsafe fn enter(
     caller: *mut VMContext,
     code: *const u8,
     values: *mut ValRaw,
+    limit: *mut usize,
 ) -> bool {
     let unwound: u64;
     // SAFETY: the block follows the ABI of the call that it makes, and declares every register
@@ -46,6 +49,9 @@ pub(in crate::vm) unsafe fn enter(
             "lea rax, [rip + 2f]",
             "mov [r9 + {resume_pc}], rax", // r9: the activation
             "mov [r9 + {sp}], rsp",
+            "mov rax, rsp",
+            "sub rax, [r9 + {max}]",
+            "mov [r10], rax",              // r10: the place of the limit
             "call r8",                     // rdi, rsi, rdx, rcx: the trampoline's arguments
             "xor eax, eax",
             "2:",                          // rax: whether `unwind` came here
@@ -53,12 +59,14 @@ pub(in crate::vm) unsafe fn enter(
             "pop rbp",
             resume_pc = const offset_of!(Activation, resume_pc),
             sp = const offset_of!(Activation, sp),
+            max = const offset_of!(Activation, max_wasm_stack),
             inlateout("rdi") callee => _,
             inlateout("rsi") caller => _,
             inlateout("rdx") code => _,
             inlateout("rcx") values => _,
             inlateout("r8") trampoline => _,
             inlateout("r9") activation => _,
+            inlateout("r10") limit => _,
             lateout("rax") unwound,
             lateout("r12") _,
             lateout("r13") _,

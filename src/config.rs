@@ -259,7 +259,7 @@ impl Config {
             );
         }
         // What lies above wasm's frames is not the host's to pay for.
-        Ok(StackPoolConfig::new().stack_size(whole + FIBER_BASE))
+        Ok(StackPoolConfig::new().stack_size(whole.saturating_add(FIBER_BASE)))
     }
 }
 

@@ -1,15 +1,25 @@
 //! The integration tests, a file for each topic.
 
-mod support;
-
+mod bad_input;
+mod externref;
 mod forget;
 mod fuel;
 mod fuel_calls;
 mod fuel_random;
+mod globals;
+mod host_functions;
+mod hostile;
 mod interpreter;
+mod linker;
 mod matrix;
 mod matrix_tokio;
+mod memory;
 mod oracle;
 mod oracle_text;
+mod recursion;
+mod soak;
+mod support;
+mod table;
 mod traps;
 mod yields;
+mod zz_bomb;

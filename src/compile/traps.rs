@@ -9,8 +9,10 @@ pub(super) const INDIRECT_CALL_TO_NULL: Clif = Clif::unwrap_user(2);
 pub(super) const BAD_SIGNATURE: Clif = Clif::unwrap_user(3);
 pub(super) const UNREACHABLE: Clif = Clif::unwrap_user(4);
 
+pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
+
 /// The first and the last of the codes for accesses to linear memory.
-const ACCESSES: (u8, u8) = (5, 250);
+const ACCESSES: (u8, u8) = (6, 250);
 
 /// A code for an access to linear memory that faults.
 ///
@@ -31,6 +33,7 @@ pub(super) fn is_access(code: Clif) -> bool {
 pub(super) fn wasm_trap(code: Clif) -> Option<TrapCode> {
     Some(match code {
         Clif::STACK_OVERFLOW => TrapCode::StackOverflow,
+        MEMORY_OUT_OF_BOUNDS => TrapCode::MemoryOutOfBounds,
         code if is_access(code) => TrapCode::MemoryOutOfBounds,
         Clif::INTEGER_OVERFLOW => TrapCode::IntegerOverflow,
         Clif::INTEGER_DIVISION_BY_ZERO => TrapCode::IntegerDivisionByZero,

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
@@ -50,8 +51,13 @@ impl Job {
     unsafe fn run(self, suspender: &Suspender) -> Result<(), Unwind> {
         let Invocation { function, values } = self.invocation;
         // SAFETY: by contract; functions live as long as their store.
-        unsafe {
+        let result = unsafe {
             activation::call(self.store, suspender, self.max_wasm_stack, function.as_ref(), values)
+        };
+        match result {
+            // Nobody will look at the result: the panic leaves the drop of the future.
+            Err(Unwind::Panic(payload)) if suspender.is_cancelled() => resume_unwind(payload),
+            result => result,
         }
     }
 }
@@ -119,7 +125,7 @@ impl<T> StoreInner<T> {
             Unwind::Trap(code, backtrace) => (Trap::from_code(code), backtrace),
             Unwind::OutOfFuel(backtrace) => (Trap::out_of_fuel(), backtrace),
             Unwind::Host(error, backtrace) => (Trap::from(error), backtrace),
-            Unwind::Panic(payload) => std::panic::resume_unwind(payload),
+            Unwind::Panic(payload) => resume_unwind(payload),
             // A dropped future has nobody to tell. This is for one that is polled by a thread which
             // unwinds from a panic, where a fiber cannot suspend.
             Unwind::Cancelled => (Trap::new("the call was cancelled"), Backtrace::new()),

@@ -8,14 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::activation::{self, Unwind};
 use super::instance::Instance;
-use super::layout::{Builtin, TrapCode, VMContext, VMMemory, for_each_builtin};
+use super::layout::{
+    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
+};
 use super::store::Store;
 use super::table::{RawRef, checked_range};
 
-/// Bytes of memory operators that one unit of fuel pays for.
-const BYTES_PER_FUEL: u64 = 64;
-/// Elements of table operators that one unit of fuel pays for.
-const ELEMENTS_PER_FUEL: u64 = 8;
 /// Bytes that are moved between two looks at the fuel; some 10 µs of work.
 const BYTES_PER_CHUNK: u64 = 64 << 10;
 /// Elements that are moved between two looks at the fuel.

@@ -252,14 +252,15 @@ impl Memory {
         }
         let new = Self::reserve_dynamic(&self.pool, len)?;
         if self.len > 0 {
-            // SAFETY: both ranges are ours; the page tables of the old one move to the start of the new one,
-            // which is unmapped by that and keeps its rest.
+            // SAFETY: both ranges are ours; the page tables of the old one move to the start of the new
+            // one. The old range stays mapped, and so stays ours until it is dropped: in a hole another
+            // thread's mapping could be, which the drop would take away.
             unsafe {
                 mm::mremap_fixed(
                     old.base().cast(),
                     self.len,
                     self.len,
-                    MremapFlags::MAYMOVE,
+                    MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP,
                     new.base().cast(),
                 )
             }?;
@@ -347,5 +348,28 @@ mod tests {
         assert_eq!(error, "a memory of 2 pages cannot grow by 1: its maximum is 2");
         assert!(memory.grow(u64::MAX).is_err());
         assert_eq!(memory.pages(), 2);
+    }
+
+    #[test]
+    fn memories_that_move_stay_apart() {
+        // A hole that one thread leaves behind is where another thread's mapping comes to lie.
+        let pool = pool(0);
+        std::thread::scope(|scope| {
+            for byte in 1..=4 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        let mut memory = Memory::new(pool, 1, None).unwrap();
+                        for _ in 0..8 {
+                            bytes(&mut memory).fill(byte);
+                            let (old, len) = (memory.grow(2).unwrap() as usize, 1 << 16);
+                            let (kept, new) = bytes(&mut memory).split_at(old * len);
+                            assert!(kept.iter().step_by(4096).all(|&found| found == byte));
+                            assert!(new.iter().step_by(4096).all(|&found| found == 0));
+                        }
+                    }
+                });
+            }
+        });
     }
 }

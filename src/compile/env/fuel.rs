@@ -21,7 +21,7 @@ use wasmparser::Operator;
 
 use super::Env;
 use crate::compile::traps;
-use crate::vm::layout::Builtin;
+use crate::vm::layout::{BYTES_PER_FUEL, Builtin};
 
 /// How the counter is found when an access to memory faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,13 @@ impl Env<'_> {
             }
         }
         self.prepare_arithmetic(builder, operator);
+    }
+
+    /// Counts the bytes that an operator moves in line, as its builtin would.
+    pub(super) fn charge_bytes(&mut self, len: u64) {
+        if self.fuel.tracking != Tracking::Off {
+            self.fuel.pending += (len / BYTES_PER_FUEL) as i64;
+        }
     }
 
     /// Takes what is pending from the counter.

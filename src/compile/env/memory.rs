@@ -60,7 +60,7 @@ impl Env<'_> {
     }
 
     /// Whether an access that ends `end` bytes behind `index` leaves the memory's current size.
-    fn beyond_size(
+    pub(super) fn beyond_size(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
         memory: u32,
@@ -73,7 +73,7 @@ impl Env<'_> {
         builder.ins().icmp(IntCC::UnsignedGreaterThan, end, len)
     }
 
-    fn memory_style(&self, memory: u32) -> MemoryStyle {
+    pub(super) fn memory_style(&self, memory: u32) -> MemoryStyle {
         let settings = self.module.settings;
         MemoryStyle::of(
             self.module.info.memories[memory as usize].maximum(),
@@ -82,7 +82,7 @@ impl Env<'_> {
         )
     }
 
-    fn memory_base(
+    pub(super) fn memory_base(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
         memory: u32,

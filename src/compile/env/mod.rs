@@ -6,6 +6,7 @@
 //! Source locations are set for operators that can trap or call, where their instructions are made;
 //! `compile::locations` sees to the rest.
 
+mod bulk;
 mod calls;
 mod fuel;
 mod globals;
@@ -320,7 +321,9 @@ impl FuncEnvironment for Env<'_> {
         byte: Value,
         len: Value,
     ) -> WasmResult<()> {
-        self.builtin_of(builder, Builtin::memory_fill, &[memory], &[dst, byte, len]);
+        if !self.fill_inline(builder, memory, (dst, byte), len) {
+            self.builtin_of(builder, Builtin::memory_fill, &[memory], &[dst, byte, len]);
+        }
         Ok(())
     }
 
@@ -332,8 +335,10 @@ impl FuncEnvironment for Env<'_> {
         src: Value,
         len: Value,
     ) -> WasmResult<()> {
-        let memories = [memories.0, memories.1];
-        self.builtin_of(builder, Builtin::memory_copy, &memories, &[dst, src, len]);
+        if !self.copy_inline(builder, memories, (dst, src), len) {
+            let memories = [memories.0, memories.1];
+            self.builtin_of(builder, Builtin::memory_copy, &memories, &[dst, src, len]);
+        }
         Ok(())
     }
 

@@ -1,5 +1,11 @@
 //! The functions of ours that machine code calls.
 
+/// Bytes of memory operators that one unit of fuel pays for.
+pub(crate) const BYTES_PER_FUEL: u64 = 64;
+
+/// Elements of table operators that one unit of fuel pays for.
+pub(crate) const ELEMENTS_PER_FUEL: u64 = 8;
+
 /// A type in the signature of a builtin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BuiltinType {

@@ -19,7 +19,9 @@
 mod builtins;
 mod sites;
 
-pub(crate) use builtins::{Builtin, BuiltinType, for_each_builtin};
+pub(crate) use builtins::{
+    BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
+};
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
 

@@ -1,0 +1,257 @@
+//! Linear memories, from both sides.
+
+use lampwick::{
+    Caller, Engine, Extern, Func, Instance, Memory, MemoryType, Module, Store, TrapCode, Val,
+};
+
+use crate::support::{async_metered, block_on, engine, instantiate};
+
+const PAGE: usize = 1 << 16;
+
+/// Static memories, dynamic ones with room to grow in, and dynamic ones that move whenever they grow.
+fn engines() -> [Engine; 4] {
+    [
+        Engine::default(),
+        engine(|config| {
+            config.static_memory_maximum_size(0);
+        }),
+        engine(|config| {
+            config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
+            config.dynamic_memory_guard_size(0).guard_before_linear_memory(false);
+        }),
+        engine(|config| {
+            config.static_memory_maximum_size(1 << 20).static_memory_guard_size(0);
+        }),
+    ]
+}
+
+const GUEST: &str = r#"(module
+    (memory (export "memory") 1 10) (data (i32.const 8) "data")
+    (func (export "load") (param i32) (result i32) local.get 0 i32.load)
+    (func (export "load far") (param i32) (result i32) local.get 0 i32.load offset=0x10000)
+    (func (export "store") (param i32 i32) local.get 0 local.get 1 i32.store)
+    (func (export "size") (result i32) memory.size)
+    (func (export "grow") (param i32) (result i32) local.get 0 memory.grow)
+    (func (export "grow and use") (param i32) (result i32)
+        (local $sum i32) (local $round i32)
+        i32.const 0 i32.const 7 i32.store
+        loop
+            local.get 0 memory.grow drop
+            ;; The last byte of what there is now, and what was there before.
+            memory.size i32.const 16 i32.shl i32.const 4 i32.sub i32.const 5 i32.store
+            local.get $sum i32.const 0 i32.load i32.add
+            memory.size i32.const 16 i32.shl i32.const 4 i32.sub i32.load i32.add local.set $sum
+            local.get $round i32.const 1 i32.add local.tee $round i32.const 4 i32.lt_u br_if 0
+        end
+        local.get $sum))"#;
+
+#[test]
+fn guest_and_host_see_the_same_bytes() {
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        assert_eq!(memory.data(&store)[8..12], *b"data");
+        assert_eq!((memory.size(&store), memory.data_size(&store)), (1, PAGE));
+        let load = instance.get_typed_func::<i32, i32, _>(&mut store, "load").unwrap();
+        memory.write(&mut store, 100, &[1, 2, 3, 4]).unwrap();
+        assert_eq!(load.call(&mut store, 100).unwrap(), 0x0403_0201);
+        let write = instance.get_typed_func::<(i32, i32), (), _>(&mut store, "store").unwrap();
+        write.call(&mut store, (PAGE as i32 - 4, -2)).unwrap();
+        let mut buffer = [0; 4];
+        memory.read(&store, PAGE - 4, &mut buffer).unwrap();
+        assert_eq!(buffer, [0xfe, 0xff, 0xff, 0xff]);
+        memory.data_mut(&mut store)[0] = 9;
+        let (data, ()) = memory.data_and_store_mut(&mut store);
+        assert_eq!(data[0], 9);
+        assert_eq!(memory.data_ptr(&store).cast_const(), memory.data(&store).as_ptr());
+    }
+}
+
+#[test]
+fn reads_and_writes_are_checked() {
+    let mut store = Store::<()>::default();
+    let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
+    let mut buffer = [1; 8];
+    for (offset, len, fits) in [
+        (0, 0, true),
+        (PAGE, 0, true),
+        (PAGE + 1, 0, false),
+        (PAGE - 8, 8, true),
+        (PAGE - 7, 8, false),
+        (usize::MAX, 1, false),
+        (usize::MAX - 3, 8, false),
+    ] {
+        let buffer = &mut buffer[..len];
+        assert_eq!(memory.read(&store, offset, buffer).is_ok(), fits, "{offset}, {len}");
+        assert_eq!(memory.write(&mut store, offset, buffer).is_ok(), fits, "{offset}, {len}");
+    }
+    assert!(memory.data(&store).iter().all(|byte| *byte == 0));
+    let text = memory.read(&store, PAGE, &mut [0; 3]).unwrap_err().to_string();
+    assert_eq!(text, "out of bounds memory access: 3 bytes at 0x10000 of a memory of 65536 bytes");
+    let empty = Memory::new(&mut store, MemoryType::new(0, Some(0))).unwrap();
+    assert!(empty.data(&store).is_empty() && empty.grow(&mut store, 1).is_err());
+    assert_eq!(empty.grow(&mut store, 0).unwrap(), 0);
+}
+
+#[test]
+fn every_access_outside_traps() {
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let load = instance.get_typed_func::<i32, i32, _>(&mut store, "load").unwrap();
+        let far = instance.get_typed_func::<i32, i32, _>(&mut store, "load far").unwrap();
+        let write = instance.get_typed_func::<(i32, i32), (), _>(&mut store, "store").unwrap();
+        let grow = instance.get_typed_func::<i32, i32, _>(&mut store, "grow").unwrap();
+        for pages in 1..4_i64 {
+            let end = pages * PAGE as i64;
+            for place in [
+                end - 3,
+                end - 1,
+                end,
+                end + 1,
+                end + 4096,
+                1 << 20,
+                1 << 31,
+                (1 << 32) - 4,
+                (1 << 32) - 1,
+            ] {
+                let place = place as i32;
+                let out = Some(TrapCode::MemoryOutOfBounds);
+                assert_eq!(load.call(&mut store, place).unwrap_err().trap_code(), out);
+                assert_eq!(write.call(&mut store, (place, 1)).unwrap_err().trap_code(), out);
+                assert_eq!(far.call(&mut store, place).unwrap_err().trap_code(), out);
+            }
+            load.call(&mut store, (end - 4) as i32).unwrap();
+            write.call(&mut store, ((end - 4) as i32, 1)).unwrap();
+            assert_eq!(far.call(&mut store, (end - 4) as i32 - PAGE as i32).is_ok(), pages > 1);
+            assert_eq!(i64::from(grow.call(&mut store, 1).unwrap()), pages);
+        }
+    }
+}
+
+#[test]
+fn growth_from_both_sides() {
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        let grow = instance.get_typed_func::<i32, i32, _>(&mut store, "grow").unwrap();
+        let size = instance.get_typed_func::<(), i32, _>(&mut store, "size").unwrap();
+        memory.data_mut(&mut store).fill(3);
+        assert_eq!(memory.grow(&mut store, 2).unwrap(), 1);
+        assert_eq!(grow.call(&mut store, 3).unwrap(), 3);
+        assert_eq!((size.call(&mut store, ()).unwrap(), memory.size(&store)), (6, 6));
+        let (old, new) = memory.data(&store).split_at(PAGE);
+        assert!(old.iter().all(|byte| *byte == 3) && new.iter().all(|byte| *byte == 0));
+        assert_eq!(memory.data_size(&store), 6 * PAGE);
+        for delta in [5, 0x7fff_ffff, -1] {
+            assert_eq!(grow.call(&mut store, delta).unwrap(), -1);
+        }
+        for delta in [5, u64::MAX, 1 << 48] {
+            let text = memory.grow(&mut store, delta).unwrap_err().to_string();
+            assert!(text.contains("6 pages") && text.contains("maximum is 10"), "{text}");
+        }
+        let ty = memory.ty(&store);
+        assert_eq!((ty.minimum(), ty.maximum()), (6, Some(10)));
+        assert_eq!(grow.call(&mut store, 4).unwrap(), 6);
+        assert_eq!(memory.grow(&mut store, 0).unwrap(), 10);
+    }
+}
+
+#[test]
+fn a_memory_that_moves_is_found_again() {
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let run = instance.get_typed_func::<i32, i32, _>(&mut store, "grow and use").unwrap();
+        assert_eq!(run.call(&mut store, 1).unwrap(), 4 * (7 + 5));
+    }
+}
+
+#[test]
+fn a_memory_grows_under_its_guest() {
+    let wat = r#"(module (import "" "grow" (func $grow)) (memory (export "memory") 1)
+        (func (export "run") (param i32) (result i32) (local i32)
+            i32.const 16 i32.const 77 i32.store
+            loop
+                call $grow
+                memory.size i32.const 65536 i32.mul i32.const 4 i32.sub local.get 0 i32.store
+                local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0
+            end
+            i32.const 16 i32.load memory.size i32.add))"#;
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let grow = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
+            let memory = caller.get_export("memory").and_then(Extern::into_memory).unwrap();
+            memory.grow(&mut caller, 1).unwrap();
+        });
+        let module = Module::new(&engine, wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[grow.into()]).unwrap();
+        let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, 20).unwrap(), 77 + 21);
+    }
+}
+
+#[test]
+fn a_shared_memory_is_one() {
+    let other = r#"(module (import "" "memory" (memory 1))
+        (func (export "run") (param i32) (result i32)
+            i32.const 4 local.get 0 i32.store i32.const 1 memory.grow drop
+            memory.size i32.const 65536 i32.mul i32.const 4 i32.sub i32.load))"#;
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let memory = instance.get_export(&mut store, "memory").unwrap();
+        let module = Module::new(&engine, other).unwrap();
+        let other = Instance::new(&mut store, &module, &[memory]).unwrap();
+        let run = other.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+        let load = instance.get_typed_func::<i32, i32, _>(&mut store, "load").unwrap();
+        assert_eq!(run.call(&mut store, 99).unwrap(), 0);
+        assert_eq!(load.call(&mut store, 4).unwrap(), 99);
+        assert_eq!(load.call(&mut store, 2 * PAGE as i32 - 4).unwrap(), 0, "it grew for both");
+        let host = Memory::new(&mut store, MemoryType::new(1, Some(20))).unwrap();
+        let third = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+        let run = third.get_func(&mut store, "run").unwrap();
+        run.call(&mut store, &[Val::I32(55)]).unwrap();
+        assert_eq!(host.data(&store)[4], 55);
+        assert_eq!(host.size(&store), 2);
+    }
+}
+
+#[test]
+fn the_next_guest_finds_zeros() {
+    let engine = Engine::default();
+    for round in 0..10 {
+        let (mut store, instance) = instantiate(&engine, GUEST);
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        let data = memory.data_mut(&mut store);
+        let dirty =
+            data.iter().enumerate().find(|(place, byte)| !(8..12).contains(place) && **byte != 0);
+        assert_eq!(dirty, None, "round {round}");
+        data.fill(0xaa);
+        memory.grow(&mut store, 3).unwrap();
+        assert!(memory.data(&store)[PAGE..].iter().all(|byte| *byte == 0), "round {round}");
+        memory.data_mut(&mut store).fill(0xbb);
+    }
+}
+
+#[test]
+fn a_dropped_bulk_operator_leaves_the_memory_whole() {
+    let engine = async_metered();
+    let (mut store, instance) = crate::support::instantiate_async(
+        &engine,
+        r#"(module (memory (export "memory") 20)
+            (func (export "fill") (param i32) i32.const 0 local.get 0 memory.size i32.const 65536 i32.mul memory.fill))"#,
+    );
+    store.out_of_fuel_async_yield(u64::MAX, 1024);
+    let fill = instance.get_typed_func::<i32, (), _>(&mut store, "fill").unwrap();
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
+    for polls in 1..10 {
+        let mut call = Box::pin(fill.call_async(&mut store, polls));
+        (0..polls).for_each(|_| assert!(crate::support::poll(call.as_mut()).is_pending()));
+        drop(call);
+        // The host may do anything now, such as moving what the operator was working on.
+        memory.grow(&mut store, 1).unwrap();
+        let size = memory.data_size(&store);
+        let done = memory.data(&store).iter().filter(|byte| i32::from(**byte) == polls).count();
+        assert!(done < size && done % PAGE == 0, "{done}");
+    }
+    block_on(fill.call_async(&mut store, 100)).unwrap();
+    assert!(memory.data(&store).iter().all(|byte| *byte == 100));
+}

@@ -1,0 +1,223 @@
+//! Nothing grows: memory and mappings are as before after a great many rounds.
+//!
+//! Other tests of this binary run at the same time in the same process, so each check runs in a process
+//! of its own: this binary again, with one ignored test.
+
+use std::process::Command;
+
+use lampwick::{Caller, Engine, Func, Instance, Linker, Module, Store, Trap, TrapCode};
+
+use crate::matrix::{self, EVENTS, PLACES};
+use crate::support::{
+    async_metered, asynchronous, block_on, engine, instantiate, pend, poll, rounds,
+};
+
+/// Runs one of the ignored tests below in a process of its own.
+fn alone(test: &str) {
+    let test = format!("soak::{test}");
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success(), "{test}: {}\n{text}", output.status);
+    assert!(text.contains("1 passed"), "{test} was not found\n{text}");
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    mappings: usize,
+    resident: usize,
+    virtual_: usize,
+}
+
+impl Held {
+    fn now() -> Self {
+        let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: Vec<usize> = statm.split(' ').map_while(|pages| pages.parse().ok()).collect();
+        Self { mappings, resident: pages[1] * 4096, virtual_: pages[0] * 4096 }
+    }
+}
+
+/// Makes some rounds to fill all pools and caches, then `count`, which must not add anything.
+fn check(count: usize, mut round: impl FnMut(usize)) {
+    let warm = count.div_ceil(20);
+    (0..warm).for_each(&mut round);
+    let before = Held::now();
+    (0..count).for_each(&mut round);
+    let after = Held::now();
+    println!("{count} rounds: {before:?}, {after:?}");
+    assert!(after.mappings <= before.mappings + 4, "mappings: {before:?}, {after:?}");
+    // Less than 16 bytes for each of 100,000 rounds: the allocator's own moods.
+    assert!(after.resident <= before.resident + (1 << 20), "resident: {before:?}, {after:?}");
+    assert!(after.virtual_ <= before.virtual_ + (64 << 20), "virtual: {before:?}, {after:?}");
+}
+
+const GUEST: &str = r#"(module
+    (import "" "host" (func $host))
+    (memory (export "memory") 2) (data (i32.const 10) "some") (data (i32.const 70000) "data")
+    (table 10 funcref) (elem (i32.const 1) $add) (global $g (mut i32) (i32.const 5))
+    (func $add (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+    (func (export "run") (param i32) (result i32)
+        i32.const 200 i32.const 7 i32.const 5000 memory.fill
+        i32.const 0 memory.grow drop call $host
+        local.get 0 i32.const 3 i32.const 1 call_indirect (param i32 i32) (result i32)))"#;
+
+#[test]
+fn instances_come_and_go() {
+    alone("instances_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `instances_come_and_go`"]
+fn instances_come_and_go_alone() {
+    let engine = engine(|config| {
+        config.consume_fuel(true);
+    });
+    let module = Module::new(&engine, GUEST).unwrap();
+    let mut linker = Linker::<Vec<u8>>::new(&engine);
+    linker
+        .func_wrap("", "host", |mut caller: Caller<'_, Vec<u8>>| caller.data_mut().push(1))
+        .unwrap();
+    check(rounds(100_000), |round| {
+        let mut store = Store::new(&engine, Vec::with_capacity(100));
+        store.add_fuel(10_000).unwrap();
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, round as i32).unwrap(), round as i32 + 3);
+        assert_eq!(store.into_data(), [1]);
+    });
+}
+
+#[test]
+fn async_instances_come_and_go() {
+    alone("async_instances_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `async_instances_come_and_go`"]
+fn async_instances_come_and_go_alone() {
+    let engine = async_metered();
+    let module = Module::new(&engine, GUEST).unwrap();
+    let mut linker = Linker::<Vec<u8>>::new(&engine);
+    linker
+        .func_wrap0_async("", "host", |_: Caller<'_, Vec<u8>>| {
+            Box::new(async {
+                let _held = vec![0_u8; 100];
+                pend(2).await;
+            })
+        })
+        .unwrap();
+    check(rounds(30_000), |round| {
+        let mut store = Store::new(&engine, vec![0; 100]);
+        store.out_of_fuel_async_yield(100, 50);
+        let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
+        let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+        // Every second call is dropped, at one suspension or another.
+        let mut call = Box::pin(run.call_async(&mut store, round as i32));
+        let polls = if round % 2 == 0 { usize::MAX } else { round / 2 % 4 };
+        let ended = (0..polls).any(|_| poll(call.as_mut()).is_ready());
+        assert_eq!(ended, polls > 4, "{polls} polls");
+    });
+}
+
+#[test]
+fn stacks_overflow_again_and_again() {
+    alone("stacks_overflow_again_and_again_alone");
+}
+
+#[test]
+#[ignore = "run by `stacks_overflow_again_and_again`"]
+fn stacks_overflow_again_and_again_alone() {
+    let engine = engine(|config| {
+        config.max_wasm_stack(16 << 10).unwrap();
+    });
+    let (mut store, instance) = instantiate(
+        &engine,
+        r#"(module (func $f (export "run") (param i32) (result i32) local.get 0 call $f i32.const 1 i32.add)
+            (func (export "one") (result i32) i32.const 1))"#,
+    );
+    let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+    let one = instance.get_typed_func::<(), i32, _>(&mut store, "one").unwrap();
+    check(rounds(100_000), |_| {
+        let trap = run.call(&mut store, 0).unwrap_err();
+        assert_eq!(trap.trap_code(), Some(TrapCode::StackOverflow));
+    });
+    assert_eq!(one.call(&mut store, ()).unwrap(), 1);
+}
+
+#[test]
+fn the_matrix_gives_all_back() {
+    alone("the_matrix_gives_all_back_alone");
+}
+
+#[test]
+#[ignore = "run by `the_matrix_gives_all_back`"]
+fn the_matrix_gives_all_back_alone() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let maker = matrix::Maker::new();
+    let ends = matrix::ends();
+    // Rounds that are a multiple of the matrix's size cover each field as often as any other.
+    let fields = EVENTS.len() * ends.len();
+    check(rounds(1000).next_multiple_of(fields), |round| {
+        let (event, end) = (EVENTS[round % EVENTS.len()], ends[round / EVENTS.len() % ends.len()]);
+        matrix::field(&maker, event, end, PLACES[if round % 10 == 0 { 2 } else { 0 }]);
+    });
+}
+
+#[test]
+fn traps_and_failures_give_all_back() {
+    alone("traps_and_failures_give_all_back_alone");
+}
+
+#[test]
+#[ignore = "run by `traps_and_failures_give_all_back`"]
+fn traps_and_failures_give_all_back_alone() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let engine = Engine::default();
+    let guests = [
+        r#"(module (func $host (import "" "host")) (func (export "run") unreachable))"#,
+        r#"(module (func $host (import "" "host")) (memory 1)
+            (func (export "run") i32.const -1 i32.load drop))"#,
+        r#"(module (func $host (import "" "host")) (func (export "run") call $host))"#,
+        r#"(module (func $host (import "" "host")) (memory 1) (data (i32.const 65536) "x"))"#,
+        r#"(module (func $host (import "" "host")) (table 1 funcref) (elem (i32.const 1) $host))"#,
+        r#"(module (func $host (import "" "host")) (memory 1) (start $host))"#,
+        r#"(module (func $host (import "" "other")) (memory 1))"#,
+    ];
+    let modules = guests.map(|wat| Module::new(&engine, wat).unwrap());
+    check(rounds(20_000), |round| {
+        let mut store = Store::new(&engine, ());
+        let host = Func::wrap(&mut store, move || -> Result<(), Trap> {
+            assert!(!round.is_multiple_of(5), "every fifth time the host panics");
+            Err(anyhow::anyhow!("else it fails").into())
+        });
+        let module = &modules[round % modules.len()];
+        let run = std::panic::AssertUnwindSafe(|| {
+            let instance = Instance::new(&mut store, module, &[host.into()])?;
+            let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
+            anyhow::Ok(run.call(&mut store, ())?)
+        });
+        assert!(!matches!(std::panic::catch_unwind(run), Ok(Ok(()))));
+    });
+}
+
+#[test]
+fn modules_and_engines_come_and_go() {
+    alone("modules_and_engines_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `modules_and_engines_come_and_go`"]
+fn modules_and_engines_come_and_go_alone() {
+    let shared = Engine::default();
+    check(rounds(400), |round| {
+        let own = if round % 4 == 0 { asynchronous() } else { shared.clone() };
+        let module = Module::new(&own, GUEST).unwrap();
+        assert_eq!(module.imports().len(), 1);
+        assert!(Module::new(&own, "(module (func i32.add))").is_err());
+    });
+}

@@ -1,8 +1,8 @@
 //! The exact costs of small modules, by the rules of `Store::add_fuel`.
 
-use lampwick::{Config, Engine, Func, Module, OptLevel, Store, TrapCode};
+use lampwick::{Engine, Func, Module, OptLevel, Store, TrapCode};
 
-use crate::support::{block_on, count_pending, engine, metered, trap};
+use crate::support::{Change, block_on, count_pending, engine, metered, trap};
 
 /// How a case ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,10 +152,12 @@ fn fail(store: &mut Store<()>) -> Func {
 }
 
 /// Configurations under which costs must be the same: those that change the machine code most.
-fn configurations() -> Vec<(&'static str, fn(&mut Config))> {
+fn configurations() -> Vec<(&'static str, Change)> {
     vec![
         ("default", |_| {}),
-        ("without optimization", |config| drop(config.cranelift_opt_level(OptLevel::None))),
+        ("without optimization", |config| {
+            config.cranelift_opt_level(OptLevel::None);
+        }),
         ("dynamic memories", |config| {
             config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
         }),
@@ -188,8 +190,7 @@ fn slices_change_no_cost() {
             change(config.consume_fuel(true).async_support(true));
         });
         let module = module(&engine);
-        for index in 0..CASES.len() {
-            let (_, cost, end) = CASES[index];
+        for (index, &(_, cost, end)) in CASES.iter().enumerate() {
             // Slices of 1 where that is not millions of them.
             let slice = if cost < 10_000 { 1 } else { cost / 10 };
             let mut store = Store::new(&engine, ());

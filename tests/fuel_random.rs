@@ -1,11 +1,11 @@
 //! Random programs cost, compute and trap exactly as an interpreter says.
 
-use lampwick::{Caller, Config, Engine, Linker, Module, OptLevel, Store};
+use lampwick::{Caller, Engine, Linker, Module, OptLevel, Store};
 
 use crate::interpreter::{Exit, Machine};
 use crate::oracle::{Maker, Program};
 use crate::oracle_text::text;
-use crate::support::{Rng, block_on, engine, rounds};
+use crate::support::{Change, Rng, block_on, engine, rounds};
 
 /// What can be seen of a run.
 #[derive(Debug, PartialEq)]
@@ -66,15 +66,19 @@ fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Se
 
 /// Engines that make different machine code, with their names; each synchronous and async.
 fn engines() -> Vec<(String, [Engine; 2])> {
-    let changes: [(&str, fn(&mut Config)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("default", |_| {}),
-        ("no optimization", |config| drop(config.cranelift_opt_level(OptLevel::None))),
+        ("no optimization", |config| {
+            config.cranelift_opt_level(OptLevel::None);
+        }),
         ("dynamic memory", |config| {
             config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
         }),
-        ("small code", |config| drop(config.cranelift_opt_level(OptLevel::SpeedAndSize))),
+        ("small code", |config| {
+            config.cranelift_opt_level(OptLevel::SpeedAndSize);
+        }),
     ];
-    let make = |(name, change): (&str, fn(&mut Config))| {
+    let make = |(name, change): (&str, Change)| {
         let engines = [false, true].map(|is_async| {
             engine(|config| change(config.consume_fuel(true).async_support(is_async)))
         });

@@ -42,10 +42,9 @@ fn globals_of_every_type_go_both_ways() {
             r#"(module (import "" "" (global $g (mut {name}))) (global $own (export "own") (mut {name}) {})
                 (func (export "get") (result {name}) global.get $g)
                 (func (export "set") (param {name}) local.get 0 global.set $g local.get 0 global.set $own))"#,
-            if name.ends_with("ref") {
-                format!("(ref.null {})", &name[..name.len() - 3])
-            } else {
-                format!("({name}.const 0)")
+            match name.strip_suffix("ref") {
+                Some(heap) => format!("(ref.null {heap})"),
+                None => format!("({name}.const 0)"),
             },
         );
         let module = Module::new(&engine, wat).unwrap();

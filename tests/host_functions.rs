@@ -43,6 +43,11 @@ fn i64s(values: &[Val]) -> Vec<i64> {
     values.iter().map(Val::unwrap_i64).collect()
 }
 
+/// 1, 2 and so on.
+fn numbers(count: i64) -> impl Iterator<Item = i64> {
+    1..=count
+}
+
 macro_rules! arities {
     ($($count:literal $wrap:ident: $($arg:ident)*;)*) => {
         #[test]
@@ -50,7 +55,7 @@ macro_rules! arities {
         fn every_number_of_parameters() {
             let (sync, asynchronous) = (Engine::default(), asynchronous());
             $({
-                let args: Vec<Val> = (1..=$count).map(|n| Val::I64(n << 40 | n)).collect();
+                let args: Vec<Val> = numbers($count).map(|n| Val::I64(n << 40 | n)).collect();
                 // Weights tell one argument from another.
                 let weigh = |values: &[i64]| {
                     values.iter().zip(1..).fold(0_i64, |sum, (value, weight)| sum.wrapping_mul(31).wrapping_add(value * weight))
@@ -89,8 +94,8 @@ macro_rules! arities {
             let mut store = Store::new(&engine, ());
             $({
                 let func = linker.get(&mut store, "sync", Some(stringify!($wrap))).and_then(Extern::into_func).unwrap();
-                let args: Vec<Val> = (0..$count).map(|n| Val::from(n as f32)).collect();
-                let sum = (0..$count).sum::<i32>() as f32;
+                let args: Vec<Val> = numbers($count).map(|n| Val::from(n as f32)).collect();
+                let sum = numbers($count).sum::<i64>() as f32;
                 assert_eq!(block_on(func.call_async(&mut store, &args)).unwrap()[0].unwrap_f32(), sum);
             })*
         }
@@ -244,7 +249,7 @@ fn a_closure_lives_as_long_as_it_is_needed() {
     let engine = Engine::default();
     let mut linker = Linker::<()>::new(&engine);
     let token = census.token();
-    linker.func_wrap("", "", move || drop(&token)).unwrap();
+    linker.func_wrap("", "", move || assert!(token.is_alive())).unwrap();
     let module =
         Module::new(&engine, r#"(module (import "" "" (func)) (export "run" (func 0)))"#).unwrap();
     let mut stores: Vec<_> = (0..3).map(|_| Store::new(&engine, ())).collect();

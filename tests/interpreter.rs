@@ -255,7 +255,7 @@ impl<'p> Machine<'p> {
                 let value = i64::from_le_bytes(bytes);
                 if *ty == I32 { (value as i32).into() } else { value }
             }
-            Expr::Select(_, inner) => {
+            Expr::Select(inner) => {
                 let a = self.expr(frame, &inner[0])?;
                 let b = self.expr(frame, &inner[1])?;
                 let condition = self.i32(frame, &inner[2])?;

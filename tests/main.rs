@@ -1,6 +1,8 @@
 //! The integration tests, a file for each topic.
 
+mod api;
 mod bad_input;
+mod compile_bombs;
 mod externref;
 mod forget;
 mod fuel;
@@ -14,12 +16,13 @@ mod linker;
 mod matrix;
 mod matrix_tokio;
 mod memory;
+mod multi_value;
 mod oracle;
 mod oracle_text;
 mod recursion;
+mod signals;
 mod soak;
 mod support;
 mod table;
 mod traps;
 mod yields;
-mod zz_bomb;

@@ -27,16 +27,25 @@ pub(crate) enum Event {
     NestedTwice,
 }
 
+/// Which host function panics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Panics {
+    /// One that is not async.
+    Sync,
+    /// An async one, at its first poll.
+    AtOnce,
+    /// An async one, after it was pending.
+    Later,
+}
+
 /// How the call ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum End {
     Completes,
     /// Its future is dropped after this many polls.
     Dropped(u32),
-    /// A host function panics, at once or after it was pending.
-    Panics {
-        later: bool,
-    },
+    /// A host function panics.
+    Panics(Panics),
     HostFails,
     OutOfFuel,
     Traps,
@@ -50,8 +59,9 @@ const MOST_POLLS: u32 = 40;
 pub(crate) fn ends() -> Vec<End> {
     let mut ends = vec![
         End::Completes,
-        End::Panics { later: false },
-        End::Panics { later: true },
+        End::Panics(Panics::Sync),
+        End::Panics(Panics::AtOnce),
+        End::Panics(Panics::Later),
         End::HostFails,
         End::OutOfFuel,
         End::Traps,
@@ -63,7 +73,7 @@ pub(crate) fn ends() -> Vec<End> {
 const GUEST: &str = r#"(module
     (import "host" "wait" (func $wait (param i32)))
     (import "host" "nest" (func $nest (param i32 i32)))
-    (import "host" "end" (func $end (param i32)))
+    (import "host" "end" (func $end (param i32))) (import "host" "panic" (func $panic))
     (memory 1)
     (func $burn (param i32)
         loop local.get 0 i32.const 1 i32.sub local.tee 0 br_if 0 end)
@@ -76,12 +86,13 @@ const GUEST: &str = r#"(module
             i32.const 60 call $burn
             (call $nest (i32.sub (local.get $event) (i32.const 2)) (local.get $end))
             i32.const 42 return)
-        (block $traps (block $fuel (block $host (block $completes
-            local.get $end br_table $completes $host $host $host $fuel $traps)
+        (block $panic (block $traps (block $fuel (block $host (block $completes
+            local.get $end br_table $completes $host $host $host $fuel $traps $panic)
             i32.const 42 return)
             local.get $end call $end i32.const 42 return)
             loop br 0 end)
-        i32.const -1 i32.load)
+            i32.const -1 i32.load return)
+        call $panic unreachable)
     (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))"#;
 
 impl End {
@@ -89,11 +100,12 @@ impl End {
     fn number(self) -> i32 {
         match self {
             Self::Completes | Self::Dropped(_) => 0,
-            Self::Panics { later: false } => 1,
-            Self::Panics { later: true } => 2,
+            Self::Panics(Panics::AtOnce) => 1,
+            Self::Panics(Panics::Later) => 2,
             Self::HostFails => 3,
             Self::OutOfFuel => 4,
             Self::Traps => 5,
+            Self::Panics(Panics::Sync) => 6,
         }
     }
 }
@@ -135,6 +147,11 @@ fn linker(engine: &Engine) -> Linker<Census> {
                     _ => Err::<(), Trap>(Trap::new("the host fails")),
                 }
             })
+        })
+        .unwrap()
+        .func_wrap("host", "panic", |caller: Caller<'_, Census>| -> Result<(), Trap> {
+            let _token = caller.data().token();
+            panic!("the host panics");
         })
         .unwrap();
     linker
@@ -296,8 +313,8 @@ pub(crate) fn field(maker: &Maker, event: Event, end: End, place: Place) {
     let mut guest = maker.guest(event, end);
     let result = drive(place, guest.call());
     match (end, result) {
-        (End::Panics { .. }, Err(payload)) => assert_eq!(panic_text(&*payload), "the host panics"),
-        (End::Panics { .. }, Ok(result)) => panic!("{label}: {result:?}"),
+        (End::Panics(_), Err(payload)) => assert_eq!(panic_text(&*payload), "the host panics"),
+        (End::Panics(_), Ok(result)) => panic!("{label}: {result:?}"),
         (_, Err(payload)) => std::panic::resume_unwind(payload),
         (_, Ok(result)) => guest.check_end(&label, result),
     }

@@ -74,7 +74,7 @@ pub(crate) enum Expr {
         offset: u32,
         address: Box<Expr>,
     },
-    Select(Ty, Box<[Expr; 3]>),
+    Select(Box<[Expr; 3]>),
     /// A function behind this one; it takes an i32 and an i64 and gives an i32.
     Call(usize, Box<[Expr; 2]>),
     /// The same through the table.
@@ -264,10 +264,11 @@ impl<'r> Maker<'r> {
                 let address = Box::new(self.address());
                 Expr::Load { ty, offset: self.rng.below(64) as u32, address }
             }
-            13 => Expr::Select(
-                ty,
-                Box::new([self.expr(ty, inner), self.expr(ty, inner), self.expr(I32, inner)]),
-            ),
+            13 => Expr::Select(Box::new([
+                self.expr(ty, inner),
+                self.expr(ty, inner),
+                self.expr(I32, inner),
+            ])),
             14 if ty == I32 && self.current + 1 < self.functions => {
                 let behind = self.functions - self.current - 1;
                 let callee = self.current + 1 + self.rng.below(behind as u64) as usize;

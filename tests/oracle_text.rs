@@ -143,7 +143,7 @@ impl Writer<'_> {
             | Expr::LessThan(_, inner)
             | Expr::Call(_, inner)
             | Expr::CallIndirect(_, inner) => inner.iter().for_each(|inner| self.expr(inner)),
-            Expr::Select(_, inner) => inner.iter().for_each(|inner| self.expr(inner)),
+            Expr::Select(inner) => inner.iter().for_each(|inner| self.expr(inner)),
             Expr::MemorySize => {}
         }
         match expr {

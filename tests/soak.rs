@@ -106,7 +106,7 @@ fn async_instances_come_and_go_alone() {
     linker
         .func_wrap0_async("", "host", |_: Caller<'_, Vec<u8>>| {
             Box::new(async {
-                let _held = vec![0_u8; 100];
+                let _held = String::from("something on the heap");
                 pend(2).await;
             })
         })

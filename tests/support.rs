@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use lampwick::{Config, Engine, Func, Instance, Module, Store, Trap};
+use lampwick::{Config, Engine, Instance, Module, Store, Trap};
+
+/// A change of a configuration.
+pub(crate) type Change = fn(&mut Config);
 
 /// An engine whose configuration differs from the default in what `change` does.
 pub(crate) fn engine(change: impl FnOnce(&mut Config)) -> Engine {
@@ -50,11 +53,6 @@ pub(crate) fn instantiate_async(engine: &Engine, wat: &str) -> (Store<()>, Insta
     let module = Module::new(engine, wat).unwrap();
     let instance = block_on(Instance::new_async(&mut store, &module, &[])).unwrap();
     (store, instance)
-}
-
-/// The exported function `name`.
-pub(crate) fn func<T>(store: &mut Store<T>, instance: Instance, name: &str) -> Func {
-    instance.get_func(store, name).unwrap_or_else(|| panic!("no function `{name}`"))
 }
 
 /// The trap that an error is.
@@ -136,6 +134,13 @@ impl Census {
 
     pub(crate) fn alive(&self) -> usize {
         self.made() - self.dropped.load(Ordering::SeqCst)
+    }
+}
+
+impl Token {
+    /// Whether its census counts it among the living.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.alive() > 0
     }
 }
 

@@ -101,7 +101,9 @@ fn engines() -> [Engine; 4] {
         engine(|config| {
             config.static_memory_maximum_size(0);
         }),
-        engine(|config| drop(config.cranelift_opt_level(lampwick::OptLevel::None))),
+        engine(|config| {
+            config.cranelift_opt_level(lampwick::OptLevel::None);
+        }),
     ]
 }
 

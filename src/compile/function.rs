@@ -120,7 +120,7 @@ impl Worker {
         let control = &mut ControlPlane::default();
         let context = &mut self.context;
         prepare(context, isa, locator.as_mut()).map_err(codegen_error)?;
-        if isa.flags().opt_level() != settings::OptLevel::None {
+        if isa.flags().opt_level() != settings::OptLevel::None && !has_deep_loops(context) {
             context.egraph_pass(isa, control).map_err(codegen_error)?;
         }
         locations::attribute_to_loads(&mut context.func);
@@ -135,6 +135,17 @@ impl Worker {
             None => Some((site.operator, FuelAt::Unmetered)),
         })
     }
+}
+
+/// The deepest nest of loops that is optimized.
+const MAX_LOOP_DEPTH: usize = 100;
+
+/// Whether loops are nested so deeply that only somebody who means to waste time writes them: optimization takes time
+/// that grows with the third power of the depth.
+fn has_deep_loops(context: &mut Context) -> bool {
+    context.compute_loop_analysis();
+    let level = |block| context.loop_analysis.loop_level(block).level();
+    context.func.layout.blocks().any(|block| level(block) > MAX_LOOP_DEPTH)
 }
 
 /// What comes before optimization; in its course aliases of values become unknown.

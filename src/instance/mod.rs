@@ -78,7 +78,7 @@ impl Instance {
     /// # Errors
     ///
     /// Fails if imports are missing, of other types than expected or of another store, if a limit is met, or, with a
-    /// [`Trap`], if a segment does not fit or the start function traps. What an instance did before it
+    /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an instance did before it
     /// failed stays done.
     ///
     /// # Panics

@@ -12,7 +12,7 @@ use lampwick_fibers::Suspender;
 
 use super::arch;
 use super::backtrace::{self, Backtrace};
-use super::layout::{TrapCode, VMFuncRef, ValRaw};
+use super::layout::{TrapCode, VMFuncRef, VMStore, ValRaw};
 use super::signals;
 use super::store::Store;
 
@@ -53,14 +53,37 @@ pub(crate) struct Activation {
     pub(super) store: *mut Store,
     /// Bytes of stack that wasm frames may take.
     pub(super) max_wasm_stack: usize,
-    /// How many activations of the store are below this one.
+    /// The store's activation that waits for this one, or null, and how many there are.
+    outer: *mut Activation,
     depth: u32,
+    /// What this activation changes of the store, as it was before.
+    saved: Saved,
     /// How frames on this fiber suspend it.
     pub(super) suspender: *const Suspender,
     /// Set by the signal handler before it diverts the thread.
     pub(super) fault: Option<Fault>,
     /// Set before unwinding.
     unwind: Option<Unwind>,
+}
+
+/// Where wasm of the outer activation called the host, and its stack limit.
+#[derive(Clone, Copy)]
+struct Saved {
+    exit_fp: usize,
+    exit_pc: usize,
+    stack_limit: usize,
+}
+
+impl Saved {
+    fn of(machine: &VMStore) -> Self {
+        let &VMStore { exit_fp, exit_pc, stack_limit, .. } = machine;
+        Self { exit_fp, exit_pc, stack_limit }
+    }
+
+    fn restore(self, machine: &mut VMStore) {
+        let Self { exit_fp, exit_pc, stack_limit } = self;
+        (machine.exit_fp, machine.exit_pc, machine.stack_limit) = (exit_fp, exit_pc, stack_limit);
+    }
 }
 
 thread_local! {
@@ -137,8 +160,13 @@ pub(crate) unsafe fn call(
     function: &VMFuncRef,
     values: *mut ValRaw,
 ) -> Result<(), Unwind> {
-    // SAFETY: an outer activation is live: its wasm called the host, which called us.
-    let depth = unsafe { (*store).activation.as_ref() }.map_or(0, |outer| outer.depth + 1);
+    // SAFETY: an outer activation is live: its wasm called the host, which called us; or its future was
+    // forgotten, and then its stack was, too.
+    let (outer, depth, saved) = unsafe {
+        let outer = (*store).activation;
+        let depth = outer.as_ref().map_or(0, |outer| outer.depth + 1);
+        (outer, depth, Saved::of(&(*store).machine))
+    };
     if depth >= MAX_DEPTH {
         return Err(Unwind::Trap(TrapCode::StackOverflow, Backtrace::new()));
     }
@@ -147,7 +175,9 @@ pub(crate) unsafe fn call(
         sp: 0,
         store,
         max_wasm_stack,
+        outer,
         depth,
+        saved,
         suspender,
         fault: None,
         unwind: None,
@@ -157,9 +187,6 @@ pub(crate) unsafe fn call(
     // left in it and in the thread are taken back before this frame ends, since neither wasm nor
     // `unwind` can leave it in another way.
     unsafe {
-        let outer = (*store).activation;
-        let saved =
-            ((*store).machine.exit_fp, (*store).machine.exit_pc, (*store).machine.stack_limit);
         (*store).activation = this;
         let outer_on_thread = replace_current(this);
         let caller = function.context;
@@ -174,8 +201,7 @@ pub(crate) unsafe fn call(
             limit,
         );
         replace_current(outer_on_thread);
-        let machine = &mut (*store).machine;
-        (machine.exit_fp, machine.exit_pc, machine.stack_limit) = saved;
+        saved.restore(&mut (*store).machine);
         (*store).activation = outer;
         if unwound {
             let unwind = (*this).unwind.take();
@@ -241,46 +267,55 @@ pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
     }
 }
 
-/// Where wasm was left for the host: what a nested call changes, and leaves changed if its future is
-/// forgotten unfinished.
+/// The activation whose wasm called a host function that is running.
 #[derive(Clone, Copy)]
-pub(super) struct Exit {
-    activation: *mut Activation,
-    fp: usize,
-    pc: usize,
-}
+pub(super) struct Exit(*mut Activation);
 
 impl Exit {
     /// # Safety
     ///
     /// Wasm of the store's innermost activation must just have called the host.
+    #[inline]
     pub(super) unsafe fn of(store: *mut Store) -> Self {
         // SAFETY: the store outlives its activations.
-        let store = unsafe { &*store };
-        Self { activation: store.activation, fp: store.machine.exit_fp, pc: store.machine.exit_pc }
+        Self(unsafe { (*store).activation })
     }
 
     /// How the host function suspends the fiber of the wasm that called it.
     pub(super) fn suspender(&self) -> *const Suspender {
         // SAFETY: the activation's wasm called the host, so it is live.
-        unsafe { (*self.activation).suspender }
+        unsafe { (*self.0).suspender }
     }
 
-    /// Undoes what forgotten calls have left.
+    /// Undoes what nested calls have left whose futures were forgotten unfinished.
     ///
     /// # Safety
     ///
     /// The host function must be about to end, and nothing of the store may be borrowed.
+    #[inline]
     pub(super) unsafe fn restore(self, store: *mut Store) {
-        // SAFETY: the activation's wasm called the host, so it is live.
+        // SAFETY: by contract.
         unsafe {
-            if (*store).activation == self.activation {
-                return;
+            if (*store).activation != self.0 {
+                self.restore_forgotten(store);
             }
-            (*store).activation = self.activation;
-            let machine = &mut (*store).machine;
-            machine.stack_limit = (*self.activation).sp - (*self.activation).max_wasm_stack;
-            (machine.exit_fp, machine.exit_pc) = (self.fp, self.pc);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::restore`].
+    #[cold]
+    unsafe fn restore_forgotten(self, store: *mut Store) {
+        // SAFETY: the stacks of forgotten calls are never used again nor given back, so that their
+        // activations can be read; the outermost of them was entered by our host function.
+        unsafe {
+            let mut nested = (*store).activation;
+            while (*nested).outer != self.0 {
+                nested = (*nested).outer;
+            }
+            (*nested).saved.restore(&mut (*store).machine);
+            (*store).activation = self.0;
         }
     }
 }

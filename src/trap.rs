@@ -11,7 +11,6 @@ impl fmt::Display for TrapCode {
         f.write_str(match self {
             Self::StackOverflow => "call stack exhausted",
             Self::MemoryOutOfBounds => "out of bounds memory access",
-            Self::HeapMisaligned => "misaligned memory access",
             Self::TableOutOfBounds => "undefined element: out of bounds table access",
             Self::IndirectCallToNull => "uninitialized element",
             Self::BadSignature => "indirect call type mismatch",
@@ -19,7 +18,6 @@ impl fmt::Display for TrapCode {
             Self::IntegerDivisionByZero => "integer divide by zero",
             Self::BadConversionToInteger => "invalid conversion to integer",
             Self::UnreachableCodeReached => "unreachable",
-            Self::Interrupt => "interrupt",
         })
     }
 }

@@ -208,7 +208,12 @@ impl<'r> Maker<'r> {
                 _ => Stmt::Drop(self.expr(ty, 4)),
             },
             10 | 7 | 8 => {
-                let operands = [self.address(), self.address(), self.address()];
+                // Short constant lengths are compiled in another way.
+                let len = match self.rng.below(3) {
+                    0 => Expr::Const(I32, self.rng.below(140) as i64),
+                    _ => self.address(),
+                };
+                let operands = [self.address(), self.address(), len];
                 if self.rng.one_in(2) { Stmt::Fill(operands) } else { Stmt::Copy(operands) }
             }
             11..15 => {

@@ -9,8 +9,6 @@ pub enum TrapCode {
     StackOverflow,
     /// An access to linear memory outside of its bounds.
     MemoryOutOfBounds,
-    /// An atomic access at an address that is no multiple of its size.
-    HeapMisaligned,
     /// An access to a table outside of its bounds.
     TableOutOfBounds,
     /// A call through a null reference.
@@ -25,8 +23,6 @@ pub enum TrapCode {
     BadConversionToInteger,
     /// The `unreachable` operator.
     UnreachableCodeReached,
-    /// An interrupt.
-    Interrupt,
 }
 
 /// Where the fuel counter is at a trap.

@@ -19,6 +19,7 @@ mod memory;
 mod multi_value;
 mod oracle;
 mod oracle_text;
+mod programs;
 mod recursion;
 mod signals;
 mod soak;

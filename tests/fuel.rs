@@ -109,6 +109,17 @@ const CASES: &[(&str, u64, End)] = &[
     ("i32.const 1 i32.const 1 i32.const 65536 memory.fill", 5 + 1024, Traps(TrapCode::MemoryOutOfBounds)),
     ("i32.const 0 i32.const 1 i32.const -1 memory.fill", 5 + 0x3ff_ffff, Traps(TrapCode::MemoryOutOfBounds)),
     ("i32.const 9 i32.const 0 i32.const 200 memory.copy", 8, Returns),
+    ("i32.const 9 i32.const 0 i32.const 128 memory.copy", 7, Returns),
+    (
+        "i32.const 0 i32.const 65500 i32.const 100 memory.copy i32.const 0 drop",
+        6,
+        Traps(TrapCode::MemoryOutOfBounds),
+    ),
+    (
+        "i32.const 65500 i32.const 0 i32.const 128 memory.fill i32.const 0 drop",
+        7,
+        Traps(TrapCode::MemoryOutOfBounds),
+    ),
     ("i32.const 9 i32.const 0 i32.const 65528 memory.copy", 5 + 1023, Traps(TrapCode::MemoryOutOfBounds)),
     ("i32.const 0 i32.const 0 i32.const 10 memory.init $data", 5, Returns),
     ("i32.const 0 i32.const 0 i32.const 640 memory.init $data", 15, Traps(TrapCode::MemoryOutOfBounds)),

@@ -255,3 +255,58 @@ fn a_dropped_bulk_operator_leaves_the_memory_whole() {
     block_on(fill.call_async(&mut store, 100)).unwrap();
     assert!(memory.data(&store).iter().all(|byte| *byte == 100));
 }
+
+#[test]
+fn copies_and_fills_of_short_constant_lengths() {
+    let lengths: Vec<usize> = (0..=40).chain([63, 64, 65, 100, 127, 128, 129, 140]).collect();
+    let functions: String = lengths
+        .iter()
+        .map(|len| {
+            format!(
+                r#"(func (export "copy{len}") (param i32 i32)
+                    local.get 0 local.get 1 i32.const {len} memory.copy)
+                (func (export "fill{len}") (param i32 i32)
+                    local.get 0 local.get 1 i32.const {len} memory.fill)"#
+            )
+        })
+        .collect();
+    let wat = format!(r#"(module (memory (export "memory") 1 2) {functions})"#);
+    for engine in engines() {
+        let (mut store, instance) = instantiate(&engine, &wat);
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        let data = memory.data_mut(&mut store);
+        data.iter_mut()
+            .enumerate()
+            .for_each(|(place, byte)| *byte = (place * 7 + place / 256) as u8);
+        for &len in &lengths {
+            let name = format!("copy{len}");
+            let copy = instance.get_typed_func::<(u32, u32), (), _>(&mut store, &name).unwrap();
+            let name = format!("fill{len}");
+            let fill = instance.get_typed_func::<(u32, u32), (), _>(&mut store, &name).unwrap();
+            let mut expected = memory.data(&store).to_vec();
+            for (to, from) in [(100, 90), (90, 100), (300, 299), (299, 300), (5, 5), (1000, 0)] {
+                expected.copy_within(from..from + len, to);
+                copy.call(&mut store, (to as u32, from as u32)).unwrap();
+            }
+            let last = PAGE - len;
+            expected.copy_within(20..20 + len, last);
+            copy.call(&mut store, (last as u32, 20)).unwrap();
+            expected.copy_within(last.., 2000);
+            copy.call(&mut store, (2000, last as u32)).unwrap();
+            expected[3000..3000 + len].fill(len as u8);
+            fill.call(&mut store, (3000, 0xff00 + len as u32)).unwrap();
+            for outside in [last as u32 + 1, PAGE as u32 + 1, u32::MAX - 100, u32::MAX] {
+                let results = [
+                    copy.call(&mut store, (outside, 0)),
+                    copy.call(&mut store, (0, outside)),
+                    fill.call(&mut store, (outside, 1)),
+                ];
+                for result in results {
+                    let code = result.unwrap_err().trap_code();
+                    assert_eq!(code, Some(TrapCode::MemoryOutOfBounds), "{len} bytes at {outside}");
+                }
+            }
+            assert!(memory.data(&store) == expected, "{len} bytes");
+        }
+    }
+}

@@ -71,6 +71,30 @@ fn long_functions_compile() {
 }
 
 #[test]
+fn a_function_too_large_to_optimize_runs_on_the_same_fuel() {
+    let count = 30_000;
+    let part = "local.get 0 if local.get 1 i32.const 3 i32.add local.set 1 end ".repeat(count);
+    let text = format!(
+        "(module (func (export \"run\") (param i32) (result i32) (local i32) {part} local.get 1))"
+    );
+    // Every value has a place of its own on the stack.
+    let engine = engine(|config| {
+        config.consume_fuel(true).cranelift_debug_verifier(false);
+        config.max_wasm_stack(32 << 20).unwrap().async_stack_size(64 << 20).unwrap();
+    });
+    let start = Instant::now();
+    let (mut store, instance) = instantiate(&engine, &text);
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    store.add_fuel(u64::MAX).unwrap();
+    let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+    assert_eq!(run.call(&mut store, 1).unwrap(), 3 * count as i32);
+    assert_eq!(store.fuel_consumed(), Some(2 + 6 * count as u64));
+    assert_eq!(run.call(&mut store, 0).unwrap(), 0);
+    assert_eq!(store.fuel_consumed(), Some(4 + 8 * count as u64));
+}
+
+#[test]
 fn text_cannot_nest_without_end() {
     let engine = Engine::default();
     for wat in [

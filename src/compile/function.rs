@@ -13,6 +13,7 @@ use wasmparser::{FuncToValidate, FuncValidatorAllocations};
 use super::code::{Code, Failure};
 use super::env::{Env, ModuleScope, Tracking};
 use super::fuel_sites::FuelLocator;
+use super::isa::Targets;
 use super::locations;
 use super::parse::Body;
 use super::settings::FuelTracking;
@@ -40,7 +41,7 @@ impl Worker {
     /// Compiles a function of a module.
     pub(super) fn compile(
         &mut self,
-        isa: &dyn TargetIsa,
+        targets: &Targets,
         module: &ModuleScope<'_>,
         body: &Body<'_>,
     ) -> Result<Code> {
@@ -49,9 +50,9 @@ impl Worker {
             (true, FuelTracking::Located) => Tracking::Located,
             (true, FuelTracking::WriteThrough) => Tracking::WriteThrough,
         };
-        let mut result = self.attempt(isa, module, body, tracking);
+        let mut result = self.attempt(targets, module, body, tracking);
         if matches!(result, Err(Failure::NotLocated)) {
-            result = self.attempt(isa, module, body, Tracking::WriteThrough);
+            result = self.attempt(targets, module, body, Tracking::WriteThrough);
             result = result.map(|code| Code { fell_back: true, ..code });
         }
         result
@@ -62,12 +63,13 @@ impl Worker {
     /// A panic in the code generator is a bug there; it must not bring the host down.
     fn attempt(
         &mut self,
-        isa: &dyn TargetIsa,
+        targets: &Targets,
         module: &ModuleScope<'_>,
         body: &Body<'_>,
         tracking: Tracking,
     ) -> Result<Code, Failure> {
-        let attempt = AssertUnwindSafe(|| self.translate_and_generate(isa, module, body, tracking));
+        let attempt =
+            AssertUnwindSafe(|| self.translate_and_generate(targets, module, body, tracking));
         catch_unwind(attempt).unwrap_or_else(|_| {
             *self = Self::default();
             Err(anyhow!("internal error: the code generator panicked").into())
@@ -76,7 +78,7 @@ impl Worker {
 
     fn translate_and_generate(
         &mut self,
-        isa: &dyn TargetIsa,
+        targets: &Targets,
         module: &ModuleScope<'_>,
         body: &Body<'_>,
         tracking: Tracking,
@@ -98,8 +100,14 @@ impl Worker {
         self.allocations = validator.into_allocations();
         translated?;
         let (builtins, accesses) = env.finish();
+        let isa = match self.context.func.layout.blocks().nth(MAX_BLOCKS) {
+            None => &targets.normal,
+            // The quick target does not tell where values are.
+            Some(_) if tracking == Tracking::Located => return Err(Failure::NotLocated),
+            Some(_) => &targets.quick,
+        };
         let locator = (tracking != Tracking::Off).then(|| FuelLocator::new(accesses));
-        let mut code = Code { builtins, ..self.generate(isa, locator)? };
+        let mut code = Code { builtins, ..self.generate(&**isa, locator)? };
         code.attribute_rest(body.body.range().start as u32);
         Ok(code)
     }
@@ -136,6 +144,11 @@ impl Worker {
         })
     }
 }
+
+/// The most blocks of a function that is optimized. Register allocation takes time that grows with
+/// their square where a value lives through all of them, as the fuel counter does: 5 s for 30,000.
+/// Beyond it every value has a place on the stack, and a frame may not fit what the guest may use.
+const MAX_BLOCKS: usize = 50_000;
 
 /// The deepest nest of loops that is optimized.
 const MAX_LOOP_DEPTH: usize = 100;

@@ -6,13 +6,28 @@ use cranelift_codegen::settings::{self, Configurable, SetError};
 
 use super::settings::Settings;
 
-/// Cranelift's target for the host.
-pub(super) fn host(settings: &Settings) -> Result<OwnedTargetIsa> {
+/// Cranelift's targets for the host.
+pub(super) struct Targets {
+    /// For all functions but those that are too large for it.
+    pub(super) normal: OwnedTargetIsa,
+    /// For those: compiles in time that grows with the size and not with its square.
+    pub(super) quick: OwnedTargetIsa,
+}
+
+impl Targets {
+    /// The targets under these settings.
+    pub(super) fn new(settings: &Settings) -> Result<Self> {
+        let normal = [("opt_level", settings.opt_level.flag())];
+        let quick = [("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
+        Ok(Self { normal: target(settings, &normal)?, quick: target(settings, &quick)? })
+    }
+}
+
+fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
     let mut isa = cranelift_native::builder()
         .map_err(|what| anyhow!("code cannot be generated for this machine: {what}"))?;
     let mut shared = settings::builder();
     let fixed = [
-        ("opt_level", settings.opt_level.flag()),
         ("enable_verifier", flag(settings.verifier)),
         ("enable_nan_canonicalization", flag(settings.nan_canonicalization)),
         // The fuel counter lives there between functions.
@@ -30,7 +45,7 @@ pub(super) fn host(settings: &Settings) -> Result<OwnedTargetIsa> {
         ("enable_table_access_spectre_mitigation", "true"),
         ("log2_min_function_alignment", "4"),
     ];
-    for (name, value) in fixed {
+    for &(name, value) in fixed.iter().chain(own) {
         shared.set(name, value).with_context(|| format!("setting {name}={value}"))?;
     }
     for (name, value) in &settings.flags {

@@ -27,8 +27,9 @@ mod traps;
 use std::fmt;
 
 use anyhow::{Context as _, Result};
-use cranelift_codegen::isa::OwnedTargetIsa;
 use wasmparser::Validator;
+
+use isa::Targets;
 
 pub use settings::OptLevel;
 
@@ -41,7 +42,7 @@ pub(crate) use settings::Settings;
 /// Makes machine code for the host, under fixed settings.
 pub(crate) struct Compiler {
     pub(crate) settings: Settings,
-    isa: OwnedTargetIsa,
+    targets: Targets,
 }
 
 impl Compiler {
@@ -52,8 +53,8 @@ impl Compiler {
     /// When no code can be generated for this machine, or one of the flags is unknown or has no
     /// such value.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
-        let isa = isa::host(&settings)?;
-        Ok(Self { settings, isa })
+        let targets = Targets::new(&settings)?;
+        Ok(Self { settings, targets })
     }
 
     /// Checks that bytes are a valid module that may be compiled.
@@ -73,7 +74,7 @@ impl Compiler {
 impl fmt::Debug for Compiler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Compiler")
-            .field("target", &self.isa.triple().to_string())
+            .field("target", &self.targets.normal.triple().to_string())
             .field("settings", &self.settings)
             .finish()
     }

@@ -43,7 +43,7 @@ impl Compiler {
             types: &parsed.types,
             layout: &layout,
             settings: &self.settings,
-            frontend: self.isa.frontend_config(),
+            frontend: self.targets.normal.frontend_config(),
         };
         let codes = self.compile_bodies(&module, &parsed.bodies)?;
         let write_through = codes.iter().filter(|code| code.fell_back).count();
@@ -56,7 +56,7 @@ impl Compiler {
     /// Compiles the functions, in any order; answers them in the module's.
     fn compile_bodies(&self, module: &ModuleScope<'_>, bodies: &[Body<'_>]) -> Result<Vec<Code>> {
         let compile =
-            |worker: &mut Worker, body: &Body<'_>| worker.compile(&*self.isa, module, body);
+            |worker: &mut Worker, body: &Body<'_>| worker.compile(&self.targets, module, body);
         #[cfg(feature = "parallel-compilation")]
         if self.settings.parallel {
             use rayon::prelude::*;
@@ -87,7 +87,7 @@ impl Compiler {
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u32) != 0)
         {
             let stub = stubs::builtin(builtin, self.settings.metered);
-            let code = worker.compile_clif(&*self.isa, stub)?;
+            let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
         Ok((linker, sites))

@@ -31,7 +31,7 @@ impl Compiler {
         let mut worker = Worker::default();
         let mut text = Vec::new();
         let mut place = |func| -> Result<u32> {
-            let code = worker.compile_clif(&*self.isa, func)?;
+            let code = worker.compile_clif(&*self.targets.normal, func)?;
             ensure!(
                 code.relocations.is_empty(),
                 "internal error: a trampoline refers to other code"

@@ -145,7 +145,8 @@ impl Func {
     /// burned its slice of fuel.
     ///
     /// Dropping the future ends the call: values of host functions are dropped, the guest goes no further,
-    /// and the store can be used again.
+    /// and the store can be used again. *Forgetting* an unfinished future (`mem::forget`) leaks its stack for
+    /// good; a store whose futures were forgotten 128 times refuses further calls.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use lampwick::{
     Mutability, Store, Trap, TrapCode, Val, ValType,
 };
 
-use crate::support::{asynchronous, block_on, count_pending, panic_of, pend, trap};
+use crate::support::{async_metered, asynchronous, block_on, count_pending, panic_of, pend, trap};
 
 const COMMAND: &str = r#"(module
     (import "host" "tick" (func $tick))
@@ -270,4 +270,37 @@ fn async_commands_and_reactors_suspend() {
     assert_eq!(i32s(&values), [6, 6]);
     let instance: Instance = block_on(linker.instantiate_async(&mut store, &reactor)).unwrap();
     block_on(instance.get_func(&mut store, "count").unwrap().call_async(&mut store, &[])).unwrap();
+}
+
+#[test]
+fn commands_burn_their_callers_fuel_and_yield() {
+    let engine = async_metered();
+    let command = r#"(module (func (export "_start"))
+        (func (export "work") (param $n i32) (result i32) (local $done i32)
+            (loop $again
+                (local.set $done (i32.add (local.get $done) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $done) (local.get $n))))
+            (local.get $done)))"#;
+    let user = r#"(module (import "m" "work" (func $work (param i32) (result i32)))
+        (func (export "run") (result i32)
+            (i32.add (call $work (i32.const 40)) (call $work (i32.const 60)))))"#;
+    let command = Module::new(&engine, command).unwrap();
+    let user = Module::new(&engine, user).unwrap();
+    let run = |slice| {
+        let mut store = Store::new(&engine, ());
+        store.out_of_fuel_async_yield(1_000, slice);
+        let mut linker = Linker::new(&engine);
+        block_on(linker.module_async(&mut store, "m", &command)).unwrap();
+        let instance = block_on(linker.instantiate_async(&mut store, &user)).unwrap();
+        let run = instance.get_typed_func::<(), i32, _>(&mut store, "run").unwrap();
+        let (pending, sum) = count_pending(run.call_async(&mut store, ()));
+        assert_eq!(sum.unwrap(), 100);
+        (pending, store.fuel_consumed().unwrap())
+    };
+    // A round of the loop is eight operators; around the two loops there are 2 × 2 and 1 + 5.
+    let (_, burned) = run(10_000);
+    assert_eq!(burned, 100 * 8 + 2 * 2 + 6);
+    let (pending, with_yields) = run(20);
+    assert_eq!(with_yields, burned);
+    assert!((30..=41).contains(&pending), "{pending} yields for {burned} units");
 }

@@ -78,6 +78,32 @@ impl<T> Linker<T> {
     /// - A *reactor*, which exports a function `_initialize`, is instantiated now, and `_initialize` is called.
     /// - Any other module is instantiated now.
     ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// use lampwick::{Engine, Linker, Module, Store};
+    ///
+    /// let engine = Engine::default();
+    /// let guest = r#"(module
+    ///     (global $calls (mut i32) (i32.const 0))
+    ///     (func (export "count") (result i32)
+    ///         (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+    ///         (global.get $calls))
+    ///     (func (export "KIND")))"#;
+    /// let mut store = Store::new(&engine, ());
+    /// for (kind, expected) in [("_start", [1, 1, 1]), ("_initialize", [1, 2, 3])] {
+    ///     let mut linker = Linker::new(&engine);
+    ///     let module = Module::new(&engine, guest.replace("KIND", kind))?;
+    ///     linker.module(&mut store, "guest", &module)?;
+    ///     let count = linker.get(&mut store, "guest", Some("count")).unwrap().into_func().unwrap();
+    ///     let count = count.typed::<(), i32, _>(&store)?;
+    ///     for calls in expected {
+    ///         assert_eq!(count.call(&mut store, ())?, calls);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Fails, with nothing defined, if a name is taken and [shadowing](Self::allow_shadowing) is not allowed, if the

@@ -19,7 +19,7 @@ pub use config::{Config, Strategy};
 pub use engine::Engine;
 pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
-pub use instance::{Export, Instance};
+pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
 pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};

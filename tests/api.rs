@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use lampwick::{
     AsContext, AsContextMut, Caller, Config, Engine, Extern, ExternRef, Func, FuncType, Global,
-    Instance, Linker, Memory, MemoryType, Module, Store, StoreContext, StoreContextMut, Strategy,
-    Table, Trap, TypedFunc, Val, ValType,
+    Instance, InstancePre, Linker, Memory, MemoryType, Module, Store, StoreContext,
+    StoreContextMut, Strategy, Table, Trap, TypedFunc, Val, ValType,
 };
 
 use crate::support::{asynchronous, block_on, instantiate, panic_of};
@@ -30,6 +30,7 @@ fn types_are_send_and_sync() {
     send_sync::<Instance>();
     send_sync::<Linker<()>>();
     send_sync::<Linker<std::cell::Cell<i32>>>();
+    send_sync::<InstancePre<std::cell::Cell<i32>>>();
     send_sync::<ExternRef>();
     send_sync::<Extern>();
     send_sync::<Val>();
@@ -46,6 +47,7 @@ fn types_can_be_shown_and_handles_copied() {
     debug::<Config>();
     debug::<Module>();
     debug::<Linker<()>>();
+    debug::<InstancePre<()>>();
     debug::<Store<()>>();
     debug::<StoreContext<'_, ()>>();
     debug::<StoreContextMut<'_, ()>>();
@@ -72,6 +74,9 @@ fn futures_are_send() {
     let linker = Linker::new(&engine);
     let instance = block_on(send(linker.instantiate_async(&mut store, &module))).unwrap();
     block_on(send(Instance::new_async(&mut store, &module, &[]))).unwrap();
+    block_on(send(linker.clone().module_async(&mut store, "m", &module))).map(drop).unwrap();
+    let pre = linker.instantiate_pre(&mut store, &module).unwrap();
+    block_on(send(pre.instantiate_async(&mut store))).unwrap();
     let func = instance.get_func(&mut store, "f").unwrap();
     block_on(send(func.call_async(&mut store, &[]))).unwrap();
     let typed = func.typed::<(), i32, _>(&store).unwrap();

@@ -1,8 +1,8 @@
 //! Linkers: names, shadowing, copies, instances as modules.
 
-use lampwick::{Engine, Extern, Func, Linker, Memory, MemoryType, Module, Store};
+use lampwick::{Caller, Engine, Extern, Func, Linker, Memory, MemoryType, Module, Store, Trap};
 
-use crate::support::{asynchronous, block_on, pend};
+use crate::support::{asynchronous, block_on, count_pending, panic_of, pend};
 
 const WANTS: &str = r#"(module (import "a" "f" (func $f (result i32)))
     (func (export "run") (result i32) call $f))"#;
@@ -43,8 +43,126 @@ fn a_copy_goes_its_own_way_and_outlives_the_original() {
     assert!(linker.get(&mut store, "a", Some("more")).is_none());
     let instance = copy.instantiate(&mut store, &module).unwrap();
     let func = instance.get_typed_func::<(), i32, _>(&mut store, "run").unwrap();
-    drop((linker, copy, module));
+    drop((copy, module));
     assert_eq!(func.call(&mut store, ()).unwrap(), 2);
+    // What the copy defined went with it; the original works, in this store and in others.
+    let module = Module::new(&engine, WANTS).unwrap();
+    assert_eq!(run(&mut store, &linker, &module), 1);
+    assert_eq!(run(&mut Store::new(&engine, ()), &linker, &module), 1);
+    let copy = linker.clone();
+    linker.func_wrap("a", "f", || 3).unwrap();
+    drop(linker);
+    assert_eq!(run(&mut store, &copy, &module), 1);
+}
+
+#[test]
+fn an_alias_is_another_name_for_the_same() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let module = Module::new(&engine, WANTS).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("x", "y", || 1).unwrap().func_wrap("x", "z", || 2).unwrap();
+    linker.alias("x", "y", "a", "f").unwrap();
+    assert_eq!(run(&mut store, &linker, &module), 1);
+    let text = linker.alias("x", "z", "a", "f").err().unwrap().to_string();
+    assert!(text.contains("a::f"), "{text}");
+    let text = linker.alias("x", "none", "a", "g").err().unwrap().to_string();
+    assert!(text.contains("x::none"), "{text}");
+    linker.allow_shadowing(true).func_wrap("x", "y", || 3).unwrap();
+    assert_eq!(run(&mut store, &linker, &module), 1, "an alias keeps what it was made for");
+    linker.alias("x", "z", "a", "f").unwrap();
+    assert_eq!(run(&mut store, &linker, &module), 2);
+}
+
+#[test]
+fn a_module_of_names_gets_a_second_name() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let memory = Memory::new(&mut store, MemoryType::new(1, None)).unwrap();
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("x", "f", || 1).unwrap().define("x", "m", memory).unwrap();
+    linker.define_name("x", memory).unwrap();
+    linker.alias_module("x", "a").unwrap();
+    linker.alias_module("nothing", "b").unwrap();
+    linker.func_wrap("x", "later", || 1).unwrap();
+    let names: Vec<_> = linker.iter(&mut store).map(|(module, name, _)| (module, name)).collect();
+    assert_eq!(names, [("a", "f"), ("a", "m"), ("x", "f"), ("x", "later"), ("x", "m")]);
+    assert!(linker.get(&mut store, "a", None).is_some());
+    assert_eq!(run(&mut store, &linker, &Module::new(&engine, WANTS).unwrap()), 1);
+    // If one name is taken, none is defined.
+    linker.func_wrap("c", "m", || 1).unwrap();
+    assert!(linker.alias_module("x", "c").is_err());
+    assert!(linker.get(&mut store, "c", Some("f")).is_none());
+    linker.allow_shadowing(true).alias_module("x", "c").unwrap();
+    assert!(matches!(linker.get(&mut store, "c", Some("m")), Some(Extern::Memory(_))));
+}
+
+#[test]
+fn a_name_alone_is_not_a_name_of_an_import() {
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    let func = Func::wrap(&mut store, || 1);
+    let mut linker = Linker::new(&engine);
+    linker.define_name("a", func).unwrap().define_name("f", func).unwrap();
+    assert!(matches!(linker.get(&mut store, "a", None), Some(Extern::Func(_))));
+    assert!(linker.define_name("a", func).is_err());
+    for (module, name) in [("", "a"), ("a", ""), ("a", "f")] {
+        assert!(linker.get(&mut store, module, Some(name)).is_none());
+    }
+    assert_eq!(linker.iter(&mut store).count(), 0);
+    assert_eq!(format!("{linker:?}"), r#"{"a", "f"}"#);
+    linker.func_wrap("a", "f", || 2).unwrap();
+    let module = Module::new(&engine, WANTS).unwrap();
+    assert_eq!(run(&mut store, &linker, &module), 2);
+    let import = module.imports().next().unwrap();
+    let item = linker.get_by_import(&mut store, &import).unwrap();
+    let item = item.into_func().unwrap().typed::<(), i32, _>(&store).unwrap();
+    assert_eq!(item.call(&mut store, ()).unwrap(), 2);
+    let other = Module::new(&engine, r#"(module (import "a" "g" (func)))"#).unwrap();
+    assert!(linker.get_by_import(&mut store, &other.imports().next().unwrap()).is_none());
+    let stranger = Engine::default();
+    let get = || linker.get(Store::new(&stranger, ()), "a", Some("f"));
+    assert!(panic_of(get).contains("different engines"));
+    let iter = || linker.iter(Store::new(&stranger, ())).count();
+    assert!(panic_of(iter).contains("different engines"));
+}
+
+#[test]
+fn async_functions_take_their_parameters_as_one() {
+    let engine = asynchronous();
+    let module = r#"(module
+        (import "a" "two" (func $two (param i32 i64) (result i64 i32)))
+        (import "a" "one" (func $one (param i64) (result i64)))
+        (import "a" "none" (func $none (result i32)))
+        (func (export "run") (result i64)
+            (call $two (call $none) (call $one (i64.const 1)))
+            i64.extend_i32_s i64.add))"#;
+    let module = Module::new(&engine, module).unwrap();
+    let mut linker = Linker::<i64>::new(&engine);
+    linker
+        .func_wrap_async("a", "two", |caller: Caller<'_, i64>, (a, b): (i32, i64)| {
+            Box::new(async move {
+                pend(2).await;
+                (b + *caller.data(), a)
+            })
+        })
+        .unwrap()
+        .func_wrap_async("a", "one", |_: Caller<'_, i64>, a: i64| {
+            Box::new(async move { if a == 1 { Ok(a * 10) } else { Err(Trap::new("not one")) } })
+        })
+        .unwrap()
+        .func_wrap_async("a", "none", |_: Caller<'_, i64>, (): ()| Box::new(async { 100 }))
+        .unwrap();
+    let mut store = Store::new(&engine, 1000);
+    let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
+    let run = instance.get_typed_func::<(), i64, _>(&mut store, "run").unwrap();
+    let (pending, sum) = count_pending(run.call_async(&mut store, ()));
+    assert_eq!((pending, sum.unwrap()), (2, 1110));
+    let text = panic_of(|| {
+        let mut linker = Linker::<()>::new(&Engine::default());
+        linker.func_wrap_async("", "", |_: Caller<'_, ()>, (): ()| Box::new(async {})).map(drop)
+    });
+    assert!(text.contains("func_wrap_async"), "{text}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod host_functions;
 mod hostile;
 mod interpreter;
 mod linker;
+mod linker_modules;
+mod linker_pre;
 mod matrix;
 mod matrix_tokio;
 mod memory;

@@ -1,9 +1,11 @@
 //! What instances import and export.
 
+mod definition;
 mod global;
 mod memory;
 mod table;
 
+pub(crate) use definition::Definition;
 pub use global::Global;
 pub use memory::{Memory, MemoryAccessError};
 pub use table::Table;

@@ -1,13 +1,15 @@
 //! Host functions, defined once and placed into stores.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::future::Future;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::{Caller, Closure, Func};
+use super::wrap::finish;
+use super::{Caller, Closure, Func, WasmParams, WasmRet};
 use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::FuncType;
@@ -52,6 +54,20 @@ impl HostDefinition {
         Self::from_parts(ty.clone(), call_untyped_async::<T, F>, Untyped { ty, func })
     }
 
+    /// An async function whose parameters come as one: a value or a tuple.
+    pub(crate) fn wrap_async<T, F, Params, R>(func: F) -> Self
+    where
+        F: for<'a> Fn(Caller<'a, T>, Params) -> Box<dyn Future<Output = R> + Send + 'a>
+            + Send
+            + Sync
+            + 'static,
+        Params: WasmParams,
+        R: WasmRet,
+    {
+        let ty = FuncType::new(Params::types(), R::Results::types());
+        Self::from_parts(ty, call_tuple_async::<T, F, Params, R>, func)
+    }
+
     /// The type of the function.
     pub(crate) fn ty(&self) -> &FuncType {
         &self.ty
@@ -84,7 +100,22 @@ impl HostDefinition {
         // SAFETY: the record is in this store.
         Ok(unsafe { Func::from_record(&store.vm, record) })
     }
+
+    /// The function in a store, where it has one place however often it is asked for.
+    pub(crate) fn place_once<T>(self: &Arc<Self>, store: &mut StoreInner<T>) -> Result<Func> {
+        let address = Arc::as_ptr(self) as usize;
+        if let Some((_, func)) = store.placed.0.get(&address) {
+            return Ok(*func);
+        }
+        let func = self.try_place(store)?;
+        store.placed.0.insert(address, (self.clone(), func));
+        Ok(func)
+    }
 }
+
+/// The definitions that have their place in a store, by address. They are kept, so that no address comes again.
+#[derive(Default)]
+pub(crate) struct Placed(HashMap<usize, (Arc<HostDefinition>, Func)>);
 
 /// A closure that takes and gives values of any type.
 struct Untyped<F> {
@@ -172,6 +203,26 @@ unsafe extern "C" fn call_untyped_async<T, F>(
             block_on(&call, (this.func)(caller, &params, &mut results))??;
             this.store_results(store_of::<T>(&call), &results, values)?;
             Ok(())
+        });
+    }
+}
+
+/// Calls an async closure that takes its parameters as one.
+unsafe extern "C" fn call_tuple_async<T, F, Params, R>(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    values: *mut ValRaw,
+) where
+    F: for<'a> Fn(Caller<'a, T>, Params) -> Box<dyn Future<Output = R> + Send + 'a> + 'static,
+    Params: WasmParams,
+    R: WasmRet,
+{
+    // SAFETY: as above.
+    unsafe {
+        host::run(context, caller, |func: &F, call| {
+            let params = Params::load_raw(&store_of::<T>(&call).vm, values);
+            let answer = block_on(&call, func(Caller::new(&call), params))?;
+            finish::<T, R>(&call, answer, values)
         });
     }
 }

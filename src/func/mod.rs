@@ -14,7 +14,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 pub use caller::Caller;
-pub(crate) use host::HostDefinition;
+pub(crate) use host::{HostDefinition, Placed};
 pub use ty::{WasmParams, WasmResults, WasmTy};
 pub use typed::TypedFunc;
 pub use wrap::{IntoFunc, WasmRet};

@@ -67,7 +67,7 @@ impl<R: WasmResults> WasmRet for Result<R, Trap> {}
 ///
 /// `values` must have room for them, and nothing of the store may be borrowed.
 #[inline]
-unsafe fn finish<T, R: Ret>(
+pub(super) unsafe fn finish<T, R: Ret>(
     call: &HostCaller,
     answer: R,
     values: *mut ValRaw,

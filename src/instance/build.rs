@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Instance, func_record, imports};
+use super::{Instance, func_record};
 use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
@@ -18,7 +18,11 @@ use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
 /// Makes an instance, up to its start function.
-pub(super) fn instantiate<T>(
+///
+/// # Safety
+///
+/// What is given must be of this store and of the types that the module expects.
+pub(super) unsafe fn instantiate<T>(
     store: &mut StoreInner<T>,
     module: &Module,
     given: &[Extern],
@@ -26,7 +30,6 @@ pub(super) fn instantiate<T>(
     if !Engine::same(module.engine(), &store.engine) {
         bail!("the module and the store belong to different engines");
     }
-    imports::check(store, module, given)?;
     let index = store.vm.instances.len();
     let instance = new_instance(&raw mut store.vm, module, index);
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };

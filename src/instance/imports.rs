@@ -2,42 +2,71 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::compile::Import;
-use crate::externs::{Extern, Global, Memory, Table};
+use crate::compile::{EntityIndex, Import, ModuleInfo};
+use crate::externs::{Definition, Extern, Global, Memory, Table};
 use crate::module::Module;
 use crate::store::{StoreContext, StoreInner};
 use crate::types::ExternType;
 
-/// That an import is of the type that the module expects.
+/// That each import is of this store and of the type that the module expects.
 pub(super) fn check<T>(store: &StoreInner<T>, module: &Module, imports: &[Extern]) -> Result<()> {
     let info = module.info();
     if imports.len() != info.imports.len() {
         bail!("the module has {} imports, but {} were given", info.imports.len(), imports.len());
     }
-    for (import, item) in info.imports.iter().zip(imports) {
-        let place = || format!("import `{}::{}`", import.module, import.name);
-        match item {
-            Extern::Func(func) => drop(func.record(&store.vm).with_context(place)?),
-            Extern::Global(Global(stored))
-            | Extern::Table(Table(stored))
-            | Extern::Memory(Memory(stored)) => {
-                stored.try_index(&store.vm).with_context(place)?;
-            }
+    info.imports
+        .iter()
+        .zip(imports)
+        .try_for_each(|(import, item)| check_extern(store, info, import, item))
+}
+
+/// The same for one import that may not be in a store yet.
+pub(super) fn check_definition<T>(
+    store: &StoreInner<T>,
+    info: &ModuleInfo,
+    import: &Import,
+    definition: &Definition,
+) -> Result<()> {
+    match (definition, import.entity) {
+        (Definition::Extern(item), _) => check_extern(store, info, import, item),
+        (Definition::Host(host), EntityIndex::Function(index))
+            if info.function_type(index) == host.ty() =>
+        {
+            Ok(())
         }
-        let (expected, found) = (info.entity_type(import.entity), item.ty(StoreContext(store)));
-        if !matches(&expected, &found) {
-            return Err(mismatch(import, &expected, &found));
+        (Definition::Host(host), entity) => {
+            Err(mismatch(import, &info.entity_type(entity), &host.ty().clone().into()))
         }
+    }
+}
+
+fn check_extern<T>(
+    store: &StoreInner<T>,
+    info: &ModuleInfo,
+    import: &Import,
+    item: &Extern,
+) -> Result<()> {
+    check_store(store, import, item)?;
+    let (expected, found) = (info.entity_type(import.entity), item.ty(StoreContext(store)));
+    if !matches(&expected, &found) {
+        return Err(mismatch(import, &expected, &found));
     }
     Ok(())
 }
 
+/// That what is given for an import is of this store.
+pub(super) fn check_store<T>(store: &StoreInner<T>, import: &Import, item: &Extern) -> Result<()> {
+    match item {
+        Extern::Func(func) => func.record(&store.vm).map(drop),
+        Extern::Global(Global(stored))
+        | Extern::Table(Table(stored))
+        | Extern::Memory(Memory(stored)) => stored.try_index(&store.vm).map(drop),
+    }
+    .with_context(|| format!("import `{}::{}`", import.module, import.name))
+}
+
 /// The error for an import of the wrong type.
-pub(crate) fn mismatch(
-    import: &Import,
-    expected: &ExternType,
-    found: &ExternType,
-) -> anyhow::Error {
+fn mismatch(import: &Import, expected: &ExternType, found: &ExternType) -> anyhow::Error {
     anyhow!(
         "incompatible import type: the module expects `{}::{}` to be a {expected}, but it is a {found}",
         import.module,

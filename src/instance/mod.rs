@@ -2,6 +2,7 @@
 
 mod build;
 mod imports;
+mod pre;
 
 use std::ptr::NonNull;
 
@@ -18,7 +19,7 @@ use crate::vm::layout::VMFuncRef;
 use crate::vm::store::Store;
 
 use build::instantiate;
-pub(crate) use imports::mismatch;
+pub use pre::InstancePre;
 
 /// A module brought to life in a store. A handle: small, copied freely, valid with the store that it came from.
 #[derive(Clone, Copy, Debug)]
@@ -87,12 +88,9 @@ impl Instance {
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(false, "Instance::new");
-        let (instance, start) = instantiate(store, module, imports)?;
-        if let Some(start) = start {
-            // SAFETY: a start function has neither parameters nor results, and belongs to this store.
-            unsafe { store.call(start)? };
-        }
-        Ok(instance)
+        imports::check(store, module, imports)?;
+        // SAFETY: they were checked.
+        unsafe { Self::of_checked(store, module, imports) }
     }
 
     /// As [`Instance::new`], for async stores: the start function may suspend.
@@ -111,9 +109,44 @@ impl Instance {
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Instance::new");
-        let (instance, start) = instantiate(store, module, imports)?;
+        imports::check(store, module, imports)?;
+        // SAFETY: they were checked.
+        unsafe { Self::of_checked_async(store, module, imports).await }
+    }
+
+    /// An instance whose start function has run.
+    ///
+    /// # Safety
+    ///
+    /// The imports must be of this store and of the types that the module expects.
+    unsafe fn of_checked<T>(
+        store: &mut StoreInner<T>,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Self> {
+        // SAFETY: by contract.
+        let (instance, start) = unsafe { instantiate(store, module, imports)? };
         if let Some(start) = start {
-            // SAFETY: as in `new`.
+            // SAFETY: a start function has neither parameters nor results, and belongs to this store.
+            unsafe { store.call(start)? };
+        }
+        Ok(instance)
+    }
+
+    /// The same for async stores.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::of_checked`].
+    async unsafe fn of_checked_async<T: Send>(
+        store: &mut StoreInner<T>,
+        module: &Module,
+        imports: &[Extern],
+    ) -> Result<Self> {
+        // SAFETY: by contract.
+        let (instance, start) = unsafe { instantiate(store, module, imports)? };
+        if let Some(start) = start {
+            // SAFETY: as in `of_checked`.
             unsafe { store.call_async(start).await? };
         }
         Ok(instance)

@@ -14,6 +14,7 @@ pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 
 use crate::engine::{Engine, Signature};
+use crate::func::Placed;
 use crate::module::Module;
 use crate::vm;
 
@@ -40,6 +41,8 @@ pub(crate) struct StoreInner<T> {
     pub(crate) modules: Vec<Module>,
     /// The types of the host functions.
     pub(crate) signatures: Vec<Arc<Signature>>,
+    /// Where the host functions of linkers are.
+    pub(crate) placed: Placed,
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
     pub(crate) data: T,
@@ -70,6 +73,7 @@ impl<T> Store<T> {
                 engine: engine.clone(),
                 modules: Vec::new(),
                 signatures: Vec::new(),
+                placed: Placed::default(),
                 fiber: None,
                 data,
             }),

@@ -1,26 +1,31 @@
 //! Linkers: names for what modules import.
 
-use std::collections::HashMap;
+mod modules;
+mod names;
+
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use crate::compile::EntityIndex;
 use crate::engine::Engine;
-use crate::externs::Extern;
-use crate::func::{Caller, HostDefinition, IntoFunc};
-use crate::instance::{self, Instance};
+use crate::externs::{Definition, Extern};
+use crate::func::{Caller, HostDefinition, IntoFunc, WasmParams, WasmRet};
+use crate::instance::{Instance, InstancePre};
 use crate::module::Module;
 use crate::store::{AsContextMut, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
 use crate::values::Val;
 
+use names::Names;
+
 /// What modules may import, by two names.
 ///
-/// Host functions are defined once, without a store, and placed into each store in which a module is instantiated.
+/// Host functions are defined once, without a store; each gets one place in every store in which it is used. What
+/// belongs to a store can be defined, too, and is refused in other stores.
 ///
 /// ```
 /// # fn main() -> anyhow::Result<()> {
@@ -45,25 +50,23 @@ use crate::values::Val;
 /// ```
 pub struct Linker<T> {
     engine: Engine,
-    definitions: HashMap<Box<str>, HashMap<Box<str>, Definition>>,
-    allow_shadowing: bool,
-    _data: std::marker::PhantomData<fn(&mut T)>,
-}
-
-#[derive(Clone)]
-enum Definition {
-    Extern(Extern),
-    Host(Arc<HostDefinition>),
+    names: Names,
+    allow_unknown_exports: bool,
+    /// What [`get_default`](Self::get_default) answers for want of anything better.
+    nothing: Arc<HostDefinition>,
+    _data: PhantomData<fn(&mut T)>,
 }
 
 impl<T> Clone for Linker<T> {
-    /// A copy that goes its own way.
+    /// A copy that goes its own way: what is defined in one is not seen by the other, and each works without
+    /// the other.
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),
-            definitions: self.definitions.clone(),
-            allow_shadowing: self.allow_shadowing,
-            _data: self._data,
+            names: self.names.clone(),
+            allow_unknown_exports: self.allow_unknown_exports,
+            nothing: self.nothing.clone(),
+            _data: PhantomData,
         }
     }
 }
@@ -81,11 +84,7 @@ impl<T> Default for Linker<T> {
 
 impl<T> fmt::Debug for Linker<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self
-            .definitions
-            .iter()
-            .flat_map(|(module, names)| names.keys().map(move |name| format!("{module}::{name}")));
-        f.debug_set().entries(names).finish()
+        self.names.fmt(f)
     }
 }
 
@@ -94,9 +93,10 @@ impl<T> Linker<T> {
     pub fn new(engine: &Engine) -> Self {
         Self {
             engine: engine.clone(),
-            definitions: HashMap::new(),
-            allow_shadowing: false,
-            _data: std::marker::PhantomData,
+            names: Names::default(),
+            allow_unknown_exports: false,
+            nothing: Arc::new(IntoFunc::<T, (), ()>::into_definition(|| ())),
+            _data: PhantomData,
         }
     }
 
@@ -107,7 +107,14 @@ impl<T> Linker<T> {
 
     /// Whether a name may be defined again, the last definition being the one that counts. Off by default.
     pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
-        self.allow_shadowing = allow;
+        self.names.allow_shadowing = allow;
+        self
+    }
+
+    /// Whether [`module`](Self::module) passes over exports of a command that are no functions and that it does not
+    /// know. Off by default: they are errors.
+    pub fn allow_unknown_exports(&mut self, allow: bool) -> &mut Self {
+        self.allow_unknown_exports = allow;
         self
     }
 
@@ -122,7 +129,21 @@ impl<T> Linker<T> {
         name: &str,
         item: impl Into<Extern>,
     ) -> Result<&mut Self> {
-        self.insert(module, name, Definition::Extern(item.into()))
+        self.names.insert(module, Some(name), Definition::Extern(item.into()))?;
+        Ok(self)
+    }
+
+    /// Defines something of a store under one name instead of two.
+    ///
+    /// The imports of modules always have two names, so that none of them sees it: it is there for
+    /// [`get`](Self::get) with this name and no second one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is taken, unless [shadowing](Self::allow_shadowing) is allowed.
+    pub fn define_name(&mut self, name: &str, item: impl Into<Extern>) -> Result<&mut Self> {
+        self.names.insert(name, None, Definition::Extern(item.into()))?;
+        Ok(self)
     }
 
     /// Defines a host function of the type `ty`; see [`Func::new`](crate::Func::new).
@@ -184,44 +205,65 @@ impl<T> Linker<T> {
         self.define_host(module, name, func.into_definition())
     }
 
-    /// Defines everything that an instance exports, under one module name.
+    /// Defines an async host function that takes the [`Caller`] and its parameters as one: a tuple, or a single value.
+    /// See [`Func::wrap1_async`](crate::Func::wrap1_async) and its like.
+    ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// use lampwick::{Caller, Config, Engine, Linker};
+    ///
+    /// let engine = Engine::new(Config::new().async_support(true))?;
+    /// let mut linker = Linker::<i32>::new(&engine);
+    /// linker.func_wrap_async("host", "add", |caller: Caller<'_, i32>, (a, b): (i32, i32)| {
+    ///     Box::new(async move { a + b + *caller.data() })
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Fails if a name is taken, unless [shadowing](Self::allow_shadowing) is allowed.
-    pub fn instance(
+    /// Fails if the name is taken, unless [shadowing](Self::allow_shadowing) is allowed.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the engine is not async.
+    pub fn func_wrap_async<F, Params, R>(
         &mut self,
-        mut store: impl AsContextMut<Data = T>,
         module: &str,
-        instance: Instance,
-    ) -> Result<&mut Self> {
-        let exports: Vec<_> = instance
-            .exports(store.as_context_mut())
-            .map(|export| (export.name().to_owned(), export.into_extern()))
-            .collect();
-        for (name, item) in exports {
-            self.define(module, &name, item)?;
-        }
-        Ok(self)
+        name: &str,
+        func: F,
+    ) -> Result<&mut Self>
+    where
+        F: for<'a> Fn(Caller<'a, T>, Params) -> Box<dyn Future<Output = R> + Send + 'a>
+            + Send
+            + Sync
+            + 'static,
+        Params: WasmParams,
+        R: WasmRet,
+    {
+        self.assert_async("func_wrap_async");
+        self.define_host(module, name, HostDefinition::wrap_async(func))
     }
 
     /// Instantiates a module with what is defined, and runs its start function.
     ///
     /// # Errors
     ///
-    /// Fails if something is not defined or of another type, if a limit is met, or, with a [`Trap`], if a segment
-    /// does not fit or the start function traps.
+    /// Fails if something is not defined, of another type or of another store, if a limit is met, or, with a
+    /// [`Trap`], if a segment does not fit or the start function traps.
     ///
     /// # Panics
     ///
-    /// Panics if the store is async.
+    /// Panics if the store is async, and with the panic of a host function.
     pub fn instantiate(
         &self,
         mut store: impl AsContextMut<Data = T>,
         module: &Module,
     ) -> Result<Instance> {
-        let imports = self.imports(store.as_context_mut().0, module)?;
-        Instance::new(store, module, &imports)
+        let store = store.as_context_mut();
+        store.0.assert_async(false, "Linker::instantiate");
+        self.resolve(store.0, module)?.instantiate(store)
     }
 
     /// As [`instantiate`](Self::instantiate), for async stores.
@@ -232,7 +274,7 @@ impl<T> Linker<T> {
     ///
     /// # Panics
     ///
-    /// The future panics if the store is not async.
+    /// The future panics if the store is not async, and with the panic of a host function.
     pub async fn instantiate_async(
         &self,
         mut store: impl AsContextMut<Data = T>,
@@ -241,19 +283,31 @@ impl<T> Linker<T> {
     where
         T: Send,
     {
-        let imports = self.imports(store.as_context_mut().0, module)?;
-        Instance::new_async(store, module, &imports).await
+        let store = store.as_context_mut();
+        store.0.assert_async(true, "Linker::instantiate");
+        self.resolve(store.0, module)?.instantiate_async(store).await
     }
 
-    /// What is defined under these names; a host function is placed into the store.
-    pub fn get(
+    /// Finds what a module imports and checks the types, once for any number of instances.
+    ///
+    /// The store is the one of which definitions may be; see [`InstancePre`] for those that are of none.
+    ///
+    /// # Errors
+    ///
+    /// Fails if something is not defined, of another type, or of another store.
+    pub fn instantiate_pre(
         &self,
         mut store: impl AsContextMut<Data = T>,
-        module: &str,
-        name: Option<&str>,
-    ) -> Option<Extern> {
-        let definition = self.definitions.get(module)?.get(name?)?;
-        definition.resolve(store.as_context_mut().0).ok()
+        module: &Module,
+    ) -> Result<InstancePre<T>> {
+        self.resolve(store.as_context_mut().0, module)
+    }
+
+    fn resolve(&self, store: &StoreInner<T>, module: &Module) -> Result<InstancePre<T>> {
+        if !Engine::same(&self.engine, &store.engine) {
+            bail!("the linker and the store belong to different engines");
+        }
+        InstancePre::new(store, module, |import| self.names.get(&import.module, Some(&import.name)))
     }
 
     pub(crate) fn assert_async(&self, method: &str) {
@@ -269,60 +323,7 @@ impl<T> Linker<T> {
         name: &str,
         definition: HostDefinition,
     ) -> Result<&mut Self> {
-        self.insert(module, name, Definition::Host(Arc::new(definition)))
-    }
-
-    fn insert(&mut self, module: &str, name: &str, item: Definition) -> Result<&mut Self> {
-        if !self.definitions.contains_key(module) {
-            self.definitions.insert(module.into(), HashMap::new());
-        }
-        let names = self.definitions.get_mut(module).expect("just inserted");
-        if !self.allow_shadowing && names.contains_key(name) {
-            bail!("`{module}::{name}` is defined already");
-        }
-        names.insert(name.into(), item);
+        self.names.insert(module, Some(name), Definition::Host(Arc::new(definition)))?;
         Ok(self)
-    }
-
-    /// Everything that a module imports, in order.
-    fn imports(&self, store: &mut StoreInner<T>, module: &Module) -> Result<Vec<Extern>> {
-        if !Engine::same(&self.engine, &store.engine) {
-            bail!("the linker and the store belong to different engines");
-        }
-        let info = module.info();
-        let mut imports = Vec::with_capacity(info.imports.len());
-        for import in &info.imports {
-            let names = self.definitions.get(import.module.as_str());
-            let Some(definition) = names.and_then(|names| names.get(import.name.as_str())) else {
-                bail!(
-                    "unknown import: the module expects `{}::{}` to be a {}, and nothing is defined under \
-                     that name",
-                    import.module,
-                    import.name,
-                    info.entity_type(import.entity),
-                );
-            };
-            // A function of the wrong type is refused before it takes a place in the store.
-            if let (Definition::Host(host), EntityIndex::Function(index)) =
-                (definition, import.entity)
-            {
-                let (expected, found) = (info.function_type(index), host.ty());
-                if expected != found {
-                    let (expected, found) = (expected.clone().into(), found.clone().into());
-                    return Err(instance::mismatch(import, &expected, &found));
-                }
-            }
-            imports.push(definition.resolve(store)?);
-        }
-        Ok(imports)
-    }
-}
-
-impl Definition {
-    fn resolve<T>(&self, store: &mut StoreInner<T>) -> Result<Extern> {
-        Ok(match self {
-            Self::Extern(item) => *item,
-            Self::Host(definition) => definition.try_place(store)?.into(),
-        })
     }
 }

@@ -44,6 +44,10 @@ pub(crate) struct VMStore {
     pub(crate) exit_fp: usize,
     /// The address in that frame to which the host returns.
     pub(crate) exit_pc: usize,
+    /// Where the store's deadline is, and the engine's epoch; each null where code does not look at it. They never
+    /// change, what they point to may at any time.
+    pub(crate) deadline: *const u64,
+    pub(crate) epoch: *const u64,
 }
 
 /// The head of every context, an instance's or a host function's.

@@ -133,8 +133,7 @@ fn one_check_stands_at_each_entry_and_loop_head() {
 
 #[test]
 fn counters_of_interruptable_loops_are_located() {
-    let change =
-        |s: &mut Settings| (s.metered, s.interruptable, s.epochs) = (true, true, true);
+    let change = |s: &mut Settings| (s.metered, s.interruptable, s.epochs) = (true, true, true);
     let artifact = compile(&compiler_with(change), MANY);
     assert_eq!(artifact.write_through, 0);
     assert!(artifact.sites.traps.iter().all(|site| site.fuel != FuelAt::Unmetered));

@@ -9,11 +9,12 @@
 //! followed by a word that it will, and no interrupt is lost. A word may still become zero after its interrupt
 //! was consumed; the check then finds nothing to do, and puts it right.
 
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::activation::Unwind;
-use super::layout::TrapCode;
+use super::layout::{TrapCode, VMDeadline};
 use super::store::Store;
 
 /// An engine's epoch: a number that goes up when the embedder says so. Guests on all cores read it all the
@@ -36,24 +37,28 @@ impl Epoch {
 /// What a store shares with those who interrupt it, and with machine code.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    /// The first epoch that is too late for the guest, or zero.
-    word: AtomicU64,
+    machine: VMDeadline,
     /// Whether there is an interrupt that no check has seen.
     interrupted: AtomicBool,
 }
+
+// SAFETY: only machine code follows the pointer to the epoch, and the store that it belongs to keeps the epoch alive.
+unsafe impl Send for Deadline {}
+// SAFETY: as above.
+unsafe impl Sync for Deadline {}
 
 impl Deadline {
     /// Sends an interrupt.
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
-        self.word.store(0, Ordering::SeqCst);
+        self.machine.word.store(0, Ordering::SeqCst);
     }
 
     /// Sets the word, for the store only.
     fn set(&self, deadline: u64) {
-        self.word.store(deadline, Ordering::SeqCst);
+        self.machine.word.store(deadline, Ordering::SeqCst);
         if self.interrupted.load(Ordering::SeqCst) {
-            self.word.store(0, Ordering::SeqCst);
+            self.machine.word.store(0, Ordering::SeqCst);
         }
     }
 
@@ -96,7 +101,9 @@ impl Interrupts {
     /// For a new store. Its deadline is the present epoch, if the engine has epochs.
     pub(crate) fn new(epoch: Option<Arc<Epoch>>) -> Self {
         let deadline = epoch.as_ref().map_or(u64::MAX, |epoch| epoch.now());
-        let shared = Deadline { word: deadline.into(), interrupted: false.into() };
+        let place = epoch.as_ref().map_or(ptr::null(), |epoch| &raw const epoch.0);
+        let machine = VMDeadline { word: deadline.into(), epoch: place };
+        let shared = Deadline { machine, interrupted: false.into() };
         Self { shared: Arc::new(shared), epoch, deadline, at_deadline: AtDeadline::Trap }
     }
 
@@ -105,14 +112,9 @@ impl Interrupts {
         &self.shared
     }
 
-    /// The deadline word, for machine code.
-    pub(super) fn word(&self) -> *const u64 {
-        self.shared.word.as_ptr()
-    }
-
-    /// The epoch, for machine code; null where there is none.
-    pub(super) fn epoch(&self) -> *const u64 {
-        self.epoch.as_ref().map_or(std::ptr::null(), |epoch| epoch.0.as_ptr())
+    /// What contexts hold.
+    pub(crate) fn machine(&self) -> *const VMDeadline {
+        &raw const self.shared.machine
     }
 
     /// Sets the deadline to `ticks` epochs after the present one. Without epochs this does nothing.
@@ -169,7 +171,7 @@ mod tests {
     use super::*;
 
     fn word(interrupts: &Interrupts) -> u64 {
-        interrupts.shared.word.load(Ordering::SeqCst)
+        interrupts.shared.machine.word.load(Ordering::SeqCst)
     }
 
     #[test]
@@ -200,7 +202,7 @@ mod tests {
         interrupts.shared.interrupted.store(true, Ordering::SeqCst);
         assert!(matches!(interrupts.due(), Due::Trap));
         // The second half of the interrupt.
-        interrupts.shared.word.store(0, Ordering::SeqCst);
+        interrupts.shared.machine.word.store(0, Ordering::SeqCst);
         assert!(matches!(interrupts.due(), Due::Nothing));
         assert_eq!(word(&interrupts), u64::MAX);
     }

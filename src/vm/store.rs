@@ -100,17 +100,8 @@ unsafe impl Sync for Store {}
 
 impl Store {
     pub(crate) fn new(metered: bool, interrupts: Option<Interrupts>) -> Self {
-        let word = interrupts.as_ref().map_or(ptr::null(), Interrupts::word);
-        let epoch = interrupts.as_ref().map_or(ptr::null(), Interrupts::epoch);
         Self {
-            machine: VMStore {
-                stack_limit: usize::MAX,
-                fuel: 0,
-                exit_fp: 0,
-                exit_pc: 0,
-                deadline: word,
-                epoch,
-            },
+            machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
             metered,
             code: CodeMap::default(),

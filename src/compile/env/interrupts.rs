@@ -12,7 +12,7 @@ use cranelift_frontend::FunctionBuilder;
 
 use super::Env;
 use crate::compile::signature::POINTER;
-use crate::vm::layout::{Builtin, VMContext, VMStore};
+use crate::vm::layout::{Builtin, VMContext, VMDeadline};
 
 impl Env<'_> {
     /// Calls the host if the store was interrupted, or its deadline has come.
@@ -21,15 +21,17 @@ impl Env<'_> {
         if !settings.interruptable && !settings.epochs {
             return;
         }
-        let store = offset_of!(VMContext, store) as u32;
-        let store = self.load_constant(builder, POINTER, self.context, store);
+        let place = offset_of!(VMContext, deadline) as u32;
+        let place = self.load_constant(builder, POINTER, self.context, place);
         let due = if settings.epochs {
-            let epoch = self.load_shared(builder, store, offset_of!(VMStore, epoch));
-            let deadline = self.load_shared(builder, store, offset_of!(VMStore, deadline));
+            let epoch = offset_of!(VMDeadline, epoch) as u32;
+            let epoch = self.load_constant(builder, POINTER, place, epoch);
+            let epoch = load_shared(builder, epoch, 0);
+            let deadline = load_shared(builder, place, offset_of!(VMDeadline, word));
             builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, epoch, deadline)
         } else {
             // The epoch is always zero.
-            let deadline = self.load_shared(builder, store, offset_of!(VMStore, deadline));
+            let deadline = load_shared(builder, place, offset_of!(VMDeadline, word));
             let zero = builder.ins().iconst(types::I64, 0);
             builder.ins().icmp(IntCC::Equal, deadline, zero)
         };
@@ -49,10 +51,9 @@ impl Env<'_> {
         builder.switch_to_block(go_on);
         builder.seal_block(go_on);
     }
+}
 
-    /// Loads what other threads change, from where a field of the store says that it is.
-    fn load_shared(&self, builder: &mut FunctionBuilder<'_>, store: Value, field: usize) -> Value {
-        let place = self.load_constant(builder, POINTER, store, field as u32);
-        builder.ins().load(types::I64, MemFlagsData::trusted(), place, 0)
-    }
+/// Loads what other threads change.
+fn load_shared(builder: &mut FunctionBuilder<'_>, base: Value, offset: usize) -> Value {
+    builder.ins().load(types::I64, MemFlagsData::trusted(), base, offset as i32)
 }

@@ -131,7 +131,7 @@ fn without_epochs_there_are_no_deadlines() {
         },
     ];
     for change in changes {
-        let engine = engine(|config| change(config));
+        let engine = engine(change);
         let (mut store, instance) = instantiate(&engine, GUESTS);
         store.set_epoch_deadline(0);
         engine.increment_epoch();

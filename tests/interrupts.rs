@@ -202,7 +202,7 @@ fn a_handle_can_be_had_only_where_guests_look_for_interrupts() {
         },
     ];
     for change in changes {
-        let store = Store::new(&engine(|config| change(config)), ());
+        let store = Store::new(&engine(change), ());
         let error = store.interrupt_handle().unwrap_err();
         assert!(error.to_string().contains("Config::interruptable"), "{error}");
         assert!(store.as_context().interrupt_handle().is_err());

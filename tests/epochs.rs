@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::task::{Context, Poll, Wake};
 use std::thread;
 
@@ -104,6 +105,46 @@ fn guests_are_stopped_from_another_thread() {
                 run.call(&mut store, ()).unwrap_err()
             });
             assert_late(name, &trap);
+        }
+    }
+}
+
+#[test]
+fn a_running_loop_meets_its_deadline() {
+    // The guest says through the host that it runs, so that the epoch ends behind its entry.
+    let text = r#"(module (import "" "running" (func $running))
+        (func (export "run") call $running loop br 0 end))"#;
+    let changes: [Change; 3] = [
+        |_| {},
+        |config| {
+            config.interruptable(true).consume_fuel(true);
+        },
+        |config| {
+            config.cranelift_opt_level(OptLevel::None);
+        },
+    ];
+    for change in changes {
+        let engine = with_epochs(change);
+        let mut linker = Linker::<Sender<()>>::new(&engine);
+        let running = |caller: Caller<'_, Sender<()>>| caller.data().send(()).unwrap();
+        linker.func_wrap("", "running", running).unwrap();
+        let module = Module::new(&engine, text).unwrap();
+        for _ in 0..10 {
+            let (sender, receiver) = mpsc::channel();
+            let mut store = Store::new(&engine, sender);
+            let _ = store.add_fuel(u64::MAX);
+            store.set_epoch_deadline(1);
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
+            let clock = thread::spawn({
+                let engine = engine.clone();
+                move || {
+                    receiver.recv().unwrap();
+                    engine.increment_epoch();
+                }
+            });
+            assert_late("running", &run.call(&mut store, ()).unwrap_err());
+            clock.join().unwrap();
         }
     }
 }

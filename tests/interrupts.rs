@@ -2,6 +2,7 @@
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use lampwick::{
@@ -118,28 +119,31 @@ fn every_endless_guest_is_stopped_from_another_thread() {
 #[test]
 fn a_running_loop_is_stopped() {
     // The guest says through the host that it runs, so that the interrupt is not there before.
-    let engine = interruptable(|_| {});
-    let mut linker = Linker::<std::sync::mpsc::Sender<()>>::new(&engine);
-    linker
-        .func_wrap("", "running", |caller: Caller<'_, std::sync::mpsc::Sender<()>>| {
-            caller.data().send(()).unwrap();
-        })
-        .unwrap();
-    let text = r#"(module (import "" "running" (func $running))
-        (func (export "run") call $running loop br 0 end))"#;
-    let module = Module::new(&engine, text).unwrap();
-    for _ in 0..50 {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let mut store = Store::new(&engine, sender);
-        let instance = linker.instantiate(&mut store, &module).unwrap();
-        let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
-        let handle = store.interrupt_handle().unwrap();
-        let interrupter = thread::spawn(move || {
-            receiver.recv().unwrap();
-            handle.interrupt();
-        });
-        assert_interrupted("running", &run.call(&mut store, ()).unwrap_err());
-        interrupter.join().unwrap();
+    let text = r#"(module (import "" "running" (func $running)) (memory 1)
+        (func (export "empty") call $running loop br 0 end)
+        (func (export "loads") (local i32) call $running
+            loop i32.const 8 i32.load local.get 0 i32.add local.set 0 br 0 end))"#;
+    for (label, change) in CONFIGURATIONS {
+        let engine = interruptable(*change);
+        let mut linker = Linker::<Sender<()>>::new(&engine);
+        let running = |caller: Caller<'_, Sender<()>>| caller.data().send(()).unwrap();
+        linker.func_wrap("", "running", running).unwrap();
+        let module = Module::new(&engine, text).unwrap();
+        for name in ["empty", "loads"].repeat(5) {
+            let (sender, receiver) = mpsc::channel();
+            let mut store = Store::new(&engine, sender);
+            let _ = store.add_fuel(u64::MAX);
+            store.set_epoch_deadline(u64::MAX);
+            let instance = linker.instantiate(&mut store, &module).unwrap();
+            let run = instance.get_typed_func::<(), (), _>(&mut store, name).unwrap();
+            let handle = store.interrupt_handle().unwrap();
+            let interrupter = thread::spawn(move || {
+                receiver.recv().unwrap();
+                handle.interrupt();
+            });
+            assert_interrupted(label, &run.call(&mut store, ()).unwrap_err());
+            interrupter.join().unwrap();
+        }
     }
 }
 

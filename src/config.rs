@@ -83,6 +83,21 @@ impl Config {
         self
     }
 
+    /// Whether guests can be interrupted; see [`Store::interrupt_handle`](crate::Store::interrupt_handle). Off by
+    /// default, since guests have to look for interrupts at each function entry and loop head.
+    pub fn interruptable(&mut self, enable: bool) -> &mut Self {
+        self.compiler.interruptable = enable;
+        self
+    }
+
+    /// Whether guests have deadlines, which are counted in epochs of the engine; see
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). Off by default, since guests have to look at
+    /// the epoch at each function entry and loop head. The same look finds interrupts.
+    pub fn epoch_interruption(&mut self, enable: bool) -> &mut Self {
+        self.compiler.epochs = enable;
+        self
+    }
+
     /// The most bytes of stack that the wasm frames of one call may take; beyond it the guest traps
     /// with [`TrapCode::StackOverflow`](crate::TrapCode::StackOverflow). 512 KiB by default.
     ///

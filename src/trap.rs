@@ -18,12 +18,13 @@ impl fmt::Display for TrapCode {
             Self::IntegerDivisionByZero => "integer divide by zero",
             Self::BadConversionToInteger => "invalid conversion to integer",
             Self::UnreachableCodeReached => "unreachable",
+            Self::Interrupt => "interrupt",
         })
     }
 }
 
-/// Why a guest's call has no result: the guest did what WebAssembly forbids, its fuel is gone, or a
-/// host function failed.
+/// Why a guest's call has no result: the guest did what WebAssembly forbids, its fuel is gone, it
+/// was interrupted, or a host function failed.
 ///
 /// `Display` prints the reason and, below it, the frames of wasm.
 ///
@@ -119,7 +120,7 @@ impl Trap {
         &self.0.frames
     }
 
-    /// What the guest did, if WebAssembly itself forbids it.
+    /// What the guest did, if WebAssembly itself forbids it; or that it was interrupted.
     pub fn trap_code(&self) -> Option<TrapCode> {
         match self.0.reason {
             Reason::Code(code) => Some(code),

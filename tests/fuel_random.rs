@@ -1,6 +1,6 @@
-//! Random programs cost, compute and trap exactly as an interpreter says.
+//! Random programs cost, compute and trap exactly as an interpreter says, interrupted or not.
 
-use lampwick::{Caller, Engine, Linker, Module, OptLevel, Store};
+use lampwick::{Caller, Engine, Linker, Module, OptLevel, Store, TrapCode};
 
 use crate::interpreter::{Exit, Machine};
 use crate::oracle::{Maker, Program};
@@ -17,7 +17,10 @@ struct Seen {
 }
 
 fn interpret(program: &Program, args: (i32, i64), fuel: u64) -> Seen {
-    let mut machine = Machine::new(program, fuel);
+    seen(Machine::new(program, fuel), args)
+}
+
+fn seen(mut machine: Machine<'_>, args: (i32, i64)) -> Seen {
     let exit = machine.run(args);
     Seen { exit, consumed: machine.consumed, ticks: machine.ticks, memory: machine.memory }
 }
@@ -26,27 +29,49 @@ fn interpret(program: &Program, args: (i32, i64), fuel: u64) -> Seen {
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Fuel(u64),
+    /// With a yield for each slice; and at each check, if the engine has epochs.
     Slices(u64),
+    /// With an interrupt after this call of the host, and enough fuel.
+    Interrupted(usize),
+}
+
+/// The host's side of a run.
+#[derive(Default)]
+struct Host {
+    ticks: Vec<u64>,
+    interrupt_after: Option<usize>,
 }
 
 fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Seen {
-    let mut linker = Linker::<Vec<u64>>::new(engine);
+    let mut linker = Linker::<Host>::new(engine);
     linker
-        .func_wrap("", "tick", |mut caller: Caller<'_, Vec<u64>>| {
+        .func_wrap("", "tick", |mut caller: Caller<'_, Host>| {
             let consumed = caller.fuel_consumed().unwrap();
-            caller.data_mut().push(consumed);
+            caller.data_mut().ticks.push(consumed);
+            if caller.data().interrupt_after == Some(caller.data().ticks.len()) {
+                caller.interrupt_handle().unwrap().interrupt();
+            }
         })
         .unwrap();
-    let mut store = Store::new(engine, Vec::new());
+    let mut store = Store::new(engine, Host::default());
     let (instance, result) = match mode {
-        Mode::Fuel(fuel) => {
-            store.add_fuel(fuel).unwrap();
+        Mode::Fuel(_) | Mode::Interrupted(_) => {
+            match mode {
+                Mode::Fuel(fuel) => store.add_fuel(fuel).unwrap(),
+                Mode::Interrupted(tick) => {
+                    store.add_fuel(u64::MAX).unwrap();
+                    store.data_mut().interrupt_after = Some(tick);
+                }
+                Mode::Slices(_) => unreachable!(),
+            }
+            store.set_epoch_deadline(u64::MAX);
             let instance = linker.instantiate(&mut store, module).unwrap();
             let run = instance.get_typed_func::<(i32, i64), i32, _>(&mut store, "run").unwrap();
             (instance, run.call(&mut store, args))
         }
         Mode::Slices(slice) => {
             store.out_of_fuel_async_yield(u64::MAX, slice);
+            store.epoch_deadline_async_yield_and_update(0);
             let instance = block_on(linker.instantiate_async(&mut store, module)).unwrap();
             let run = instance.get_typed_func::<(i32, i64), i32, _>(&mut store, "run").unwrap();
             (instance, block_on(run.call_async(&mut store, args)))
@@ -61,12 +86,12 @@ fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Se
     });
     let consumed = store.fuel_consumed().unwrap();
     let memory = instance.get_memory(&mut store, "memory").unwrap().data(&store).to_vec();
-    Seen { exit, consumed, ticks: store.into_data(), memory }
+    Seen { exit, consumed, ticks: store.into_data().ticks, memory }
 }
 
 /// Engines that make different machine code, with their names; each synchronous and async.
 fn engines() -> Vec<(String, [Engine; 2])> {
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("default", |_| {}),
         ("no optimization", |config| {
             config.cranelift_opt_level(OptLevel::None);
@@ -76,6 +101,9 @@ fn engines() -> Vec<(String, [Engine; 2])> {
         }),
         ("small code", |config| {
             config.cranelift_opt_level(OptLevel::SpeedAndSize);
+        }),
+        ("interrupts and epochs", |config| {
+            config.interruptable(true).epoch_interruption(true);
         }),
     ];
     let make = |(name, change): (&str, Change)| {
@@ -137,4 +165,52 @@ fn random_programs_agree_with_the_interpreter() {
     }
     println!("{done} programs, {trapped} of which trap");
     assert!(trapped > programs / 20 && trapped < programs, "{trapped} programs trap");
+}
+
+/// Engines whose guests can be interrupted, with names.
+fn interruptable() -> Vec<(String, Engine)> {
+    let changes: [(&str, Change); 3] = [
+        ("default", |_| {}),
+        ("epochs, too", |config| {
+            config.epoch_interruption(true);
+        }),
+        ("no optimization", |config| {
+            config.cranelift_opt_level(OptLevel::None);
+        }),
+    ];
+    let make = |(name, change): (&str, Change)| {
+        let engine = engine(|config| change(config.consume_fuel(true).interruptable(true)));
+        (name.to_owned(), engine)
+    };
+    changes.into_iter().map(make).collect()
+}
+
+#[test]
+fn interrupted_programs_agree_with_the_interpreter() {
+    let mut rng = Rng::new("interrupted_programs_agree_with_the_interpreter");
+    let engines = interruptable();
+    let (mut done, mut interrupted) = (0, 0);
+    while done < rounds(100) {
+        let program = Maker::program(&mut rng);
+        let args = (rng.next() as i32, rng.next() as i64);
+        let uninterrupted = interpret(&program, args, u64::MAX);
+        if uninterrupted.exit == Err(Exit::TooLong) || uninterrupted.ticks.is_empty() {
+            continue;
+        }
+        let wat = text(&program);
+        let (name, engine) = &engines[done % engines.len()];
+        let module = Module::new(engine, &wat).unwrap_or_else(|error| panic!("{error:?}\n{wat}"));
+        for _ in 0..3 {
+            let tick = 1 + rng.below(uninterrupted.ticks.len() as u64) as usize;
+            let expected = seen(Machine::interrupted(&program, tick), args);
+            interrupted += usize::from(expected.exit == Err(Exit::Trap(TrapCode::Interrupt)));
+            let got = execute(engine, &module, args, Mode::Interrupted(tick));
+            if let Some(difference) = first_difference(&got, &expected) {
+                panic!("{name}, interrupted after tick {tick}, {args:?}: {difference}\n{wat}");
+            }
+        }
+        done += 1;
+    }
+    println!("{done} programs, {interrupted} of {} runs interrupted", 3 * done);
+    assert!(interrupted > done / 2, "{interrupted} runs were interrupted");
 }

@@ -24,6 +24,8 @@ pub(crate) struct Machine<'p> {
     /// What was consumed at each call of the host.
     pub(crate) ticks: Vec<u64>,
     fuel: u64,
+    /// The host interrupts the program after so many of its calls.
+    interrupt_after: Option<usize>,
 }
 
 /// The most that a test's program may cost.
@@ -38,7 +40,19 @@ struct Frame<'p> {
 
 impl<'p> Machine<'p> {
     pub(crate) fn new(program: &'p Program, fuel: u64) -> Self {
-        Self { program, memory: vec![0; PAGE], consumed: 0, ticks: Vec::new(), fuel }
+        Self {
+            program,
+            memory: vec![0; PAGE],
+            consumed: 0,
+            ticks: Vec::new(),
+            fuel,
+            interrupt_after: None,
+        }
+    }
+
+    /// The same with an interrupt after this call of the host, the first being 1.
+    pub(crate) fn interrupted(program: &'p Program, tick: usize) -> Self {
+        Self { interrupt_after: Some(tick), ..Self::new(program, u64::MAX) }
     }
 
     /// Calls function 0.
@@ -68,8 +82,17 @@ impl<'p> Machine<'p> {
         if self.consumed > TOO_LONG { Err(Exit::TooLong) } else { Ok(()) }
     }
 
-    /// What function entries, loop heads and `memory.grow` do.
+    /// What function entries and loop heads do.
     fn check(&self) -> Run<()> {
+        self.check_fuel()?;
+        match self.interrupt_after {
+            Some(tick) if self.ticks.len() >= tick => Err(Exit::Trap(TrapCode::Interrupt)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What `memory.grow` does, too.
+    fn check_fuel(&self) -> Run<()> {
         if self.consumed > self.fuel { Err(Exit::OutOfFuel) } else { Ok(()) }
     }
 
@@ -273,7 +296,7 @@ impl<'p> Machine<'p> {
             Expr::MemoryGrow(inner) => {
                 let delta = self.i32(frame, inner)? as u32 as usize;
                 self.pay(1 + delta as u64)?;
-                self.check()?;
+                self.check_fuel()?;
                 let old = self.memory.len() / PAGE;
                 if old + delta > MAX_PAGES {
                     return Ok(-1);

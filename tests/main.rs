@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod compile_bombs;
+mod epochs;
 mod externref;
 mod forget;
 mod fuel;
@@ -12,6 +13,7 @@ mod globals;
 mod host_functions;
 mod hostile;
 mod interpreter;
+mod interrupts;
 mod linker;
 mod linker_modules;
 mod linker_pre;

@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) metered: bool,
     /// How the count is kept exact at faults; both ways answer the same.
     pub(crate) fuel_tracking: FuelTracking,
+    /// Whether code looks for interrupts.
+    pub(crate) interruptable: bool,
+    /// Whether code looks for deadlines.
+    pub(crate) epochs: bool,
     pub(crate) opt_level: OptLevel,
     /// Whether Cranelift checks its own intermediate code.
     pub(crate) verifier: bool,
@@ -67,6 +71,8 @@ impl Default for Settings {
         Self {
             metered: false,
             fuel_tracking: FuelTracking::default(),
+            interruptable: false,
+            epochs: false,
             opt_level: OptLevel::default(),
             verifier: cfg!(debug_assertions),
             nan_canonicalization: false,

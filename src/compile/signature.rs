@@ -50,10 +50,10 @@ pub(super) fn builtin(builtin: Builtin, convention: CallConv) -> Signature {
 
 /// The convention of a builtin's stub.
 ///
-/// The slow path of a fuel check must not disturb the registers of the loop it stands in.
+/// The slow paths of checks must not disturb the registers of the loops they stand in.
 pub(super) fn stub_convention(builtin: Builtin) -> CallConv {
     match builtin {
-        Builtin::out_of_fuel => CallConv::PreserveAll,
+        Builtin::out_of_fuel | Builtin::interrupted => CallConv::PreserveAll,
         _ => CallConv::SystemV,
     }
 }

@@ -111,6 +111,35 @@ fn metered_accesses_are_never_merged() {
 }
 
 #[test]
+fn one_check_stands_at_each_entry_and_loop_head() {
+    // Three functions and a loop.
+    for (metered, interruptable, epochs, checks) in [
+        (false, true, false, 4),
+        (false, false, true, 4),
+        (false, true, true, 4),
+        (true, true, true, 4),
+        (false, false, false, 0),
+    ] {
+        let calls = |interruptable, epochs| {
+            let change = |s: &mut Settings| {
+                (s.metered, s.interruptable, s.epochs) = (metered, interruptable, epochs);
+            };
+            compile(&compiler_with(change), MANY).sites.calls.len()
+        };
+        let (with, without) = (calls(interruptable, epochs), calls(false, false));
+        assert_eq!(with - without, checks, "{metered} {interruptable} {epochs}");
+    }
+}
+
+#[test]
+fn counters_of_interruptable_loops_are_located() {
+    let change = |s: &mut Settings| (s.metered, s.interruptable, s.epochs) = (true, true, true);
+    let artifact = compile(&compiler_with(change), MANY);
+    assert_eq!(artifact.write_through, 0);
+    assert!(artifact.sites.traps.iter().all(|site| site.fuel != FuelAt::Unmetered));
+}
+
+#[test]
 fn every_trap_of_the_language_has_a_site() {
     let artifact = compile(&compiler(false), MANY);
     for code in [

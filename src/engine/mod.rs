@@ -9,6 +9,7 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemoryPool;
 use crate::vm::signals;
 
@@ -31,6 +32,7 @@ struct Inner {
     stacks: StackPool,
     memories: Arc<MemoryPool>,
     signatures: Arc<Registry>,
+    epoch: Arc<Epoch>,
 }
 
 impl Default for Engine {
@@ -63,6 +65,7 @@ impl Engine {
             stacks,
             memories: MemoryPool::new(config.memory),
             signatures: Arc::default(),
+            epoch: Arc::default(),
             config: config.clone(),
         })))
     }
@@ -75,6 +78,26 @@ impl Engine {
     /// Whether these are the same engine, and not just two with the same configuration.
     pub fn same(a: &Self, b: &Self) -> bool {
         Arc::ptr_eq(&a.0, &b.0)
+    }
+
+    /// Begins the engine's next epoch. Guests whose deadline it is trap or yield at their next check; see
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline).
+    ///
+    /// This is one addition, however many guests there are. It may be done on any thread, and in a signal
+    /// handler. Where [`Config::epoch_interruption`] is off nobody looks at the epoch.
+    pub fn increment_epoch(&self) {
+        self.0.epoch.increment();
+    }
+
+    /// What a new store needs for interrupts and deadlines, where either is on.
+    pub(crate) fn interrupts(&self) -> Option<Interrupts> {
+        let settings = &self.0.config.compiler;
+        let epoch = settings.epochs.then(|| self.0.epoch.clone());
+        (settings.interruptable || settings.epochs).then(|| Interrupts::new(epoch))
+    }
+
+    pub(crate) fn interruptable(&self) -> bool {
+        self.0.config.compiler.interruptable
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::instance::Instance;
-use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut, StoreInner};
+use crate::store::{
+    AsContext, AsContextMut, InterruptHandle, StoreContext, StoreContextMut, StoreInner,
+};
 use crate::vm::host::HostCaller;
 
 /// The store, and the instance that called a host function.
@@ -79,6 +81,34 @@ impl<'a, T> Caller<'a, T> {
     /// Panics where the engine is not async.
     pub fn out_of_fuel_async_yield(&mut self, injection_count: u64, fuel_to_inject: u64) {
         self.store.out_of_fuel_async_yield(injection_count, fuel_to_inject);
+    }
+
+    /// As [`Store::interrupt_handle`](crate::Store::interrupt_handle).
+    ///
+    /// # Errors
+    ///
+    /// Fails where guests cannot be interrupted.
+    pub fn interrupt_handle(&self) -> anyhow::Result<InterruptHandle> {
+        self.store.interrupt_handle()
+    }
+
+    /// As [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline); the guest that called has the new deadline at once.
+    pub fn set_epoch_deadline(&mut self, ticks_beyond_current: u64) {
+        self.store.set_epoch_deadline(ticks_beyond_current);
+    }
+
+    /// As [`Store::epoch_deadline_trap`](crate::Store::epoch_deadline_trap).
+    pub fn epoch_deadline_trap(&mut self) {
+        self.store.epoch_deadline_trap();
+    }
+
+    /// As [`Store::epoch_deadline_async_yield_and_update`](crate::Store::epoch_deadline_async_yield_and_update).
+    ///
+    /// # Panics
+    ///
+    /// Panics where the engine is not async.
+    pub fn epoch_deadline_async_yield_and_update(&mut self, delta: u64) {
+        self.store.epoch_deadline_async_yield_and_update(delta);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Making an instance: imports, definitions, segments.
 
+use std::ptr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +14,8 @@ use crate::store::{Invocation, StoreInner};
 use crate::trap::{Trap, TrapCode};
 use crate::vm;
 use crate::vm::builtins::ENTRY_POINTS;
-use crate::vm::layout::{VMContext, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
+use crate::vm::interrupts::Interrupts;
+use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
@@ -31,7 +33,8 @@ pub(super) unsafe fn instantiate<T>(
         bail!("the module and the store belong to different engines");
     }
     let index = store.vm.instances.len();
-    let instance = new_instance(&raw mut store.vm, module, index);
+    let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);
+    let instance = new_instance(&raw mut store.vm, deadline, module, index);
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
     building.import(given)?;
     building.define_functions()?;
@@ -52,11 +55,17 @@ pub(super) unsafe fn instantiate<T>(
     Ok((Instance::at(&store.vm, index), start))
 }
 
-fn new_instance(store: *mut Store, module: &Module, index: usize) -> vm::instance::Instance {
+fn new_instance(
+    store: *mut Store,
+    deadline: *const VMDeadline,
+    module: &Module,
+    index: usize,
+) -> vm::instance::Instance {
     let head = VMContext {
         store: store.cast(),
         builtins: ENTRY_POINTS.as_ptr(),
         type_ids: module.type_ids().as_ptr(),
+        deadline,
         instance: index + 1,
     };
     vm::instance::Instance::new(module.layout(), head, module.data().clone())

@@ -3,6 +3,7 @@
 mod call;
 mod context;
 mod fuel;
+mod interrupts;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,6 +13,7 @@ use lampwick_fibers::Resident;
 
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+pub use interrupts::InterruptHandle;
 
 use crate::engine::{Engine, Signature};
 use crate::func::Placed;
@@ -65,11 +67,12 @@ impl<T> DerefMut for StoreInner<T> {
 impl<T> Store<T> {
     /// An empty store with this data.
     ///
-    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`].
+    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`]. Its deadline is now, where the engine has
+    /// epochs; see [`Store::set_epoch_deadline`].
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
             inner: Box::new(StoreInner {
-                vm: vm::store::Store::new(engine.metered()),
+                vm: vm::store::Store::new(engine.metered(), engine.interrupts()),
                 engine: engine.clone(),
                 modules: Vec::new(),
                 signatures: Vec::new(),

@@ -79,6 +79,11 @@ unsafe extern "C" fn out_of_fuel(context: *mut VMContext) {
     unsafe { run(context, |call| Store::refuel(call.store)) }
 }
 
+unsafe extern "C" fn interrupted(context: *mut VMContext) {
+    // SAFETY: machine code called; `attend` has no borrow across a suspension.
+    unsafe { run(context, |call| Store::attend(call.store)) }
+}
+
 unsafe extern "C" fn memory_grow(context: *mut VMContext, memory: u32, delta: u64) -> u64 {
     // SAFETY: machine code called; ranges are checked before the work on them is done.
     unsafe {

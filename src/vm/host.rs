@@ -47,6 +47,7 @@ impl HostFunction {
             store: store.cast(),
             builtins: ptr::null(),
             type_ids: ptr::null(),
+            deadline: ptr::null(),
             instance: 0,
         };
         let mut this = Box::new(Self {

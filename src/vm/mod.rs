@@ -8,6 +8,7 @@ pub(crate) mod code;
 pub(crate) mod fuel;
 pub(crate) mod host;
 pub(crate) mod instance;
+pub(crate) mod interrupts;
 pub(crate) mod layout;
 pub(crate) mod memory;
 pub(crate) mod signals;

@@ -12,6 +12,7 @@ use super::code::CodeMap;
 use super::fuel::{Fuel, Refill};
 use super::host::HostFunction;
 use super::instance::Instance;
+use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::memory::{GrowError, Memory};
 use super::table::{RawRef, Table};
@@ -78,6 +79,8 @@ pub struct Store {
     metered: bool,
     pub(crate) code: CodeMap,
     pub(crate) fuel: Fuel,
+    /// Where guests can be interrupted or have deadlines.
+    pub(crate) interrupts: Option<Interrupts>,
     pub(crate) id: StoreId,
     pub(crate) instances: Vec<Instance>,
     pub(crate) memories: Vec<Owned<Memory, VMMemory>>,
@@ -96,13 +99,14 @@ unsafe impl Send for Store {}
 unsafe impl Sync for Store {}
 
 impl Store {
-    pub(crate) fn new(metered: bool) -> Self {
+    pub(crate) fn new(metered: bool, interrupts: Option<Interrupts>) -> Self {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
             metered,
             code: CodeMap::default(),
             fuel: Fuel::default(),
+            interrupts,
             id: StoreId::next(),
             instances: Vec::new(),
             memories: Vec::new(),
@@ -176,15 +180,24 @@ impl Store {
                 let Self { fuel, machine, .. } = &mut *this;
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
-                    Refill::Injected => {
-                        let suspender = &*(*(*this).activation).suspender;
-                        suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)?;
-                    }
+                    Refill::Injected => Self::yield_now(this)?,
                     Refill::Empty => return Err(Unwind::OutOfFuel(Self::backtrace(this))),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Lets other tasks run, where the fiber can suspend.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[inline(always)]
+    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Unwind> {
+        // SAFETY: by contract; the activation is live since its wasm called us.
+        let suspender = unsafe { &*(*(*this).activation).suspender };
+        suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)
     }
 
     /// A trap of the guest whose builtin is running.

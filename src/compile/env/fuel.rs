@@ -272,7 +272,7 @@ impl Env<'_> {
 
     /// Puts what the counter is after the current operator into the pinned register, and goes on
     /// with the counter as it was.
-    fn pin_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
+    pub(super) fn pin_fuel(&mut self, builder: &mut FunctionBuilder<'_>) {
         let Some(counter) = self.fuel.counter else { return };
         let value = builder.use_var(counter);
         let charged = self.plus(builder, value, -self.fuel.pending);

@@ -10,6 +10,7 @@ mod bulk;
 mod calls;
 mod fuel;
 mod globals;
+mod interrupts;
 mod memory;
 mod tables;
 
@@ -192,6 +193,7 @@ impl FuncEnvironment for Env<'_> {
         self.context = builder.block_params(entry)[0];
         self.limit_stack(builder);
         self.enter_fuel(builder);
+        self.check_interrupts(builder);
         Ok(())
     }
 
@@ -211,6 +213,7 @@ impl FuncEnvironment for Env<'_> {
 
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
         self.check_fuel_at_loop(builder);
+        self.check_interrupts(builder);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ macro_rules! for_each_builtin {
         $with! {
             /// The slice of fuel is gone: refills it, after a suspension or none, or traps.
             out_of_fuel() -> ();
+            /// The store was interrupted or its deadline has come: traps, or returns, after a suspension or none.
+            interrupted() -> ();
             /// `memory.grow(memory, pages)`: the former size in pages, or -1.
             memory_grow(I32, I64) -> I64;
             /// `memory.fill(memory, dst, byte, len)`.

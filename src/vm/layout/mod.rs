@@ -5,7 +5,7 @@
 //! arrays whose places [`ContextLayout`] computes from a module's counts:
 //!
 //! ```text
-//!   VMContext            header: store, builtins, type ids, instance
+//!   VMContext            header: store, builtins, type ids, deadline, instance
 //!   imported functions   [VMFunctionImport]
 //!   imported tables      [*mut VMTable]
 //!   imported memories    [*mut VMMemory]
@@ -18,6 +18,8 @@
 
 mod builtins;
 mod sites;
+
+use std::sync::atomic::AtomicU64;
 
 pub(crate) use builtins::{
     BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
@@ -56,9 +58,22 @@ pub(crate) struct VMContext {
     pub(crate) builtins: *const *const u8,
     /// The engine's id for each of the module's types.
     pub(crate) type_ids: *const u32,
+    /// When the guest is to stop; null where code does not look at it.
+    pub(crate) deadline: *const VMDeadline,
     /// The place of the instance in its store, plus one; zero for a host function. Machine code leaves
     /// it alone.
     pub(crate) instance: usize,
+}
+
+/// When a store's guests are to stop: when the epoch has reached the deadline.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct VMDeadline {
+    /// The first epoch that is too late, or zero. Any thread may change it at any time.
+    pub(crate) word: AtomicU64,
+    /// Where the engine's epoch is, which any thread may change; null where there is none, and the
+    /// epoch is zero.
+    pub(crate) epoch: *const AtomicU64,
 }
 
 /// The context of a host function: what the exit trampoline calls.

@@ -23,6 +23,8 @@ pub enum TrapCode {
     BadConversionToInteger,
     /// The `unreachable` operator.
     UnreachableCodeReached,
+    /// An interrupt, or the deadline of an epoch: not the guest's doing.
+    Interrupt,
 }
 
 /// Where the fuel counter is at a trap.

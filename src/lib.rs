@@ -14,6 +14,8 @@ mod types;
 mod values;
 mod vm;
 
+/// The attribute that implementations of [`ResourceLimiterAsync`] take.
+pub use async_trait::async_trait;
 pub use compile::OptLevel;
 pub use config::{Config, Strategy};
 pub use engine::Engine;
@@ -22,7 +24,10 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance};
 pub use linker::Linker;
 pub use module::Module;
-pub use store::{AsContext, AsContextMut, Store, StoreContext, StoreContextMut};
+pub use store::{
+    AsContext, AsContextMut, ResourceLimiter, ResourceLimiterAsync, Store, StoreContext,
+    StoreContextMut, StoreLimits, StoreLimitsBuilder,
+};
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,

@@ -12,6 +12,7 @@ mod globals;
 mod host_functions;
 mod hostile;
 mod interpreter;
+mod limits;
 mod linker;
 mod matrix;
 mod matrix_tokio;

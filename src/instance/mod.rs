@@ -17,7 +17,7 @@ use crate::vm;
 use crate::vm::layout::VMFuncRef;
 use crate::vm::store::Store;
 
-use build::instantiate;
+use build::{check, initial_sizes, instantiate};
 pub(crate) use imports::mismatch;
 
 /// A module brought to life in a store. A handle: small, copied freely, valid with the store that it came from.
@@ -77,7 +77,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if imports are missing, of other types than expected or of another store, if a limit is met, or, with a
+    /// Fails if imports are missing, of other types than expected or of another store, if the store may not have
+    /// as many instances, tables or memories, if its [limiter](crate::Store::limiter) refuses an initial size, or, with a
     /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an instance did before it
     /// failed stays done.
     ///
@@ -87,6 +88,10 @@ impl Instance {
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(false, "Instance::new");
+        check(store, module, imports)?;
+        for growth in initial_sizes(module.info()) {
+            store.permit(growth, "Instance::new")?;
+        }
         let (instance, start) = instantiate(store, module, imports)?;
         if let Some(start) = start {
             // SAFETY: a start function has neither parameters nor results, and belongs to this store.
@@ -111,6 +116,10 @@ impl Instance {
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Instance::new");
+        check(store, module, imports)?;
+        for growth in initial_sizes(module.info()) {
+            store.permit_async(growth).await?;
+        }
         let (instance, start) = instantiate(store, module, imports)?;
         if let Some(start) = start {
             // SAFETY: as in `new`.

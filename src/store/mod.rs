@@ -3,6 +3,8 @@
 mod call;
 mod context;
 mod fuel;
+mod limiter;
+mod limits;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,10 +14,13 @@ use lampwick_fibers::Resident;
 
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+pub(crate) use limiter::Counts;
+pub use limits::{ResourceLimiter, ResourceLimiterAsync, StoreLimits, StoreLimitsBuilder};
 
 use crate::engine::{Engine, Signature};
 use crate::module::Module;
 use crate::vm;
+use limiter::Limiter;
 
 /// Instances, what they share with the host, and data of the host's of type `T`.
 ///
@@ -42,6 +47,7 @@ pub(crate) struct StoreInner<T> {
     pub(crate) signatures: Vec<Arc<Signature>>,
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
+    limiter: Limiter<T>,
     pub(crate) data: T,
 }
 
@@ -62,7 +68,8 @@ impl<T> DerefMut for StoreInner<T> {
 impl<T> Store<T> {
     /// An empty store with this data.
     ///
-    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`].
+    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`]. It may have 10,000 instances, tables and
+    /// memories; see [`Store::limiter`].
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
             inner: Box::new(StoreInner {
@@ -71,6 +78,7 @@ impl<T> Store<T> {
                 modules: Vec::new(),
                 signatures: Vec::new(),
                 fiber: None,
+                limiter: Limiter::None,
                 data,
             }),
         }

@@ -9,6 +9,7 @@ pub(crate) mod fuel;
 pub(crate) mod host;
 pub(crate) mod instance;
 pub(crate) mod layout;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod signals;
 pub(crate) mod store;

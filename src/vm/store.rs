@@ -13,8 +13,9 @@ use super::fuel::{Fuel, Refill};
 use super::host::HostFunction;
 use super::instance::Instance;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
+use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
-use super::table::{RawRef, Table};
+use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +77,8 @@ pub struct Store {
     pub(super) activation: *mut Activation,
     /// Whether fuel is counted.
     metered: bool,
+    /// How the embedder's limiter is asked, if there is one.
+    pub(crate) limiter: Option<LimiterHooks>,
     pub(crate) code: CodeMap,
     pub(crate) fuel: Fuel,
     pub(crate) id: StoreId,
@@ -101,6 +104,7 @@ impl Store {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
             metered,
+            limiter: None,
             code: CodeMap::default(),
             fuel: Fuel::default(),
             id: StoreId::next(),
@@ -123,12 +127,17 @@ impl Store {
     }
 
     /// Grows a table and tells machine code.
-    pub(crate) fn grow_table(&mut self, index: u32, delta: u64, value: RawRef) -> Option<u64> {
+    pub(crate) fn grow_table(
+        &mut self,
+        index: u32,
+        delta: u64,
+        value: RawRef,
+    ) -> Result<u64, table::GrowError> {
         let table = &mut self.tables[index as usize];
         let old = table.value.grow(delta, value)?;
         // SAFETY: as above.
         unsafe { table.definition.write(table.value.definition()) };
-        Some(old)
+        Ok(old)
     }
 
     /// Copies elements between tables, or within one.

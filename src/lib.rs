@@ -34,3 +34,4 @@ pub use types::{
     ValType,
 };
 pub use values::{ExternRef, Val};
+pub use vm::hooks::CallHook;

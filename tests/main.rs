@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod call_hooks;
 mod compile_bombs;
 mod externref;
 mod forget;

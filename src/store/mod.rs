@@ -3,6 +3,7 @@
 mod call;
 mod context;
 mod fuel;
+mod hook;
 mod limiter;
 mod limits;
 
@@ -48,6 +49,7 @@ pub(crate) struct StoreInner<T> {
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
     limiter: Limiter<T>,
+    hook: Option<Box<hook::Hook<T>>>,
     pub(crate) data: T,
 }
 
@@ -79,6 +81,7 @@ impl<T> Store<T> {
                 signatures: Vec::new(),
                 fiber: None,
                 limiter: Limiter::None,
+                hook: None,
                 data,
             }),
         }

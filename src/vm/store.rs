@@ -10,6 +10,7 @@ use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
 use super::fuel::{Fuel, Refill};
+use super::hooks::Hook;
 use super::host::HostFunction;
 use super::instance::Instance;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
@@ -75,6 +76,8 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
+    /// What runs when control crosses the border between wasm and the host.
+    pub(crate) call_hook: Option<Hook>,
     /// Whether fuel is counted.
     metered: bool,
     /// How the embedder's limiter is asked, if there is one.
@@ -103,6 +106,7 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            call_hook: None,
             metered,
             limiter: None,
             code: CodeMap::default(),

@@ -8,6 +8,7 @@ mod externref;
 mod forget;
 mod fuel;
 mod fuel_calls;
+mod fuel_modern;
 mod fuel_random;
 mod globals;
 mod host_functions;

@@ -189,7 +189,7 @@ impl Store {
                 let Self { fuel, machine, .. } = &mut *this;
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
-                    Refill::Injected => {
+                    Refill::Yield => {
                         let suspender = &*(*(*this).activation).suspender;
                         suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)?;
                     }

@@ -14,6 +14,8 @@ mod types;
 mod values;
 mod vm;
 
+/// The attribute that implementations of [`ResourceLimiterAsync`] take.
+pub use async_trait::async_trait;
 pub use compile::OptLevel;
 pub use config::{Config, Strategy};
 pub use engine::Engine;
@@ -22,10 +24,14 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
-pub use store::{AsContext, AsContextMut, InterruptHandle, Store, StoreContext, StoreContextMut};
+pub use store::{
+    AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
+    StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
+};
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,
     ValType,
 };
 pub use values::{ExternRef, Val};
+pub use vm::hooks::CallHook;

@@ -2,18 +2,21 @@
 
 mod api;
 mod bad_input;
+mod call_hooks;
 mod compile_bombs;
 mod epochs;
 mod externref;
 mod forget;
 mod fuel;
 mod fuel_calls;
+mod fuel_modern;
 mod fuel_random;
 mod globals;
 mod host_functions;
 mod hostile;
 mod interpreter;
 mod interrupts;
+mod limits;
 mod linker;
 mod linker_modules;
 mod linker_pre;

@@ -3,10 +3,11 @@
 use anyhow::{Context, Result};
 
 use super::Stored;
-use crate::store::{AsContext, AsContextMut, StoreContext, StoreContextMut};
+use crate::store::{AsContext, AsContextMut, Counts, StoreContext, StoreContextMut, StoreInner};
 use crate::types::MemoryType;
 use crate::vm;
 use crate::vm::layout::VMMemory;
+use crate::vm::limits::{Growth, Resource};
 use crate::vm::store::{Owned, Store};
 
 /// A range of bytes does not lie within a memory.
@@ -30,11 +31,39 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails if the type contradicts itself, or if the system has no address space or memory left.
+    /// Fails if the type contradicts itself, if the store may not have another memory or its
+    /// [limiter](crate::Store::limiter) refuses one of this size, or if the system has no address space or memory left.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the store's limiter is async.
     pub fn new(mut store: impl AsContextMut, ty: MemoryType) -> Result<Self> {
         let store = store.as_context_mut().0;
+        store.check_counts(ANOTHER)?;
+        store.permit(Growth::to_new_memory(&ty), "Memory::new")?;
+        Self::make(store, &ty)
+    }
+
+    /// As [`Memory::new`], for stores whose limiter is async. It works with every store.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Memory::new`].
+    pub async fn new_async<T: Send>(
+        mut store: impl AsContextMut<Data = T>,
+        ty: MemoryType,
+    ) -> Result<Self> {
+        let store = store.as_context_mut().0;
+        store.check_counts(ANOTHER)?;
+        store.permit_async(Growth::to_new_memory(&ty)).await?;
+        Self::make(store, &ty)
+    }
+
+    /// Makes a memory that was permitted.
+    fn make<T>(store: &mut StoreInner<T>, ty: &MemoryType) -> Result<Self> {
         let memory = vm::memory::Memory::new(store.engine.memories(), ty.minimum(), ty.maximum())
-            .with_context(|| format!("cannot make a {ty}"))?;
+            .with_context(|| format!("cannot make a {ty}"))
+            .inspect_err(|error| store.grow_failed(Resource::Memory, error))?;
         let definition = memory.definition();
         let index = store.vm.memories.len();
         store.vm.memories.push(Owned::boxed(memory, definition));
@@ -170,16 +199,52 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum, or if the system has no memory left; the memory is then as before.
+    /// Fails beyond the maximum, if the store's [limiter](crate::Store::limiter) refuses, or if the system has no
+    /// memory left; the memory is then as before.
     ///
     /// # Panics
     ///
-    /// Panics if the memory belongs to another store.
+    /// Panics if the memory belongs to another store, or if the store's limiter is async.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
-        let store = &mut store.as_context_mut().0.vm;
-        let index = self.0.index(store) as u32;
-        Ok(store.grow_memory(index, delta)?)
+        let store = store.as_context_mut().0;
+        let index = self.0.index(&store.vm) as u32;
+        if delta > 0 {
+            store.permit(store.vm.memory_growth(index, delta), "Memory::grow")?;
+        }
+        grow(store, index, delta)
     }
+
+    /// As [`Memory::grow`], for stores whose limiter is async. It works with every store.
+    ///
+    /// Nothing has grown where the future is dropped unfinished.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Memory::grow`].
+    ///
+    /// # Panics
+    ///
+    /// The future panics if the memory belongs to another store.
+    pub async fn grow_async<T: Send>(
+        &self,
+        mut store: impl AsContextMut<Data = T>,
+        delta: u64,
+    ) -> Result<u64> {
+        let store = store.as_context_mut().0;
+        let index = self.0.index(&store.vm) as u32;
+        if delta > 0 {
+            store.permit_async(store.vm.memory_growth(index, delta)).await?;
+        }
+        grow(store, index, delta)
+    }
+}
+
+const ANOTHER: Counts = Counts { instances: 0, tables: 0, memories: 1 };
+
+/// Grows a memory, which was permitted.
+fn grow<T>(store: &mut StoreInner<T>, index: u32, delta: u64) -> Result<u64> {
+    let result = store.vm.grow_memory(index, delta).map_err(anyhow::Error::from);
+    result.inspect_err(|error| store.grow_failed(Resource::Memory, error))
 }
 
 fn checked(

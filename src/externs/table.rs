@@ -1,14 +1,16 @@
 //! Tables.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::Stored;
-use crate::store::{AsContext, AsContextMut};
+use crate::store::{AsContext, AsContextMut, Counts, StoreInner};
 use crate::types::{TableType, ValType};
 use crate::values::Val;
 use crate::vm;
 use crate::vm::layout::{VMTable, ValRaw};
+use crate::vm::limits::{Growth, Resource};
 use crate::vm::store::{Owned, Store};
+use crate::vm::table::RawRef;
 
 /// A table of a store. A handle: small, copied freely, valid with the store that it came from.
 #[derive(Clone, Copy, Debug)]
@@ -20,13 +22,45 @@ impl Table {
     /// # Errors
     ///
     /// Fails if the value is not of the elements' type or belongs to another store, if the type contradicts itself,
-    /// or without memory. No table has more than 10,000,000 elements.
+    /// if the store may not have another table or its [limiter](crate::Store::limiter) refuses one of this size, or
+    /// without memory. No table has more than 10,000,000 elements.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the store's limiter is async.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Self> {
-        let store = &mut store.as_context_mut().0.vm;
-        let raw = init.to_raw(store, ty.element())?.to_u64();
-        let Some(mut table) = vm::table::Table::new(&ty) else {
-            bail!("cannot make a {ty}");
+        let store = store.as_context_mut().0;
+        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        store.check_counts(ANOTHER)?;
+        store.permit(Growth::to_new_table(&ty), "Table::new")?;
+        Self::make(store, &ty, raw)
+    }
+
+    /// As [`Table::new`], for stores whose limiter is async. It works with every store.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Table::new`].
+    pub async fn new_async<T: Send>(
+        mut store: impl AsContextMut<Data = T>,
+        ty: TableType,
+        init: Val,
+    ) -> Result<Self> {
+        let store = store.as_context_mut().0;
+        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        store.check_counts(ANOTHER)?;
+        store.permit_async(Growth::to_new_table(&ty)).await?;
+        Self::make(store, &ty, raw)
+    }
+
+    /// Makes a table that was permitted.
+    fn make<T>(store: &mut StoreInner<T>, ty: &TableType, raw: u64) -> Result<Self> {
+        let Some(mut table) = vm::table::Table::new(ty) else {
+            let error = anyhow!("cannot make a {ty}");
+            store.grow_failed(Resource::Table, &error);
+            return Err(error);
         };
+        let store = &mut store.vm;
         if raw != 0 {
             table.fill(0, raw, ty.minimum().into()).expect("the whole table");
         }
@@ -96,20 +130,47 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum (10,000,000 elements where the type has no smaller one), without memory, or if the
-    /// value is not of the elements' type or belongs to another store.
+    /// Fails beyond the maximum (10,000,000 elements where the type has no smaller one), if the store's
+    /// [limiter](crate::Store::limiter) refuses, without memory, or if the value is not of the elements' type or belongs to
+    /// another store.
     ///
     /// # Panics
     ///
-    /// Panics if the table belongs to another store.
+    /// Panics if the table belongs to another store, or if the store's limiter is async.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u32, init: Val) -> Result<u32> {
-        let store = &mut store.as_context_mut().0.vm;
-        let raw = self.element(store, &init)?;
-        let index = self.0.index(store) as u32;
-        match store.grow_table(index, delta.into(), raw) {
-            Some(old) => Ok(old as u32),
-            None => bail!("cannot grow a {} by {delta} elements", self.slot(store).value.ty()),
+        let store = store.as_context_mut().0;
+        let raw = self.element(&mut store.vm, &init)?;
+        let index = self.0.index(&store.vm) as u32;
+        if delta > 0 {
+            store.permit(store.vm.table_growth(index, delta.into()), "Table::grow")?;
         }
+        grow(store, index, delta, raw)
+    }
+
+    /// As [`Table::grow`], for stores whose limiter is async. It works with every store.
+    ///
+    /// Nothing has grown where the future is dropped unfinished.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Table::grow`].
+    ///
+    /// # Panics
+    ///
+    /// The future panics if the table belongs to another store.
+    pub async fn grow_async<T: Send>(
+        &self,
+        mut store: impl AsContextMut<Data = T>,
+        delta: u32,
+        init: Val,
+    ) -> Result<u32> {
+        let store = store.as_context_mut().0;
+        let raw = self.element(&mut store.vm, &init)?;
+        let index = self.0.index(&store.vm) as u32;
+        if delta > 0 {
+            store.permit_async(store.vm.table_growth(index, delta.into())).await?;
+        }
+        grow(store, index, delta, raw)
     }
 
     /// Copies `len` elements from `src` to `dst`, which may be the same table.
@@ -154,5 +215,19 @@ impl Table {
         let index = self.0.index(store);
         store.tables[index].value.fill(dst.into(), raw, len.into())?;
         Ok(())
+    }
+}
+
+const ANOTHER: Counts = Counts { instances: 0, tables: 1, memories: 0 };
+
+/// Grows a table, which was permitted.
+fn grow<T>(store: &mut StoreInner<T>, index: u32, delta: u32, init: RawRef) -> Result<u32> {
+    match store.vm.grow_table(index, delta.into(), init) {
+        Ok(old) => Ok(old as u32),
+        Err(error) => {
+            let error = error.into();
+            store.grow_failed(Resource::Table, &error);
+            Err(error)
+        }
     }
 }

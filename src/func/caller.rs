@@ -69,6 +69,33 @@ impl<'a, T> Caller<'a, T> {
         self.store.consume_fuel(fuel)
     }
 
+    /// As [`Store::set_fuel`](crate::Store::set_fuel): what the calling guest may still burn.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel.
+    pub fn set_fuel(&mut self, fuel: u64) -> anyhow::Result<()> {
+        self.store.set_fuel(fuel)
+    }
+
+    /// As [`Store::get_fuel`](crate::Store::get_fuel); what the guest burned up to this call is gone.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel.
+    pub fn get_fuel(&self) -> anyhow::Result<u64> {
+        self.store.get_fuel()
+    }
+
+    /// As [`Store::fuel_async_yield_interval`](crate::Store::fuel_async_yield_interval).
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel or is not async, and if `interval` is 0.
+    pub fn fuel_async_yield_interval(&mut self, interval: Option<u64>) -> anyhow::Result<()> {
+        self.store.fuel_async_yield_interval(interval)
+    }
+
     /// As [`Store::out_of_fuel_trap`](crate::Store::out_of_fuel_trap).
     pub fn out_of_fuel_trap(&mut self) {
         self.store.out_of_fuel_trap();

@@ -10,16 +10,39 @@ use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::module::Module;
-use crate::store::{Invocation, StoreInner};
+use crate::store::{Counts, Invocation, StoreInner};
 use crate::trap::{Trap, TrapCode};
 use crate::vm;
 use crate::vm::builtins::ENTRY_POINTS;
 use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
+use crate::vm::limits::{Growth, Resource};
 use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
-/// Makes an instance, up to its start function.
+/// Checks that the store may have one more instance, with what it defines, but for what the store's limiter
+/// says of [`initial_sizes`].
+pub(super) fn check<T>(store: &mut StoreInner<T>, module: &Module) -> Result<()> {
+    if !Engine::same(module.engine(), &store.engine) {
+        bail!("the module and the store belong to different engines");
+    }
+    let info = module.info();
+    store.check_counts(Counts {
+        instances: 1,
+        tables: info.tables.len() - info.imported_tables as usize,
+        memories: info.memories.len() - info.imported_memories as usize,
+    })
+}
+
+/// What the limiter is asked about before a module is instantiated.
+pub(super) fn initial_sizes(info: &ModuleInfo) -> impl Iterator<Item = Growth> + Send {
+    let memories = &info.memories[info.imported_memories as usize..];
+    let tables = &info.tables[info.imported_tables as usize..];
+    let memories = memories.iter().map(Growth::to_new_memory);
+    memories.chain(tables.iter().map(Growth::to_new_table))
+}
+
+/// Makes an instance, up to its start function, of a module that was checked and sizes that were permitted.
 ///
 /// # Safety
 ///
@@ -29,17 +52,20 @@ pub(super) unsafe fn instantiate<T>(
     module: &Module,
     given: &[Extern],
 ) -> Result<(Instance, Option<Invocation>)> {
-    if !Engine::same(module.engine(), &store.engine) {
-        bail!("the module and the store belong to different engines");
-    }
     let index = store.vm.instances.len();
     let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);
     let instance = new_instance(&raw mut store.vm, deadline, module, index);
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
     building.import(given)?;
     building.define_functions()?;
-    building.define_memories(store.engine.memories())?;
-    building.define_tables()?;
+    if let Err(error) = building.define_memories(store.engine.memories()) {
+        store.grow_failed(Resource::Memory, &error);
+        return Err(error);
+    }
+    if let Err(error) = building.define_tables() {
+        store.grow_failed(Resource::Table, &error);
+        return Err(error);
+    }
     building.define_globals();
     building.fill_tables();
     building.evaluate_elements();

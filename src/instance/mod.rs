@@ -18,7 +18,7 @@ use crate::vm;
 use crate::vm::layout::VMFuncRef;
 use crate::vm::store::Store;
 
-use build::instantiate;
+use build::{check, initial_sizes, instantiate};
 pub use pre::InstancePre;
 
 /// A module brought to life in a store. A handle: small, copied freely, valid with the store that it came from.
@@ -78,7 +78,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if imports are missing, of other types than expected or of another store, if a limit is met, or, with a
+    /// Fails if imports are missing, of other types than expected or of another store, if the store may not have
+    /// as many instances, tables or memories, if its [limiter](crate::Store::limiter) refuses an initial size, or, with a
     /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an instance did before it
     /// failed stays done.
     ///
@@ -124,6 +125,10 @@ impl Instance {
         module: &Module,
         imports: &[Extern],
     ) -> Result<Self> {
+        check(store, module)?;
+        for growth in initial_sizes(module.info()) {
+            store.permit(growth, "Instance::new")?;
+        }
         // SAFETY: by contract.
         let (instance, start) = unsafe { instantiate(store, module, imports)? };
         if let Some(start) = start {
@@ -143,6 +148,10 @@ impl Instance {
         module: &Module,
         imports: &[Extern],
     ) -> Result<Self> {
+        check(store, module)?;
+        for growth in initial_sizes(module.info()) {
+            store.permit_async(growth).await?;
+        }
         // SAFETY: by contract.
         let (instance, start) = unsafe { instantiate(store, module, imports)? };
         if let Some(start) = start {

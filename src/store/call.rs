@@ -18,7 +18,7 @@ use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Resumption, Unwind};
 use crate::vm::backtrace::Backtrace;
 use crate::vm::layout::{VMFuncRef, ValRaw};
-use crate::vm::{signals, store};
+use crate::vm::{hooks, signals, store};
 
 /// A function and the place of its arguments, which its results replace.
 #[derive(Clone, Copy)]
@@ -50,9 +50,19 @@ impl Job {
     #[inline]
     unsafe fn run(self, suspender: &Suspender) -> Result<(), Unwind> {
         let Invocation { function, values } = self.invocation;
-        // SAFETY: by contract; functions live as long as their store.
+        // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed here.
         let result = unsafe {
-            activation::call(self.store, suspender, self.max_wasm_stack, function.as_ref(), values)
+            let hook = (*self.store).call_hook;
+            if let Some(hook) = hook {
+                hooks::calling_wasm(hook, self.store)?;
+            }
+            let function = function.as_ref();
+            let result =
+                activation::call(self.store, suspender, self.max_wasm_stack, function, values);
+            match hook {
+                None => result,
+                Some(hook) => hooks::returning_from_wasm(hook, self.store, result),
+            }
         };
         match result {
             // Nobody will look at the result: the panic leaves the drop of the future.

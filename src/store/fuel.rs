@@ -1,6 +1,8 @@
 //! Fuel, as the embedder sees it.
 
-use anyhow::{Result, anyhow, bail};
+use std::num::NonZeroU64;
+
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::{Store, StoreContext, StoreContextMut, StoreInner};
 
@@ -27,6 +29,30 @@ impl<T> StoreInner<T> {
         let remaining = self.vm.fuel.remaining(self.vm.machine.fuel);
         let taken = self.vm.fuel.take(&mut self.vm.machine.fuel, fuel);
         taken.ok_or_else(|| anyhow!("cannot consume {fuel} of {remaining} units of fuel"))
+    }
+
+    fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+        self.metered("set")?;
+        self.vm.fuel.set(&mut self.vm.machine.fuel, fuel);
+        Ok(())
+    }
+
+    fn get_fuel(&self) -> Result<u64> {
+        self.metered("get")?;
+        let remaining = self.vm.fuel.remaining(self.vm.machine.fuel).max(0);
+        Ok(u64::try_from(remaining).unwrap_or(u64::MAX))
+    }
+
+    fn fuel_async_yield_interval(&mut self, interval: Option<u64>) -> Result<()> {
+        self.metered("yield by")?;
+        ensure!(
+            self.engine.is_async(),
+            "cannot yield by fuel: the store's engine is not async (see `Config::async_support`)"
+        );
+        ensure!(interval != Some(0), "cannot yield each 0 units of fuel: 1 is the least");
+        let interval = interval.and_then(NonZeroU64::new);
+        self.vm.fuel.yield_every(&mut self.vm.machine.fuel, interval);
+        Ok(())
     }
 
     fn out_of_fuel_async_yield(&mut self, injections: u64, slice: u64) {
@@ -77,6 +103,43 @@ macro_rules! mirror {
                 self.$field.consume_fuel(fuel)
             }
 
+            /// Sets what guests may still burn, in units of fuel, whatever was left. A new store has none. What was
+            /// [consumed](Self::fuel_consumed) so far stays as it is.
+            ///
+            /// # Errors
+            ///
+            /// Fails where the engine does not count fuel.
+            pub fn set_fuel(&mut self, fuel: u64) -> Result<()> {
+                self.$field.set_fuel(fuel)
+            }
+
+            /// What guests may still burn, in units of fuel; 0 where they have burned all, or a bit more with the
+            /// straight-line code behind the last check. What
+            /// [`out_of_fuel_async_yield`](Self::out_of_fuel_async_yield) has yet to inject is not counted.
+            ///
+            /// # Errors
+            ///
+            /// Fails where the engine does not count fuel.
+            pub fn get_fuel(&self) -> Result<u64> {
+                self.$field.get_fuel()
+            }
+
+            /// Lets guests yield whenever they have burned `interval` units of the fuel that the store has, from now on:
+            /// the future of the call answers `Poll::Pending`, having arranged to be polled again, and the guest then
+            /// goes on. No fuel is added. `None`, the default, ends it.
+            ///
+            /// One poll thus burns no more than `interval` units and those of the straight-line code behind
+            /// the last check. Slices go on from one call to the next, and where fuel is added or set.
+            /// When the store's fuel is gone the guest traps, or gets what
+            /// [`out_of_fuel_async_yield`](Self::out_of_fuel_async_yield) injects, which is then cut into slices, too.
+            ///
+            /// # Errors
+            ///
+            /// Fails where the engine does not count fuel or is not async, and if `interval` is 0.
+            pub fn fuel_async_yield_interval(&mut self, interval: Option<u64>) -> Result<()> {
+                self.$field.fuel_async_yield_interval(interval)
+            }
+
             /// Lets guests trap when their fuel is gone: the default.
             ///
             /// The trap's text contains `all fuel consumed by WebAssembly`.
@@ -110,5 +173,14 @@ impl<T> StoreContext<'_, T> {
     /// As [`Store::fuel_consumed`].
     pub fn fuel_consumed(&self) -> Option<u64> {
         self.0.fuel_consumed()
+    }
+
+    /// As [`Store::get_fuel`].
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel.
+    pub fn get_fuel(&self) -> Result<u64> {
+        self.0.get_fuel()
     }
 }

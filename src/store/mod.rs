@@ -3,7 +3,10 @@
 mod call;
 mod context;
 mod fuel;
+mod hook;
 mod interrupts;
+mod limiter;
+mod limits;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -14,11 +17,14 @@ use lampwick_fibers::Resident;
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 pub use interrupts::InterruptHandle;
+pub(crate) use limiter::Counts;
+pub use limits::{ResourceLimiter, ResourceLimiterAsync, StoreLimits, StoreLimitsBuilder};
 
 use crate::engine::{Engine, Signature};
 use crate::func::Placed;
 use crate::module::Module;
 use crate::vm;
+use limiter::Limiter;
 
 /// Instances, what they share with the host, and data of the host's of type `T`.
 ///
@@ -47,6 +53,8 @@ pub(crate) struct StoreInner<T> {
     pub(crate) placed: Placed,
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
+    limiter: Limiter<T>,
+    hook: Option<Box<hook::Hook<T>>>,
     pub(crate) data: T,
 }
 
@@ -68,7 +76,8 @@ impl<T> Store<T> {
     /// An empty store with this data.
     ///
     /// It has no fuel, where the engine counts it; see [`Store::add_fuel`]. Its deadline is now, where the engine has
-    /// epochs; see [`Store::set_epoch_deadline`].
+    /// epochs; see [`Store::set_epoch_deadline`]. It may have 10,000 instances, tables and memories; see
+    /// [`Store::limiter`].
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
             inner: Box::new(StoreInner {
@@ -78,6 +87,8 @@ impl<T> Store<T> {
                 signatures: Vec::new(),
                 placed: Placed::default(),
                 fiber: None,
+                limiter: Limiter::None,
+                hook: None,
                 data,
             }),
         }

@@ -90,7 +90,7 @@ unsafe extern "C" fn memory_grow(context: *mut VMContext, memory: u32, delta: u6
         run(context, |call| {
             Store::charge(call.store, delta)?;
             let memory = call.memory(memory);
-            Ok((*call.store).grow_memory(memory, delta).unwrap_or(u64::MAX))
+            Store::guest_grows_memory(call.store, memory, delta)
         })
     }
 }
@@ -181,7 +181,7 @@ unsafe extern "C" fn table_grow(
         run(context, |call| {
             Store::charge(call.store, delta / ELEMENTS_PER_FUEL)?;
             let table = call.table(table);
-            Ok((*call.store).grow_table(table, delta, init).unwrap_or(u64::MAX))
+            Store::guest_grows_table(call.store, table, delta, init)
         })
     }
 }

@@ -1,7 +1,9 @@
 //! A store's fuel: what is left, what was consumed, what happens when a slice is gone.
 //!
 //! Machine code counts `VMStore::fuel` down, a signed number. Fuel that does not fit it waits in
-//! `reserve`. What was consumed is `base` plus what the counter lost since it was last filled.
+//! `reserve`, and so does fuel of later slices where the guest is to yield behind each. What was consumed is `base` plus what the counter lost since it was last filled.
+
+use std::num::NonZeroU64;
 
 /// The most that the counter holds at a time.
 const COUNTER_MAX: u64 = (i64::MAX as u64) / 2;
@@ -12,8 +14,8 @@ const COUNTER_MAX: u64 = (i64::MAX as u64) / 2;
 pub(super) enum Refill {
     /// The counter was filled from what the store had.
     Drawn,
-    /// A slice was injected, before which the guest has to yield.
-    Injected,
+    /// A new slice has begun, before which the guest has to yield.
+    Yield,
     /// There is no fuel.
     Empty,
 }
@@ -31,6 +33,10 @@ pub(crate) struct Fuel {
     injections: u64,
     /// The size of each.
     slice: u64,
+    /// The size of the slices that the store's own fuel is cut into, if it is.
+    interval: Option<NonZeroU64>,
+    /// What the current one of these may still draw from `reserve`.
+    room: u64,
 }
 
 impl Fuel {
@@ -47,6 +53,29 @@ impl Fuel {
     /// Adds fuel.
     pub(crate) fn add(&mut self, counter: &mut i64, fuel: u64) {
         self.reserve = self.reserve.saturating_add(fuel);
+        self.fill(counter);
+    }
+
+    /// Replaces what remains.
+    ///
+    /// A slice goes on where it was: a guest does not escape its yields by calls of a host that sets fuel.
+    pub(crate) fn set(&mut self, counter: &mut i64, fuel: u64) {
+        self.base = self.consumed(*counter);
+        self.room = self.room.saturating_add_signed(*counter);
+        (self.reserve, *counter, self.filled) = (fuel, 0, 0);
+        self.fill(counter);
+    }
+
+    /// Cuts the store's fuel into slices of this size, the first of which begins now; or no longer.
+    pub(crate) fn yield_every(&mut self, counter: &mut i64, interval: Option<NonZeroU64>) {
+        self.base = self.consumed(*counter);
+        if *counter > 0 {
+            self.reserve = self.reserve.saturating_add(*counter as u64);
+            *counter = 0;
+        }
+        self.filled = *counter;
+        self.interval = interval;
+        self.begin_slice(*counter);
         self.fill(counter);
     }
 
@@ -80,22 +109,37 @@ impl Fuel {
     /// Raises the counter that fell below zero.
     pub(super) fn refill(&mut self, counter: &mut i64) -> Refill {
         if self.reserve > 0 {
+            let ended = self.interval.is_some() && self.room == 0;
+            if ended {
+                self.begin_slice(*counter);
+            }
             self.fill(counter);
-            Refill::Drawn
+            // Where the reserve did not even cover what was overdrawn there is no slice to yield for.
+            if ended && *counter >= 0 { Refill::Yield } else { Refill::Drawn }
         } else if self.injections > 0 {
             self.injections -= 1;
+            self.begin_slice(*counter);
             self.add(counter, self.slice);
-            Refill::Injected
+            Refill::Yield
         } else {
             Refill::Empty
         }
     }
 
+    /// Lets the next slice have a whole interval beyond what the last one overdrew.
+    fn begin_slice(&mut self, counter: i64) {
+        let overdrawn = counter.min(0).unsigned_abs();
+        self.room = self.interval.map_or(0, |interval| interval.get().saturating_add(overdrawn));
+    }
+
     /// Moves what fits from the reserve to the counter.
     fn fill(&mut self, counter: &mut i64) {
         self.base = self.consumed(*counter);
-        let room = COUNTER_MAX.saturating_add_signed(-*counter);
-        let moved = room.min(self.reserve);
+        let mut moved = COUNTER_MAX.saturating_add_signed(-*counter).min(self.reserve);
+        if self.interval.is_some() {
+            moved = moved.min(self.room);
+            self.room -= moved;
+        }
         self.reserve -= moved;
         *counter += moved as i64;
         self.filled = *counter;
@@ -138,11 +182,47 @@ mod tests {
     fn injections_are_counted() {
         let (mut fuel, mut counter) = (Fuel::default(), -1);
         fuel.inject_when_gone(2, 10);
-        assert_eq!((fuel.refill(&mut counter), counter), (Refill::Injected, 9));
+        assert_eq!((fuel.refill(&mut counter), counter), (Refill::Yield, 9));
         counter = -1;
-        assert_eq!(fuel.refill(&mut counter), Refill::Injected);
+        assert_eq!(fuel.refill(&mut counter), Refill::Yield);
         counter = -3;
         assert_eq!(fuel.refill(&mut counter), Refill::Empty);
         assert_eq!(fuel.consumed(counter), 23);
+    }
+
+    #[test]
+    fn slices_are_cut_from_what_there_is() {
+        let (mut fuel, mut counter) = (Fuel::default(), 0);
+        fuel.add(&mut counter, 250);
+        fuel.yield_every(&mut counter, NonZeroU64::new(100));
+        assert_eq!((counter, fuel.remaining(counter)), (100, 250));
+        counter = -7;
+        assert_eq!((fuel.refill(&mut counter), counter), (Refill::Yield, 100));
+        counter = 40;
+        fuel.add(&mut counter, 1000);
+        assert_eq!((counter, fuel.remaining(counter)), (40, 1083), "the slice is not prolonged");
+        fuel.set(&mut counter, 90);
+        assert_eq!((counter, fuel.remaining(counter)), (40, 90), "nor by setting");
+        counter = -1;
+        assert_eq!((fuel.refill(&mut counter), counter), (Refill::Yield, 49));
+        counter = -2;
+        assert_eq!(fuel.refill(&mut counter), Refill::Empty);
+        fuel.add(&mut counter, 60);
+        assert_eq!((counter, fuel.remaining(counter)), (49, 58), "what is left of the slice");
+        fuel.yield_every(&mut counter, None);
+        assert_eq!((counter, fuel.remaining(counter)), (58, 58));
+        counter = -1;
+        assert_eq!(fuel.refill(&mut counter), Refill::Empty);
+        assert_eq!(fuel.consumed(counter), 107 + 60 + 41 + 51 + 59);
+    }
+
+    #[test]
+    fn slices_beyond_the_counter_are_drawn_in_parts() {
+        let (mut fuel, mut counter) = (Fuel::default(), 0);
+        fuel.set(&mut counter, u64::MAX);
+        fuel.yield_every(&mut counter, NonZeroU64::new(u64::MAX));
+        counter = -1;
+        assert_eq!(fuel.refill(&mut counter), Refill::Drawn);
+        assert!(counter > 0);
     }
 }

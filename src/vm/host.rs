@@ -8,6 +8,7 @@ use std::sync::Arc;
 use lampwick_fibers::Suspender;
 
 use super::activation::{self, Exit, Unwind};
+use super::hooks;
 use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
 use super::store::Store;
 
@@ -114,8 +115,19 @@ pub(crate) unsafe fn run<F: 'static>(
         let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
         let call = HostCaller { store, caller, exit };
-        let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
+        let mut entered = None;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(hook) = (*store).call_hook {
+                hooks::calling_host(hook, store)?;
+                entered = Some(hook);
+            }
+            body(&*closure, call)
+        }));
         exit.restore(store);
+        let result = match entered {
+            None => result,
+            Some(hook) => hooks::returning_from_host(hook, store, result),
+        };
         let unwind = match result {
             Ok(Ok(())) => return,
             Ok(Err(HostError::Error(error))) => Unwind::Host(error, Store::backtrace(store)),

@@ -10,12 +10,14 @@ use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
 use super::fuel::{Fuel, Refill};
+use super::hooks::Hook;
 use super::host::HostFunction;
 use super::instance::Instance;
 use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
+use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
-use super::table::{RawRef, Table};
+use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,8 +77,12 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
+    /// What runs when control crosses the border between wasm and the host.
+    pub(crate) call_hook: Option<Hook>,
     /// Whether fuel is counted.
     metered: bool,
+    /// How the embedder's limiter is asked, if there is one.
+    pub(crate) limiter: Option<LimiterHooks>,
     pub(crate) code: CodeMap,
     pub(crate) fuel: Fuel,
     /// Where guests can be interrupted or have deadlines.
@@ -103,7 +109,9 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            call_hook: None,
             metered,
+            limiter: None,
             code: CodeMap::default(),
             fuel: Fuel::default(),
             interrupts,
@@ -127,12 +135,17 @@ impl Store {
     }
 
     /// Grows a table and tells machine code.
-    pub(crate) fn grow_table(&mut self, index: u32, delta: u64, value: RawRef) -> Option<u64> {
+    pub(crate) fn grow_table(
+        &mut self,
+        index: u32,
+        delta: u64,
+        value: RawRef,
+    ) -> Result<u64, table::GrowError> {
         let table = &mut self.tables[index as usize];
         let old = table.value.grow(delta, value)?;
         // SAFETY: as above.
         unsafe { table.definition.write(table.value.definition()) };
-        Some(old)
+        Ok(old)
     }
 
     /// Copies elements between tables, or within one.
@@ -180,7 +193,7 @@ impl Store {
                 let Self { fuel, machine, .. } = &mut *this;
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
-                    Refill::Injected => Self::yield_now(this)?,
+                    Refill::Yield => Self::yield_now(this)?,
                     Refill::Empty => return Err(Unwind::OutOfFuel(Self::backtrace(this))),
                 }
             }

@@ -31,6 +31,14 @@ pub(crate) struct Table {
 #[error("out of bounds table access")]
 pub(crate) struct OutOfBounds;
 
+/// A table did not grow.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot grow a {ty} by {delta} elements")]
+pub(crate) struct GrowError {
+    ty: TableType,
+    delta: u64,
+}
+
 /// The elements from `start` to `start + len`, if there are as many.
 pub(crate) fn checked_range(
     start: u64,
@@ -146,8 +154,16 @@ impl Table {
         })
     }
 
-    /// Appends `delta` elements. Answers the former number, or `None` beyond the maximum or without memory.
-    pub(crate) fn grow(&mut self, delta: u64, value: RawRef) -> Option<u64> {
+    /// Appends `delta` elements. Answers the former number.
+    ///
+    /// # Errors
+    ///
+    /// Fails beyond the maximum or without memory; the table is then as before.
+    pub(crate) fn grow(&mut self, delta: u64, value: RawRef) -> Result<u64, GrowError> {
+        self.try_grow(delta, value).ok_or_else(|| GrowError { ty: self.ty.clone(), delta })
+    }
+
+    fn try_grow(&mut self, delta: u64, value: RawRef) -> Option<u64> {
         let old = self.len() as u64;
         let new = old.checked_add(delta).filter(|&new| new <= self.maximum())?;
         let (new, delta) = (new as usize, delta as usize);
@@ -182,11 +198,11 @@ mod tests {
     #[test]
     fn growth_is_bounded() {
         let mut table = Table::new(&TableType::new(ValType::ExternRef, 1, Some(3))).unwrap();
-        assert_eq!(table.grow(2, 9), Some(1));
-        assert_eq!(table.grow(1, 9), None);
+        assert_eq!(table.grow(2, 9).unwrap(), 1);
+        assert!(table.grow(1, 9).is_err());
         assert_eq!(table.read(0, 3), Ok(vec![0, 9, 9]));
         let mut table = Table::new(&TableType::new(ValType::FuncRef, 0, None)).unwrap();
-        assert_eq!(table.grow(u64::MAX, 0), None);
-        assert_eq!(table.grow(MAX_ELEMENTS + 1, 0), None);
+        assert!(table.grow(u64::MAX, 0).is_err());
+        assert!(table.grow(MAX_ELEMENTS + 1, 0).is_err());
     }
 }

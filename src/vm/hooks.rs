@@ -1,0 +1,118 @@
+//! The embedder's hook at the borders between wasm and the host.
+//!
+//! A hook that is run before a crossing and does not fail is run again after it, whatever comes of it.
+//! Panics and cancellations go on after that and ignore what the hook answers; a panic of the hook's own goes on
+//! as one of a host function.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use super::activation::Unwind;
+use super::backtrace::Backtrace;
+use super::host::HostError;
+use super::store::Store;
+
+/// A crossing of the border between WebAssembly and the host; see [`Store::call_hook`](crate::Store::call_hook).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CallHook {
+    /// The host is about to call WebAssembly.
+    CallingWasm,
+    /// WebAssembly that the host called has returned, trapped, or was cancelled.
+    ReturningFromWasm,
+    /// WebAssembly is about to call the host.
+    CallingHost,
+    /// The host, which WebAssembly called, is about to return or to fail.
+    ReturningFromHost,
+}
+
+impl CallHook {
+    /// Whether the host runs after this crossing: `ReturningFromWasm` and `CallingHost`.
+    pub fn entering_host(&self) -> bool {
+        matches!(self, Self::ReturningFromWasm | Self::CallingHost)
+    }
+
+    /// Whether WebAssembly runs after this crossing: `CallingWasm` and `ReturningFromHost`.
+    pub fn exiting_host(&self) -> bool {
+        matches!(self, Self::CallingWasm | Self::ReturningFromHost)
+    }
+}
+
+/// How a store's hook is run: a function made for the type of the embedder's data.
+///
+/// It must be given a store that it was made for, of which nothing is borrowed.
+pub(crate) type Hook = unsafe fn(*mut Store, CallHook) -> anyhow::Result<()>;
+
+unsafe fn run(
+    hook: Hook,
+    store: *mut Store,
+    crossing: CallHook,
+) -> thread::Result<anyhow::Result<()>> {
+    // SAFETY: by contract of the hook. A hook that panicked is at fault for its own data only.
+    catch_unwind(AssertUnwindSafe(|| unsafe { hook(store, crossing) }))
+}
+
+/// Runs a hook before wasm is called.
+///
+/// # Safety
+///
+/// As for [`Hook`].
+#[cold]
+pub(crate) unsafe fn calling_wasm(hook: Hook, store: *mut Store) -> Result<(), Unwind> {
+    // SAFETY: by contract.
+    match unsafe { run(hook, store, CallHook::CallingWasm) } {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Unwind::Host(error, Backtrace::new())),
+        Err(panic) => Err(Unwind::Panic(panic)),
+    }
+}
+
+/// Runs a hook after wasm was left, and answers what then comes of the call.
+///
+/// # Safety
+///
+/// As for [`Hook`].
+#[cold]
+pub(crate) unsafe fn returning_from_wasm(
+    hook: Hook,
+    store: *mut Store,
+    result: Result<(), Unwind>,
+) -> Result<(), Unwind> {
+    // SAFETY: by contract.
+    match (unsafe { run(hook, store, CallHook::ReturningFromWasm) }, result) {
+        (Err(panic), _) => Err(Unwind::Panic(panic)),
+        (Ok(_), stays @ Err(Unwind::Panic(_) | Unwind::Cancelled)) => stays,
+        (Ok(Err(error)), _) => Err(Unwind::Host(error, Backtrace::new())),
+        (Ok(Ok(())), result) => result,
+    }
+}
+
+/// Runs a hook before a host function. It may panic.
+///
+/// # Safety
+///
+/// As for [`Hook`].
+#[cold]
+pub(super) unsafe fn calling_host(hook: Hook, store: *mut Store) -> Result<(), HostError> {
+    // SAFETY: by contract.
+    unsafe { hook(store, CallHook::CallingHost) }.map_err(HostError::Error)
+}
+
+/// Runs a hook after a host function, and answers what then comes of that.
+///
+/// # Safety
+///
+/// As for [`Hook`].
+#[cold]
+pub(super) unsafe fn returning_from_host(
+    hook: Hook,
+    store: *mut Store,
+    result: thread::Result<Result<(), HostError>>,
+) -> thread::Result<Result<(), HostError>> {
+    // SAFETY: by contract.
+    match (unsafe { run(hook, store, CallHook::ReturningFromHost) }, result) {
+        (Err(panic), _) => Err(panic),
+        (Ok(_), stays @ (Err(_) | Ok(Err(HostError::Cancelled)))) => stays,
+        (Ok(Err(error)), _) => Ok(Err(HostError::Error(error))),
+        (Ok(Ok(())), result) => result,
+    }
+}

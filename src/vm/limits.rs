@@ -1,0 +1,206 @@
+//! Growth that an embedder's limiter may refuse.
+//!
+//! A limiter needs the embedder's data, which this module knows nothing of: what asks it is a pair of
+//! functions made for the data's type, which find it by the store's address.
+
+use std::fmt;
+
+use lampwick_fibers::{Cancelled, Suspender};
+
+use super::activation::Unwind;
+use super::layout::WASM_PAGE_SIZE;
+use super::store::Store;
+use super::table::RawRef;
+use crate::types::{MemoryType, TableType};
+
+/// What can grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    /// Sizes are in bytes.
+    Memory,
+    /// Sizes are in elements.
+    Table,
+}
+
+/// A growth that is wanted. The making of a thing is a growth from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Growth {
+    pub(crate) resource: Resource,
+    pub(crate) current: usize,
+    pub(crate) desired: usize,
+    /// What the type allows, if it says so.
+    pub(crate) maximum: Option<usize>,
+}
+
+impl Growth {
+    /// From `current` pages.
+    fn of_memory(current: u64, desired: u64, maximum: Option<u64>) -> Self {
+        let bytes = |pages: u64| {
+            usize::try_from(pages.saturating_mul(WASM_PAGE_SIZE)).unwrap_or(usize::MAX)
+        };
+        let (current, desired, maximum) = (bytes(current), bytes(desired), maximum.map(bytes));
+        Self { resource: Resource::Memory, current, desired, maximum }
+    }
+
+    /// From `current` elements. A table's sizes are 32-bit numbers, asked for or not.
+    fn of_table(current: u64, desired: u64, maximum: Option<u32>) -> Self {
+        let elements = |count: u64| count.min(u32::MAX.into()) as usize;
+        Self {
+            resource: Resource::Table,
+            current: elements(current),
+            desired: elements(desired),
+            maximum: maximum.map(|maximum| maximum as usize),
+        }
+    }
+
+    /// The making of a memory.
+    pub(crate) fn to_new_memory(ty: &MemoryType) -> Self {
+        Self::of_memory(0, ty.minimum(), ty.maximum())
+    }
+
+    /// The making of a table.
+    pub(crate) fn to_new_table(ty: &TableType) -> Self {
+        Self::of_table(0, ty.minimum().into(), ty.maximum())
+    }
+}
+
+impl fmt::Display for Growth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { current, desired, .. } = self;
+        match self.resource {
+            Resource::Memory => write!(f, "a memory from {current} to {desired} bytes"),
+            Resource::Table => write!(f, "a table from {current} to {desired} elements"),
+        }
+    }
+}
+
+/// How a store's limiter is asked.
+#[derive(Clone, Copy)]
+pub(crate) struct LimiterHooks {
+    /// Whether a growth may be; may suspend the fiber.
+    ///
+    /// Called on the fiber of the suspender, with nothing of the store borrowed.
+    pub(crate) permits: unsafe fn(*mut Store, &Suspender, Growth) -> Result<bool, Cancelled>,
+    /// Tells that a growth failed that was permitted. Called with nothing of the store borrowed.
+    pub(crate) failed: unsafe fn(*mut Store, Resource, &anyhow::Error),
+}
+
+/// What `memory.grow` and `table.grow` answer when they fail.
+const FAILED: u64 = u64::MAX;
+
+impl Store {
+    /// The growth of a memory by `delta` pages, from what it is now.
+    pub(crate) fn memory_growth(&self, index: u32, delta: u64) -> Growth {
+        let memory = &self.memories[index as usize].value;
+        let desired = memory.pages().saturating_add(delta);
+        Growth::of_memory(memory.pages(), desired, memory.declared_maximum())
+    }
+
+    /// The growth of a table by `delta` elements, from what it is now.
+    pub(crate) fn table_growth(&self, index: u32, delta: u64) -> Growth {
+        let table = &self.tables[index as usize].value;
+        let len = table.len() as u64;
+        Growth::of_table(len, len.saturating_add(delta), table.ty().maximum())
+    }
+
+    /// A guest's `memory.grow`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::permit`].
+    pub(super) unsafe fn guest_grows_memory(
+        this: *mut Self,
+        index: u32,
+        delta: u64,
+    ) -> Result<u64, Unwind> {
+        // SAFETY: by contract; no borrow of the store is held when the limiter is asked or told.
+        unsafe {
+            if delta > 0 && !Self::permit(this, |store| store.memory_growth(index, delta))? {
+                return Ok(FAILED);
+            }
+            match (*this).grow_memory(index, delta) {
+                Ok(old) => Ok(old),
+                Err(error) => Ok(Self::grow_failed(this, Resource::Memory, error)),
+            }
+        }
+    }
+
+    /// A guest's `table.grow`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::permit`].
+    pub(super) unsafe fn guest_grows_table(
+        this: *mut Self,
+        index: u32,
+        delta: u64,
+        init: RawRef,
+    ) -> Result<u64, Unwind> {
+        // SAFETY: as above.
+        unsafe {
+            if delta > 0 && !Self::permit(this, |store| store.table_growth(index, delta))? {
+                return Ok(FAILED);
+            }
+            match (*this).grow_table(index, delta, init) {
+                Ok(old) => Ok(old),
+                Err(error) => Ok(Self::grow_failed(this, Resource::Table, error)),
+            }
+        }
+    }
+
+    /// Asks the limiter, if there is one, for as long as the growth is another than it was asked about: what
+    /// it permitted before a suspension must still be what is done after it.
+    ///
+    /// # Safety
+    ///
+    /// Must be called on a fiber, by a builtin that wasm called. The fiber may suspend: nothing of the
+    /// store may be borrowed.
+    unsafe fn permit(this: *mut Self, growth: impl Fn(&Self) -> Growth) -> Result<bool, Unwind> {
+        // SAFETY: each borrow ends before the limiter is asked; the activation is live since its wasm called us.
+        unsafe {
+            let Some(hooks) = (*this).limiter else { return Ok(true) };
+            let suspender = &*(*(*this).activation).suspender;
+            loop {
+                let asked = growth(&*this);
+                let answer = (hooks.permits)(this, suspender, asked);
+                if !answer.map_err(|_cancelled| Unwind::Cancelled)? {
+                    return Ok(false);
+                }
+                if growth(&*this) == asked {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Nothing of the store may be borrowed.
+    unsafe fn grow_failed(
+        this: *mut Self,
+        resource: Resource,
+        error: impl Into<anyhow::Error>,
+    ) -> u64 {
+        // SAFETY: by contract.
+        unsafe {
+            if let Some(hooks) = (*this).limiter {
+                (hooks.failed)(this, resource, &error.into());
+            }
+        }
+        FAILED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_saturate() {
+        let growth = Growth::of_memory(1, u64::MAX, Some(u64::MAX));
+        assert_eq!((growth.current, growth.desired), (1 << 16, usize::MAX));
+        assert_eq!(growth.maximum, Some(usize::MAX));
+        let growth = Growth::of_table(1, 1 << 40, None);
+        assert_eq!((growth.current, growth.desired), (1, u32::MAX as usize));
+    }
+}

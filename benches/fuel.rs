@@ -1,7 +1,7 @@
 //! What does counting fuel cost, and what does it cost to yield when it is gone?
 //!
-//! The guests are the programs of `tests/guests`, each without and with fuel. Compare interleaved runs
-//! only; `benches/peers` has the same beside another runtime.
+//! The guests are the programs of `tests/guests`, each without and with fuel. Compare interleaved
+//! runs only; `benches/peers` has the same beside another runtime.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lampwick::{Config, Engine, Instance, Module, Store, Val};
 
-/// A guest: its name, its module, the function to call, and the arguments of a call of a few milliseconds.
+/// A guest: its name, its module, the function to call, and the arguments of a call of a few
+/// milliseconds.
 struct Guest(&'static str, &'static [u8], &'static str, &'static [i32]);
 
 const GUESTS: &[Guest] = &[

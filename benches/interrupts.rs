@@ -1,12 +1,13 @@
 //! What does it cost that guests can be interrupted, or have deadlines?
 //!
-//! `spin` is a loop of three operators, the worst case of a check at loop heads; `fib` has nothing but function
-//! entries; the others are programs of `tests/guests`. Compare interleaved runs only.
+//! `spin` is a loop of three operators, the worst case of a check at loop heads; `fib` has nothing
+//! but function entries; the others are programs of `tests/guests`. Compare interleaved runs only.
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use lampwick::{Config, Engine, Instance, Module, Store, Val};
 
-/// A guest: its name, its module, the function to call, and the arguments of a call of some milliseconds.
+/// A guest: its name, its module, the function to call, and the arguments of a call of some
+/// milliseconds.
 struct Guest(&'static str, &'static [u8], &'static str, &'static [i32]);
 
 const SPIN: &[u8] = br#"(module (func (export "run") (param i32)

@@ -33,8 +33,8 @@ fn main() -> anyhow::Result<()> {
     println!("fib(10) burns {} units", burned[0]);
     assert!(burned.iter().all(|units| *units == burned[0]));
 
-    // One unit for the entry and one for each operator but those that are free: fib(0) enters a function, compares
-    // (3 operators), decides (1) and gets its result (1).
+    // One unit for the entry and one for each operator but those that are free: fib(0) enters a
+    // function, compares (3 operators), decides (1) and gets its result (1).
     let before = store.fuel_consumed().unwrap();
     assert_eq!(fib.call(&mut store, 0)?, 0);
     assert_eq!(store.fuel_consumed().unwrap() - before, 6);

@@ -43,7 +43,8 @@ async fn interrupted(engine: &Engine, module: &Module) -> Result<()> {
     Ok(())
 }
 
-/// One clock serves all guests of an engine: each yields in every epoch, so that they share the thread.
+/// One clock serves all guests of an engine: each yields in every epoch, so that they share the
+/// thread.
 async fn with_deadlines(engine: &Engine, module: &Module) -> Result<()> {
     let done = Arc::new(AtomicBool::new(false));
     let clock = thread::spawn({

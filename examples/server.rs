@@ -1,5 +1,5 @@
-//! A TCP server whose guests call async host functions: one guest for each connection, a few threads for all.
-//! It serves itself over the loopback interface, and ends.
+//! A TCP server whose guests call async host functions: one guest for each connection, a few
+//! threads for all. It serves itself over the loopback interface, and ends.
 
 use lampwick::{Caller, Config, Engine, Extern, Linker, Memory, Module, Store, Trap};
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// Answers all that it reads in capitals. It looks synchronous; where it waits, its fiber is suspended.
+/// Answers all that it reads in capitals. It looks synchronous; where it waits, its fiber is
+/// suspended.
 const GUEST: &str = r#"(module
     (import "socket" "read" (func $read (param $at i32) (param $len i32) (result i32)))
     (import "socket" "write" (func $write (param $at i32) (param $len i32)))

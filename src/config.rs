@@ -41,7 +41,8 @@ pub struct Config {
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
 const MIN_HOST_STACK: usize = 64 << 10;
 
-/// Bytes at the top of a fiber's stack for its base and the entry of wasm, unoptimized builds included.
+/// Bytes at the top of a fiber's stack for its base and the entry of wasm, unoptimized builds
+/// included.
 const FIBER_BASE: usize = 8 << 10;
 
 impl Default for Config {
@@ -77,22 +78,25 @@ impl Config {
         self
     }
 
-    /// Whether guests burn fuel as they run; see [`Store::add_fuel`](crate::Store::add_fuel). Off by default.
+    /// Whether guests burn fuel as they run; see [`Store::add_fuel`](crate::Store::add_fuel). Off
+    /// by default.
     pub fn consume_fuel(&mut self, enable: bool) -> &mut Self {
         self.compiler.metered = enable;
         self
     }
 
-    /// Whether guests can be interrupted; see [`Store::interrupt_handle`](crate::Store::interrupt_handle). Off by
-    /// default, since guests have to look for interrupts at each function entry and loop head.
+    /// Whether guests can be interrupted; see
+    /// [`Store::interrupt_handle`](crate::Store::interrupt_handle). Off by default, since
+    /// guests have to look for interrupts at each function entry and loop head.
     pub fn interruptable(&mut self, enable: bool) -> &mut Self {
         self.compiler.interruptable = enable;
         self
     }
 
     /// Whether guests have deadlines, which are counted in epochs of the engine; see
-    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). Off by default, since guests have to look at
-    /// the epoch at each function entry and loop head. The same look finds interrupts.
+    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline). Off by default, since
+    /// guests have to look at the epoch at each function entry and loop head. The same look
+    /// finds interrupts.
     pub fn epoch_interruption(&mut self, enable: bool) -> &mut Self {
         self.compiler.epochs = enable;
         self
@@ -135,8 +139,8 @@ impl Config {
         self
     }
 
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk memory
-    /// goes on working.
+    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
+    /// memory goes on working.
     pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::REFERENCE_TYPES, enable)
     }
@@ -162,8 +166,8 @@ impl Config {
         }
     }
 
-    /// Whether Cranelift checks its own intermediate code; it makes compilation slower. On by default
-    /// in debug builds.
+    /// Whether Cranelift checks its own intermediate code; it makes compilation slower. On by
+    /// default in debug builds.
     pub fn cranelift_debug_verifier(&mut self, enable: bool) -> &mut Self {
         self.compiler.verifier = enable;
         self
@@ -175,8 +179,8 @@ impl Config {
         self
     }
 
-    /// Whether every NaN that an operator produces has the same bits, for guests that must behave alike on
-    /// every machine. Off by default.
+    /// Whether every NaN that an operator produces has the same bits, for guests that must behave
+    /// alike on every machine. Off by default.
     pub fn cranelift_nan_canonicalization(&mut self, enable: bool) -> &mut Self {
         self.compiler.nan_canonicalization = enable;
         self
@@ -186,7 +190,8 @@ impl Config {
     ///
     /// # Safety
     ///
-    /// Some settings produce code that this machine cannot execute, or that a guest can escape from.
+    /// Some settings produce code that this machine cannot execute, or that a guest can escape
+    /// from.
     ///
     /// # Errors
     ///
@@ -200,7 +205,8 @@ impl Config {
     ///
     /// # Safety
     ///
-    /// Some settings produce code that this machine cannot execute, or that a guest can escape from.
+    /// Some settings produce code that this machine cannot execute, or that a guest can escape
+    /// from.
     ///
     /// # Errors
     ///
@@ -210,10 +216,10 @@ impl Config {
         Ok(self)
     }
 
-    /// Memories whose maximum is at most this many bytes are *static*: as much address space is reserved
-    /// for each, they never move, and most accesses need no check. Others are *dynamic*: they take what
-    /// they need, move as they grow, and every access is checked. Rounded up to wasm pages; 4 GiB by default, which makes every
-    /// 32-bit memory static.
+    /// Memories whose maximum is at most this many bytes are *static*: as much address space is
+    /// reserved for each, they never move, and most accesses need no check. Others are
+    /// *dynamic*: they take what they need, move as they grow, and every access is checked.
+    /// Rounded up to wasm pages; 4 GiB by default, which makes every 32-bit memory static.
     ///
     /// Small values let many more guests live at once.
     pub fn static_memory_maximum_size(&mut self, bytes: u64) -> &mut Self {
@@ -228,21 +234,23 @@ impl Config {
         self
     }
 
-    /// Bytes behind a dynamic memory that are never accessible. Rounded up to wasm pages; 64 KiB by default.
+    /// Bytes behind a dynamic memory that are never accessible. Rounded up to wasm pages; 64 KiB by
+    /// default.
     pub fn dynamic_memory_guard_size(&mut self, bytes: u64) -> &mut Self {
         self.memory.dynamic_guard = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
         self
     }
 
-    /// Bytes of address space that a dynamic memory reserves to grow without moving. Rounded up to wasm
-    /// pages; 2 GiB by default.
+    /// Bytes of address space that a dynamic memory reserves to grow without moving. Rounded up to
+    /// wasm pages; 2 GiB by default.
     pub fn dynamic_memory_reserved_for_growth(&mut self, bytes: u64) -> &mut Self {
         self.memory.dynamic_growth = bytes.min(MAX_RESERVATION).next_multiple_of(1 << 16);
         self
     }
 
-    /// Whether as many bytes as lie behind a static memory's reservation are kept inaccessible before
-    /// every memory: a second line of defence against bugs of the compiler. On by default.
+    /// Whether as many bytes as lie behind a static memory's reservation are kept inaccessible
+    /// before every memory: a second line of defence against bugs of the compiler. On by
+    /// default.
     pub fn guard_before_linear_memory(&mut self, enable: bool) -> &mut Self {
         self.memory.guard_before = enable;
         self

@@ -36,13 +36,13 @@ struct Inner {
 }
 
 impl Module {
-    /// Compiles a module in the binary format, or, if it does not begin with that format's magic number,
-    /// in the text format.
+    /// Compiles a module in the binary format, or, if it does not begin with that format's magic
+    /// number, in the text format.
     ///
     /// # Errors
     ///
-    /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with the offset), or if it needs
-    /// what the engine does not support.
+    /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
+    /// the offset), or if it needs what the engine does not support.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
         let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;

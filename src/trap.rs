@@ -28,7 +28,8 @@ impl fmt::Display for TrapCode {
 ///
 /// `Display` prints the reason and, below it, the frames of wasm.
 ///
-/// An error that a host function answered is the [source](Error::source) of the trap, and can be downcast:
+/// An error that a host function answered is the [source](Error::source) of the trap, and can be
+/// downcast:
 ///
 /// ```
 /// use lampwick::Trap;

@@ -1,4 +1,5 @@
-//! What the compiler can check of the API: which types may be sent, compared, shown; and the contexts.
+//! What the compiler can check of the API: which types may be sent, compared, shown; and the
+//! contexts.
 
 use std::fmt::Debug;
 

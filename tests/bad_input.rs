@@ -1,4 +1,5 @@
-//! Bytes that are no module, modules that do not fit: an error that says where and what, never a panic.
+//! Bytes that are no module, modules that do not fit: an error that says where and what, never a
+//! panic.
 
 use lampwick::{Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val};
 
@@ -82,7 +83,8 @@ fn damaged_modules_are_errors_or_modules() {
     assert!(valid > 20, "the damage is too great to test much");
 }
 
-/// Instantiates a module with imports that suit most, and calls what it exports. Answers whether that went so far.
+/// Instantiates a module with imports that suit most, and calls what it exports. Answers whether
+/// that went so far.
 fn survives(engine: &Engine, module: &Module) -> bool {
     let mut store = Store::new(engine, ());
     store.add_fuel(10_000).unwrap();

@@ -6,7 +6,8 @@ use lampwick::{Caller, Engine, Func, Instance, Module, Store, Trap, TrapCode, Va
 
 use crate::support::{asynchronous, block_on, engine, instantiate, metered, pend};
 
-/// Compiles a function with this body, in far less time than it would take if that grew with a power of its size.
+/// Compiles a function with this body, in far less time than it would take if that grew with a
+/// power of its size.
 fn compiles_soon(name: &str, body: &str) {
     for metered in [false, true] {
         // Cranelift's checks of its own code are not what is measured.

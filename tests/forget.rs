@@ -1,4 +1,5 @@
-//! Futures that are forgotten, dropped late, polled by hand or once too often: a store survives them all.
+//! Futures that are forgotten, dropped late, polled by hand or once too often: a store survives
+//! them all.
 
 use std::future::Future;
 use std::mem::forget;

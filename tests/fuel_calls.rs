@@ -1,4 +1,5 @@
-//! Every kind of call hands the fuel counter over and takes it back; the embedder's own fuel methods.
+//! Every kind of call hands the fuel counter over and takes it back; the embedder's own fuel
+//! methods.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,8 +19,8 @@ fn note(caller: &mut Caller<'_, Seen>) {
     caller.data_mut().push(consumed);
 }
 
-/// Instantiates each module of `wats`, under the names "0", "1" and so on, beside `host::tick`, `host::back`
-/// (calls what the caller exports as "back") and `host::fail`.
+/// Instantiates each module of `wats`, under the names "0", "1" and so on, beside `host::tick`,
+/// `host::back` (calls what the caller exports as "back") and `host::fail`.
 fn link(engine: &Engine, wats: &[&str]) -> (Store<Seen>, Vec<Instance>) {
     let mut store = Store::new(engine, Seen::new());
     store.add_fuel(1_000_000).unwrap();
@@ -98,7 +99,8 @@ fn a_call_through_a_table_is_seen_from_both_sides() {
                 i32.const 3 call_indirect (type $t) ;; its own
                 call $tick))"#
     );
-    // 2; constant, call, entry, constant, call; constant, constant, call; constant, call, entry, call.
+    // 2; constant, call, entry, constant, call; constant, constant, call; constant, call, entry,
+    // call.
     assert_eq!(observe(&[&callee, &caller]), (vec![2, 7, 10, 14], 14));
 }
 

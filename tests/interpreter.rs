@@ -193,7 +193,8 @@ impl<'p> Machine<'p> {
     fn bulk(&mut self, len: usize, starts: &[usize]) -> Run<()> {
         self.pay(1 + len as u64 / 64)?;
         if self.consumed > self.fuel {
-            // Long ones look at the fuel, in chunks, and short ones need not: a good test does not end here.
+            // Long ones look at the fuel, in chunks, and short ones need not: a good test does not
+            // end here.
             return Err(Exit::TooLong);
         }
         if starts.iter().any(|start| start + len > self.memory.len()) {

@@ -1,8 +1,8 @@
 //! Panic × drop × out of fuel × host pending × move to another thread, generated from tables.
 //!
-//! A guest suspends in one of several ways ([`Event`]), then ends in one of several ([`End`]), while
-//! its future is polled in one of several places ([`Place`]). Afterwards all that the host's futures
-//! held must be dropped, once, and, where a store is left, it must work.
+//! A guest suspends in one of several ways ([`Event`]), then ends in one of several ([`End`]),
+//! while its future is polled in one of several places ([`Place`]). Afterwards all that the host's
+//! futures held must be dropped, once, and, where a store is left, it must work.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};

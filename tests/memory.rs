@@ -8,7 +8,8 @@ use crate::support::{async_metered, block_on, engine, instantiate};
 
 const PAGE: usize = 1 << 16;
 
-/// Static memories, dynamic ones with room to grow in, and dynamic ones that move whenever they grow.
+/// Static memories, dynamic ones with room to grow in, and dynamic ones that move whenever they
+/// grow.
 fn engines() -> [Engine; 4] {
     [
         Engine::default(),

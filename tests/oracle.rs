@@ -1,6 +1,7 @@
 //! Random structured programs, and an interpreter that tells what each computes and costs.
 //!
-//! Functions call only those behind them, and every loop has a counter of its own, so that programs end.
+//! Functions call only those behind them, and every loop has a counter of its own, so that programs
+//! end.
 
 use crate::support::Rng;
 
@@ -95,7 +96,8 @@ pub(crate) enum Stmt {
     },
     If(Expr, Vec<Stmt>, Vec<Stmt>),
     Block(Vec<Stmt>),
-    /// A counter, how often, and what; a branch out of it by the inner label goes on with the next round.
+    /// A counter, how often, and what; a branch out of it by the inner label goes on with the next
+    /// round.
     Loop(usize, u32, Vec<Stmt>),
     /// A label, as its distance in labels that can be branched to.
     Br(usize),

@@ -1,4 +1,5 @@
-//! The compiled programs of `tests/guests`: results known from elsewhere, and the same fuel however they run.
+//! The compiled programs of `tests/guests`: results known from elsewhere, and the same fuel however
+//! they run.
 
 use lampwick::{Config, Engine, Instance, Module, Store, Val};
 
@@ -20,8 +21,9 @@ macro_rules! program {
     };
 }
 
-/// `tests/guests/expected.py` computes the results without the guests. The fuel of fib, nbody, ray and sort, in
-/// which no operator's cost depends on a size, is what wasmtime counts, whose rules are otherwise the same.
+/// `tests/guests/expected.py` computes the results without the guests. The fuel of fib, nbody, ray
+/// and sort, in which no operator's cost depends on a size, is what wasmtime counts, whose rules
+/// are otherwise the same.
 fn programs() -> [Program; 8] {
     let i32 = |value: i32| u64::from(value as u32);
     let i64 = |value: i64| value as u64;

@@ -1,7 +1,7 @@
 //! Nothing grows: memory and mappings are as before after a great many rounds.
 //!
-//! Other tests of this binary run at the same time in the same process, so each check runs in a process
-//! of its own: this binary again, with one ignored test.
+//! Other tests of this binary run at the same time in the same process, so each check runs in a
+//! process of its own: this binary again, with one ignored test.
 
 use std::process::Command;
 

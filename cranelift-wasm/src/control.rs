@@ -165,7 +165,8 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         Ok(())
     }
 
-    /// The block through which the current `br_table` goes to `depth`; a new one is noted in `edges`.
+    /// The block through which the current `br_table` goes to `depth`; a new one is noted in
+    /// `edges`.
     fn edge_block(&mut self, depth: u32, edges: &mut SmallVec<[u32; 16]>) -> Block {
         let frame = self.stacks.label(depth);
         *frame.edge.get_or_insert_with(|| {

@@ -49,8 +49,9 @@ pub trait FuncEnvironment {
 
     /// Whether references of this type must be found on the stack by a collector.
     ///
-    /// The translator then declares its locals, block parameters and selected values of this type for
-    /// the user stack maps. Results of the environment's own methods the environment declares itself.
+    /// The translator then declares its locals, block parameters and selected values of this type
+    /// for the user stack maps. Results of the environment's own methods the environment
+    /// declares itself.
     fn needs_stack_map(&self, ty: RefType) -> bool {
         let _ = ty;
         false
@@ -68,8 +69,8 @@ pub trait FuncEnvironment {
     /// Called once, in the entry block, after parameters and locals have their values.
     fn function_entry(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
 
-    /// Called before each operator, which stands at `offset` of the module; `reachable` tells whether
-    /// code is generated for it.
+    /// Called before each operator, which stands at `offset` of the module; `reachable` tells
+    /// whether code is generated for it.
     ///
     /// An `else` or `end` of an arm that is entered by falling through is reachable; the builder's
     /// current block is then still the one that falls through. An `end` that is only branched to

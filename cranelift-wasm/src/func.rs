@@ -34,8 +34,8 @@ impl FuncTranslator {
     /// Validates `body` and translates it into `func`.
     ///
     /// `func` must be empty but for its signature, whose parameters are those that
-    /// [`FuncEnvironment::hidden_params`] counts, then those of the wasm function. `validator` must be
-    /// new, and made for the function of this body.
+    /// [`FuncEnvironment::hidden_params`] counts, then those of the wasm function. `validator` must
+    /// be new, and made for the function of this body.
     ///
     /// # Errors
     ///

@@ -3,12 +3,12 @@
 //! This is the role, and the import name, of the crate `cranelift-wasm` that upstream retired; the
 //! code is written anew on the current Cranelift. A [`FuncTranslator`] validates one function body
 //! and translates it into one CLIF function, operator by operator. Control flow, the operand stack,
-//! locals and pure computation are its own; for all that depends on the runtime — calls, memories, tables,
-//! globals, references, traps, metering — it asks a [`FuncEnvironment`].
+//! locals and pure computation are its own; for all that depends on the runtime — calls, memories,
+//! tables, globals, references, traps, metering — it asks a [`FuncEnvironment`].
 //!
 //! It knows WebAssembly 2.0 without its vectors: the first version, sign extension, saturating
-//! conversions, multiple values, bulk memory and reference types, with several memories and tables. Any
-//! other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
+//! conversions, multiple values, bulk memory and reference types, with several memories and tables.
+//! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
 //! A body may be hostile: what it can make translation cost is bounded ([`WasmError::Limit`]), and

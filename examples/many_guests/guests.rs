@@ -57,7 +57,8 @@ pub(crate) struct Outcome {
     /// How often its fuel was gone and it gave way.
     pub(crate) slices: u64,
     pub(crate) fuel: u64,
-    /// The time it had a worker, the longest such time without giving way, and the time it took in all.
+    /// The time it had a worker, the longest such time without giving way, and the time it took in
+    /// all.
     pub(crate) computing: Duration,
     pub(crate) longest: Duration,
     pub(crate) elapsed: Duration,

@@ -58,7 +58,8 @@ async fn run(options: &Options) -> Result<()> {
     check(&kinds, &outcomes)
 }
 
-/// Every guest must have ended as its kind says, and the endless ones after exactly their injections.
+/// Every guest must have ended as its kind says, and the endless ones after exactly their
+/// injections.
 fn check(kinds: &[Kind], outcomes: &[Outcome]) -> Result<()> {
     for outcome in outcomes {
         let kind = &kinds[outcome.kind];

@@ -10,9 +10,9 @@
 //! | the poller's `Context` | – | – | fiber, until it suspends | – |
 //! | the fiber's stack | nobody | nobody | fiber | nobody |
 //!
-//! "Poller" is whoever has `Pin<&mut Run>` (or drops it); it waits while the job runs, so that there
-//! is never more than one. The job's memory is pinned from the first poll on, because the fiber
-//! keeps its address for the result.
+//! "Poller" is whoever has `Pin<&mut Run>` (or drops it); it waits while the job runs, so that
+//! there is never more than one. The job's memory is pinned from the first poll on, because the
+//! fiber keeps its address for the result.
 //!
 //! * **Dropped before the first poll**: the closure is dropped, the fiber never knew.
 //! * **Dropped while suspended**: the fiber is resumed with null instead of a context; every
@@ -101,7 +101,8 @@ where
     fn take_result(&mut self) -> thread::Result<R> {
         debug_assert_eq!(self.stage, Stage::Suspended);
         self.stage = Stage::Done;
-        // SAFETY: the fiber has said that the job finished, and `Done` keeps this from a repetition.
+        // SAFETY: the fiber has said that the job finished, and `Done` keeps this from a
+        // repetition.
         unsafe { Job::take_result(self.job.get()) }
     }
 }

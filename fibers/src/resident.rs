@@ -107,7 +107,8 @@ impl Resident {
     ///
     /// # Panics
     ///
-    /// When the fiber is [busy](Self::is_busy). The future panics when the job does, with its panic.
+    /// When the fiber is [busy](Self::is_busy). The future panics when the job does, with its
+    /// panic.
     #[inline]
     pub fn run<F, R>(&mut self, job: F) -> Run<'_, F, R>
     where

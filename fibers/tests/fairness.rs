@@ -30,7 +30,8 @@ fn spin_until(suspender: &Suspender, flag: &AtomicBool) -> u64 {
     panic!("starved for {TOO_MANY} yields");
 }
 
-/// Two spinning fibers, a timer, and a socket whose other end a thread writes when it hears of them.
+/// Two spinning fibers, a timer, and a socket whose other end a thread writes when it hears of
+/// them.
 async fn beside_spinning_fibers() {
     let pool = pool();
     for kind in ["timer", "socket"] {

@@ -1,4 +1,5 @@
-//! Guards where the system refuses lightweight ones. Alone in its file: it locks the process's memory.
+//! Guards where the system refuses lightweight ones. Alone in its file: it locks the process's
+//! memory.
 
 #![cfg(target_os = "linux")]
 

@@ -66,8 +66,8 @@ unsafe extern "sysv64" fn resume(fiber: *mut Fiber) {
     unsafe { (*fiber).resume(ptr::without_provenance_mut(8)) };
 }
 
-/// A fiber's base that has -1 in every callee-saved register when it suspends, and dies when it finds
-/// another value there afterwards.
+/// A fiber's base that has -1 in every callee-saved register when it suspends, and dies when it
+/// finds another value there afterwards.
 #[unsafe(naked)]
 unsafe extern "C" fn spoil(parent: Parent, first: Word) {
     naked_asm!(

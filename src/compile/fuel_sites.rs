@@ -1,11 +1,12 @@
 //! Finds where register allocation put the fuel counter, for each access to memory that may fault.
 //!
-//! Translation left a note of every access: the counter is this SSA value plus a constant. The optimizer
-//! may replace sums by others, and the value may be dead at the access while another sum of the same
-//! root is alive. So the optimized function is searched for all values that are a wanted root plus a
-//! constant, each gets a label of its own, and Cranelift's debug information tells after register allocation
-//! over which machine code each label lies in which register or stack slot. A range covers an
-//! instruction if the value is there when the instruction starts, which is the state that a fault shows.
+//! Translation left a note of every access: the counter is this SSA value plus a constant. The
+//! optimizer may replace sums by others, and the value may be dead at the access while another sum
+//! of the same root is alive. So the optimized function is searched for all values that are a
+//! wanted root plus a constant, each gets a label of its own, and Cranelift's debug information
+//! tells after register allocation over which machine code each label lies in which register or
+//! stack slot. A range covers an instruction if the value is there when the instruction starts,
+//! which is the state that a fault shows.
 
 use std::collections::{HashMap, HashSet};
 

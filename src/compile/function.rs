@@ -153,8 +153,8 @@ const MAX_BLOCKS: usize = 50_000;
 /// The deepest nest of loops that is optimized.
 const MAX_LOOP_DEPTH: usize = 100;
 
-/// Whether loops are nested so deeply that only somebody who means to waste time writes them: optimization takes time
-/// that grows with the third power of the depth.
+/// Whether loops are nested so deeply that only somebody who means to waste time writes them:
+/// optimization takes time that grows with the third power of the depth.
 fn has_deep_loops(context: &mut Context) -> bool {
     context.compute_loop_analysis();
     let level = |block| context.loop_analysis.loop_level(block).level();

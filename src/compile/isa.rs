@@ -37,7 +37,8 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         ("unwind_info", "false"),
         // Functions of many results return them through an area of the caller's.
         ("enable_multi_ret_implicit_sret", "true"),
-        // The stack limit is compared in prologues; a frame that could jump over the guard is probed.
+        // The stack limit is compared in prologues; a frame that could jump over the guard is
+        // probed.
         ("enable_probestack", "true"),
         ("probestack_strategy", "inline"),
         ("probestack_size_log2", "12"),

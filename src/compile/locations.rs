@@ -1,8 +1,9 @@
 //! Source locations after optimization.
 //!
-//! Code generation may merge a load into the instruction that uses its value, which is then the one that
-//! faults and gives the machine instruction its location. So that this still names the load, what
-//! computes with the value of a load is attributed to that load; it needs no location of its own.
+//! Code generation may merge a load into the instruction that uses its value, which is then the one
+//! that faults and gives the machine instruction its location. So that this still names the load,
+//! what computes with the value of a load is attributed to that load; it needs no location of its
+//! own.
 
 use cranelift_codegen::ir::{Function, Inst, Opcode, RelSourceLoc, Value};
 use cranelift_entity::SecondaryMap;

@@ -1,9 +1,10 @@
 //! From wasm bytes to machine code.
 //!
-//! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function (`function`,
-//! against the environment in `env`), and puts the machine code into one text (`link`, `module`).
-//! [`Compiler::compile_trampolines`] makes the ways in and out for a function type (`stubs`). Nothing
-//! here runs code or knows of stores; what code will address is in [`crate::vm::layout`].
+//! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function
+//! (`function`, against the environment in `env`), and puts the machine code into one text (`link`,
+//! `module`). [`Compiler::compile_trampolines`] makes the ways in and out for a function type
+//! (`stubs`). Nothing here runs code or knows of stores; what code will address is in
+//! [`crate::vm::layout`].
 #![deny(unsafe_code)]
 
 mod code;

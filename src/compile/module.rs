@@ -19,7 +19,8 @@ pub(crate) struct Artifact {
     pub(crate) layout: ContextLayout,
     /// Machine code that can lie at any address.
     pub(crate) text: Vec<u8>,
-    /// Where the functions that the module defines are in the text; each starts with its entry point.
+    /// Where the functions that the module defines are in the text; each starts with its entry
+    /// point.
     pub(crate) functions: Vec<std::ops::Range<u32>>,
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,

@@ -29,8 +29,8 @@ impl OptLevel {
 /// Where exact fuel comes from when an instruction faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum FuelTracking {
-    /// The counter stays wherever register allocation put it, and a table tells where that is. Functions
-    /// for which the table cannot be complete are compiled in the other way.
+    /// The counter stays wherever register allocation put it, and a table tells where that is.
+    /// Functions for which the table cannot be complete are compiled in the other way.
     #[default]
     Located,
     /// The counter is put into its register before every operator that may fault.

@@ -14,8 +14,8 @@ pub(crate) struct TrampolineCode {
     pub(crate) text: Vec<u8>,
     /// The offset of the way in, an [`EnterTrampoline`](crate::vm::layout::EnterTrampoline).
     pub(crate) enter: u32,
-    /// The offset of the way out: the entry point, in the convention of wasm functions, of every host
-    /// function of the type. Its callee's context is a
+    /// The offset of the way out: the entry point, in the convention of wasm functions, of every
+    /// host function of the type. Its callee's context is a
     /// [`VMHostContext`](crate::vm::layout::VMHostContext).
     pub(crate) exit: u32,
 }

@@ -16,8 +16,8 @@ const ACCESSES: (u8, u8) = (6, 250);
 
 /// A code for an access to linear memory that faults.
 ///
-/// Accesses of a metered function get different codes, as far as there are codes, for two reasons: a
-/// merged instruction still tells to which operator it belongs; and Cranelift does not merge a
+/// Accesses of a metered function get different codes, as far as there are codes, for two reasons:
+/// a merged instruction still tells to which operator it belongs; and Cranelift does not merge a
 /// load and a store into one instruction, which would belong to two.
 pub(super) fn access(number: u32) -> Clif {
     let (first, last) = ACCESSES;

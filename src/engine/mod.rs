@@ -18,10 +18,11 @@ pub(crate) use signatures::Signature;
 
 /// A compiler with its configuration, and the stacks, memories and types that stores share.
 ///
-/// Cloning is cheap and gives the same engine. What belongs to one engine cannot be used with another.
+/// Cloning is cheap and gives the same engine. What belongs to one engine cannot be used with
+/// another.
 ///
-/// Stacks and reservations of address space that guests no longer use stay with the engine, for the next
-/// ones.
+/// Stacks and reservations of address space that guests no longer use stay with the engine, for the
+/// next ones.
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 
@@ -54,8 +55,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this machine
-    /// lacks what generated code needs.
+    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this
+    /// machine lacks what generated code needs.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
@@ -80,11 +81,11 @@ impl Engine {
         Arc::ptr_eq(&a.0, &b.0)
     }
 
-    /// Begins the engine's next epoch. Guests whose deadline it is trap or yield at their next check; see
-    /// [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline).
+    /// Begins the engine's next epoch. Guests whose deadline it is trap or yield at their next
+    /// check; see [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline).
     ///
-    /// This is one addition, however many guests there are. It may be done on any thread, and in a signal
-    /// handler. Where [`Config::epoch_interruption`] is off nobody looks at the epoch.
+    /// This is one addition, however many guests there are. It may be done on any thread, and in a
+    /// signal handler. Where [`Config::epoch_interruption`] is off nobody looks at the epoch.
     pub fn increment_epoch(&self) {
         self.0.epoch.increment();
     }

@@ -1,7 +1,7 @@
 //! The function types that an engine's modules and host functions use, each with a small id.
 //!
-//! `call_indirect` compares ids. An id is given out again only after everything that uses its type is
-//! gone, so that modules which come and go, each with types of its own, leave nothing behind.
+//! `call_indirect` compares ids. An id is given out again only after everything that uses its type
+//! is gone, so that modules which come and go, each with types of its own, leave nothing behind.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -16,7 +16,8 @@ pub(crate) enum Definition {
 }
 
 impl Definition {
-    /// The thing in this store; one of another store stays what it is, and is refused where it is used.
+    /// The thing in this store; one of another store stays what it is, and is refused where it is
+    /// used.
     pub(crate) fn place<T>(&self, store: &mut StoreInner<T>) -> Result<Extern> {
         Ok(match self {
             Self::Extern(item) => *item,

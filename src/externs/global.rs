@@ -48,7 +48,8 @@ impl Global {
     pub fn get(&self, mut store: impl AsContextMut) -> Val {
         let store = &store.as_context_mut().0.vm;
         let slot = self.slot(store);
-        // SAFETY: the definition is live with the store, and holds a value of this type that belongs to it.
+        // SAFETY: the definition is live with the store, and holds a value of this type that
+        // belongs to it.
         unsafe { Val::from_raw(store, *slot.value.content(), ValRaw(slot.definition.read().0)) }
     }
 
@@ -56,7 +57,8 @@ impl Global {
     ///
     /// # Errors
     ///
-    /// Fails if the global is constant, or if the value is not of its type or belongs to another store.
+    /// Fails if the global is constant, or if the value is not of its type or belongs to another
+    /// store.
     ///
     /// # Panics
     ///

@@ -20,7 +20,8 @@ pub struct MemoryAccessError {
     size: usize,
 }
 
-/// A linear memory of a store. A handle: small, copied freely, valid with the store that it came from.
+/// A linear memory of a store. A handle: small, copied freely, valid with the store that it came
+/// from.
 ///
 /// Sizes are in pages of 64 KiB where a method says `pages`, else in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,8 @@ impl Memory {
     /// # Errors
     ///
     /// Fails if the type contradicts itself, if the store may not have another memory or its
-    /// [limiter](crate::Store::limiter) refuses one of this size, or if the system has no address space or memory left.
+    /// [limiter](crate::Store::limiter) refuses one of this size, or if the system has no address
+    /// space or memory left.
     ///
     /// # Panics
     ///
@@ -134,7 +136,8 @@ impl Memory {
     /// Panics if it belongs to another store.
     pub fn data<'a, T: 'a>(&self, store: impl Into<StoreContext<'a, T>>) -> &'a [u8] {
         let store = store.into().0;
-        // SAFETY: the definition is up to date; wasm runs and the memory grows only with `&mut` of the store.
+        // SAFETY: the definition is up to date; wasm runs and the memory grows only with `&mut` of
+        // the store.
         unsafe {
             let VMMemory { base, len } = self.slot(&store.vm).definition.read();
             std::slice::from_raw_parts(base, len)
@@ -199,8 +202,8 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum, if the store's [limiter](crate::Store::limiter) refuses, or if the system has no
-    /// memory left; the memory is then as before.
+    /// Fails beyond the maximum, if the store's [limiter](crate::Store::limiter) refuses, or if the
+    /// system has no memory left; the memory is then as before.
     ///
     /// # Panics
     ///

@@ -21,9 +21,10 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails if the value is not of the elements' type or belongs to another store, if the type contradicts itself,
-    /// if the store may not have another table or its [limiter](crate::Store::limiter) refuses one of this size, or
-    /// without memory. No table has more than 10,000,000 elements.
+    /// Fails if the value is not of the elements' type or belongs to another store, if the type
+    /// contradicts itself, if the store may not have another table or its
+    /// [limiter](crate::Store::limiter) refuses one of this size, or without memory. No table
+    /// has more than 10,000,000 elements.
     ///
     /// # Panics
     ///
@@ -108,7 +109,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the end, or if the value is not of the elements' type or belongs to another store.
+    /// Fails beyond the end, or if the value is not of the elements' type or belongs to another
+    /// store.
     ///
     /// # Panics
     ///
@@ -130,9 +132,9 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum (10,000,000 elements where the type has no smaller one), if the store's
-    /// [limiter](crate::Store::limiter) refuses, without memory, or if the value is not of the elements' type or belongs to
-    /// another store.
+    /// Fails beyond the maximum (10,000,000 elements where the type has no smaller one), if the
+    /// store's [limiter](crate::Store::limiter) refuses, without memory, or if the value is not
+    /// of the elements' type or belongs to another store.
     ///
     /// # Panics
     ///
@@ -177,7 +179,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails, with no element copied, if a range does not lie within its table, or if the tables are of different types.
+    /// Fails, with no element copied, if a range does not lie within its table, or if the tables
+    /// are of different types.
     ///
     /// # Panics
     ///
@@ -204,7 +207,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails, with none set, beyond the end, or if the value is not of the elements' type or belongs to another store.
+    /// Fails, with none set, beyond the end, or if the value is not of the elements' type or
+    /// belongs to another store.
     ///
     /// # Panics
     ///

@@ -19,7 +19,8 @@ pub struct Caller<'a, T> {
 impl<'a, T> Caller<'a, T> {
     /// # Safety
     ///
-    /// The store must hold data of type `T`, and nothing of it may be borrowed while the caller is used.
+    /// The store must hold data of type `T`, and nothing of it may be borrowed while the caller is
+    /// used.
     pub(super) unsafe fn new(call: &HostCaller) -> Self {
         // SAFETY: a store begins with what the pointer is to; by contract we have it for ourselves.
         let store = unsafe { &mut *call.store().cast::<StoreInner<T>>() };
@@ -46,7 +47,8 @@ impl<'a, T> Caller<'a, T> {
         self.store.engine()
     }
 
-    /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this call is counted.
+    /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this
+    /// call is counted.
     pub fn fuel_consumed(&self) -> Option<u64> {
         self.store.fuel_consumed()
     }
@@ -78,7 +80,8 @@ impl<'a, T> Caller<'a, T> {
         self.store.set_fuel(fuel)
     }
 
-    /// As [`Store::get_fuel`](crate::Store::get_fuel); what the guest burned up to this call is gone.
+    /// As [`Store::get_fuel`](crate::Store::get_fuel); what the guest burned up to this call is
+    /// gone.
     ///
     /// # Errors
     ///
@@ -119,7 +122,8 @@ impl<'a, T> Caller<'a, T> {
         self.store.interrupt_handle()
     }
 
-    /// As [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline); the guest that called has the new deadline at once.
+    /// As [`Store::set_epoch_deadline`](crate::Store::set_epoch_deadline); the guest that called
+    /// has the new deadline at once.
     pub fn set_epoch_deadline(&mut self, ticks_beyond_current: u64) {
         self.store.set_epoch_deadline(ticks_beyond_current);
     }

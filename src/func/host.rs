@@ -113,7 +113,8 @@ impl HostDefinition {
     }
 }
 
-/// The definitions that have their place in a store, by address. They are kept, so that no address comes again.
+/// The definitions that have their place in a store, by address. They are kept, so that no address
+/// comes again.
 #[derive(Default)]
 pub(crate) struct Placed(HashMap<usize, (Arc<HostDefinition>, Func)>);
 
@@ -168,7 +169,8 @@ unsafe extern "C" fn call_untyped<T, F>(
 ) where
     F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), Trap> + 'static,
 {
-    // SAFETY: the exit trampoline passes a context whose closure is this one and arguments of its type.
+    // SAFETY: the exit trampoline passes a context whose closure is this one and arguments of its
+    // type.
     unsafe {
         host::run(context, caller, |this: &Untyped<F>, call| {
             let caller = Caller::<T>::new(&call);

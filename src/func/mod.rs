@@ -44,8 +44,9 @@ unsafe impl Sync for Func {}
 impl Func {
     /// A function of the host with the type `ty`, which is checked at each call.
     ///
-    /// The closure gets the arguments and a slice for the results, which holds zeros and nulls; it must put
-    /// values of the right types there. [`Func::wrap`] is faster and safer where the type is known.
+    /// The closure gets the arguments and a slice for the results, which holds zeros and nulls; it
+    /// must put values of the right types there. [`Func::wrap`] is faster and safer where the
+    /// type is known.
     ///
     /// # Panics
     ///
@@ -85,8 +86,8 @@ impl Func {
 
     /// A function of the host whose type is that of the closure.
     ///
-    /// It takes up to 16 parameters, before them a [`Caller`] if wanted, and answers nothing, a value, a tuple, or
-    /// a `Result` of one of these with a [`Trap`].
+    /// It takes up to 16 parameters, before them a [`Caller`] if wanted, and answers nothing, a
+    /// value, a tuple, or a `Result` of one of these with a [`Trap`].
     ///
     /// ```
     /// use lampwick::{Caller, Func, Store};
@@ -144,9 +145,10 @@ impl Func {
     /// Calls the function on a fiber of its own, which suspends where the guest has to wait or has
     /// burned its slice of fuel.
     ///
-    /// Dropping the future ends the call: values of host functions are dropped, the guest goes no further,
-    /// and the store can be used again. *Forgetting* an unfinished future (`mem::forget`) leaks its stack for
-    /// good; a store whose futures were forgotten 128 times refuses further calls.
+    /// Dropping the future ends the call: values of host functions are dropped, the guest goes no
+    /// further, and the store can be used again. *Forgetting* an unfinished future
+    /// (`mem::forget`) leaks its stack for good; a store whose futures were forgotten 128 times
+    /// refuses further calls.
     ///
     /// # Errors
     ///

@@ -82,9 +82,10 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     /// Calls the function on a fiber, which suspends where the guest has to wait or has burned its
     /// slice of fuel.
     ///
-    /// Dropping the future ends the call: values of host functions are dropped, the guest goes no further,
-    /// and the store can be used again. *Forgetting* an unfinished future (`mem::forget`) leaks its stack for
-    /// good; a store whose futures were forgotten 128 times refuses further calls.
+    /// Dropping the future ends the call: values of host functions are dropped, the guest goes no
+    /// further, and the store can be used again. *Forgetting* an unfinished future
+    /// (`mem::forget`) leaks its stack for good; a store whose futures were forgotten 128 times
+    /// refuses further calls.
     ///
     /// # Errors
     ///

@@ -20,8 +20,8 @@ use crate::vm::limits::{Growth, Resource};
 use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
-/// Checks that the store may have one more instance, with what it defines, but for what the store's limiter
-/// says of [`initial_sizes`].
+/// Checks that the store may have one more instance, with what it defines, but for what the store's
+/// limiter says of [`initial_sizes`].
 pub(super) fn check<T>(store: &mut StoreInner<T>, module: &Module) -> Result<()> {
     if !Engine::same(module.engine(), &store.engine) {
         bail!("the module and the store belong to different engines");
@@ -42,7 +42,8 @@ pub(super) fn initial_sizes(info: &ModuleInfo) -> impl Iterator<Item = Growth> +
     memories.chain(tables.iter().map(Growth::to_new_table))
 }
 
-/// Makes an instance, up to its start function, of a module that was checked and sizes that were permitted.
+/// Makes an instance, up to its start function, of a module that was checked and sizes that were
+/// permitted.
 ///
 /// # Safety
 ///
@@ -109,7 +110,8 @@ impl Building<'_> {
     /// Fills the imports, whose types were checked.
     fn import(&mut self, imports: &[Extern]) -> Result<()> {
         for (import, item) in self.info.imports.iter().zip(imports) {
-            // SAFETY: each write is to the place of this import; what is imported lives as long as the store.
+            // SAFETY: each write is to the place of this import; what is imported lives as long as
+            // the store.
             unsafe {
                 match (import.entity, item) {
                     (EntityIndex::Function(index), Extern::Func(func)) => {
@@ -260,7 +262,8 @@ fn evaluate(
     }
 }
 
-/// Copies the active segments, element segments first, each in order; they are dropped then, like those that only declare.
+/// Copies the active segments, element segments first, each in order; they are dropped then, like
+/// those that only declare.
 fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<(), Trap> {
     for (segment, element) in info.elements.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &element.mode {
@@ -285,7 +288,8 @@ fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<
             let definition = store.memories[memory].value.definition();
             vm::table::checked_range(start, bytes.len() as u64, definition.len)
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
-            // SAFETY: the range was checked, and neither a guest nor a slice of the host's is using the memory.
+            // SAFETY: the range was checked, and neither a guest nor a slice of the host's is using
+            // the memory.
             unsafe {
                 let to = definition.base.add(start as usize);
                 to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());

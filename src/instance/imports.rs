@@ -74,7 +74,8 @@ fn mismatch(import: &Import, expected: &ExternType, found: &ExternType) -> anyho
     )
 }
 
-/// Whether something of type `found` can stand where `expected` is imported (core specification, 3.3 "Import matching").
+/// Whether something of type `found` can stand where `expected` is imported (core specification,
+/// 3.3 "Import matching").
 fn matches(expected: &ExternType, found: &ExternType) -> bool {
     fn limits<L: PartialOrd>(expected: (L, Option<L>), found: (L, Option<L>)) -> bool {
         found.0 >= expected.0

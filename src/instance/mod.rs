@@ -21,7 +21,8 @@ use crate::vm::store::Store;
 use build::{check, initial_sizes, instantiate};
 pub use pre::InstancePre;
 
-/// A module brought to life in a store. A handle: small, copied freely, valid with the store that it came from.
+/// A module brought to life in a store. A handle: small, copied freely, valid with the store that
+/// it came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Instance(Stored);
 
@@ -74,14 +75,16 @@ impl<'instance> Export<'instance> {
 }
 
 impl Instance {
-    /// Instantiates a module with these imports, in the order of [`Module::imports`], and runs its start function.
+    /// Instantiates a module with these imports, in the order of [`Module::imports`], and runs its
+    /// start function.
     ///
     /// # Errors
     ///
-    /// Fails if imports are missing, of other types than expected or of another store, if the store may not have
-    /// as many instances, tables or memories, if its [limiter](crate::Store::limiter) refuses an initial size, or, with a
-    /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an instance did before it
-    /// failed stays done.
+    /// Fails if imports are missing, of other types than expected or of another store, if the store
+    /// may not have as many instances, tables or memories, if its
+    /// [limiter](crate::Store::limiter) refuses an initial size, or, with a
+    /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an
+    /// instance did before it failed stays done.
     ///
     /// # Panics
     ///
@@ -132,7 +135,8 @@ impl Instance {
         // SAFETY: by contract.
         let (instance, start) = unsafe { instantiate(store, module, imports)? };
         if let Some(start) = start {
-            // SAFETY: a start function has neither parameters nor results, and belongs to this store.
+            // SAFETY: a start function has neither parameters nor results, and belongs to this
+            // store.
             unsafe { store.call(start)? };
         }
         Ok(instance)

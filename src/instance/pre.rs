@@ -13,11 +13,12 @@ use crate::externs::{Definition, Extern};
 use crate::module::Module;
 use crate::store::{AsContextMut, StoreInner};
 
-/// A module whose imports are found and their types checked, so that instances of it are made quickly.
-/// Made by [`Linker::instantiate_pre`](crate::Linker::instantiate_pre).
+/// A module whose imports are found and their types checked, so that instances of it are made
+/// quickly. Made by [`Linker::instantiate_pre`](crate::Linker::instantiate_pre).
 ///
-/// Later changes of the linker change nothing here. Cloning is cheap. Where all imports are host functions,
-/// instances can be made in every store of the engine; what belongs to a store binds it to that store.
+/// Later changes of the linker change nothing here. Cloning is cheap. Where all imports are host
+/// functions, instances can be made in every store of the engine; what belongs to a store binds it
+/// to that store.
 ///
 /// ```
 /// # fn main() -> anyhow::Result<()> {
@@ -97,8 +98,9 @@ impl<T> InstancePre<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the store is of another engine, or another than the one to which an import belongs, if a limit is
-    /// met, or, with a [`Trap`](crate::Trap), if a segment does not fit or the start function traps.
+    /// Fails if the store is of another engine, or another than the one to which an import belongs,
+    /// if a limit is met, or, with a [`Trap`](crate::Trap), if a segment does not fit or the
+    /// start function traps.
     ///
     /// # Panics
     ///

@@ -24,8 +24,8 @@ use names::Names;
 
 /// What modules may import, by two names.
 ///
-/// Host functions are defined once, without a store; each gets one place in every store in which it is used. What
-/// belongs to a store can be defined, too, and is refused in other stores.
+/// Host functions are defined once, without a store; each gets one place in every store in which it
+/// is used. What belongs to a store can be defined, too, and is refused in other stores.
 ///
 /// ```
 /// # fn main() -> anyhow::Result<()> {
@@ -58,8 +58,8 @@ pub struct Linker<T> {
 }
 
 impl<T> Clone for Linker<T> {
-    /// A copy that goes its own way: what is defined in one is not seen by the other, and each works without
-    /// the other.
+    /// A copy that goes its own way: what is defined in one is not seen by the other, and each
+    /// works without the other.
     fn clone(&self) -> Self {
         Self {
             engine: self.engine.clone(),
@@ -105,14 +105,15 @@ impl<T> Linker<T> {
         &self.engine
     }
 
-    /// Whether a name may be defined again, the last definition being the one that counts. Off by default.
+    /// Whether a name may be defined again, the last definition being the one that counts. Off by
+    /// default.
     pub fn allow_shadowing(&mut self, allow: bool) -> &mut Self {
         self.names.allow_shadowing = allow;
         self
     }
 
-    /// Whether [`module`](Self::module) passes over exports of a command that are no functions and that it does not
-    /// know. Off by default: they are errors.
+    /// Whether [`module`](Self::module) passes over exports of a command that are no functions and
+    /// that it does not know. Off by default: they are errors.
     pub fn allow_unknown_exports(&mut self, allow: bool) -> &mut Self {
         self.allow_unknown_exports = allow;
         self
@@ -161,7 +162,8 @@ impl<T> Linker<T> {
         self.define_host(module, name, HostDefinition::new(ty, func))
     }
 
-    /// Defines an async host function of the type `ty`; see [`Func::new_async`](crate::Func::new_async).
+    /// Defines an async host function of the type `ty`; see
+    /// [`Func::new_async`](crate::Func::new_async).
     ///
     /// # Errors
     ///
@@ -191,7 +193,8 @@ impl<T> Linker<T> {
         self.define_host(module, name, HostDefinition::new_async(ty, func))
     }
 
-    /// Defines a host function whose type is that of the closure; see [`Func::wrap`](crate::Func::wrap).
+    /// Defines a host function whose type is that of the closure; see
+    /// [`Func::wrap`](crate::Func::wrap).
     ///
     /// # Errors
     ///
@@ -205,8 +208,8 @@ impl<T> Linker<T> {
         self.define_host(module, name, func.into_definition())
     }
 
-    /// Defines an async host function that takes the [`Caller`] and its parameters as one: a tuple, or a single value.
-    /// See [`Func::wrap1_async`](crate::Func::wrap1_async) and its like.
+    /// Defines an async host function that takes the [`Caller`] and its parameters as one: a tuple,
+    /// or a single value. See [`Func::wrap1_async`](crate::Func::wrap1_async) and its like.
     ///
     /// ```
     /// # fn main() -> anyhow::Result<()> {
@@ -250,8 +253,8 @@ impl<T> Linker<T> {
     ///
     /// # Errors
     ///
-    /// Fails if something is not defined, of another type or of another store, if a limit is met, or, with a
-    /// [`Trap`], if a segment does not fit or the start function traps.
+    /// Fails if something is not defined, of another type or of another store, if a limit is met,
+    /// or, with a [`Trap`], if a segment does not fit or the start function traps.
     ///
     /// # Panics
     ///
@@ -290,7 +293,8 @@ impl<T> Linker<T> {
 
     /// Finds what a module imports and checks the types, once for any number of instances.
     ///
-    /// The store is the one of which definitions may be; see [`InstancePre`] for those that are of none.
+    /// The store is the one of which definitions may be; see [`InstancePre`] for those that are of
+    /// none.
     ///
     /// # Errors
     ///

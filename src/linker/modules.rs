@@ -48,7 +48,8 @@ impl<T> Linker<T> {
     ///
     /// # Errors
     ///
-    /// Fails, with nothing defined, if a name is taken, unless [shadowing](Self::allow_shadowing) is allowed.
+    /// Fails, with nothing defined, if a name is taken, unless [shadowing](Self::allow_shadowing)
+    /// is allowed.
     ///
     /// # Panics
     ///
@@ -67,15 +68,18 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Defines what a module exports, under the name `module_name`. What the module imports must be defined before.
+    /// Defines what a module exports, under the name `module_name`. What the module imports must be
+    /// defined before.
     ///
-    /// - A *command*, which exports a function `_start`, gets a new instance for each call of one of its functions, so
-    ///   that no call finds what another left behind. The store keeps these instances as it keeps all. Only functions
-    ///   are defined. Of other exports, those that compilers add by habit are passed over
-    ///   (`memory`, `table`, `__indirect_function_table`, `__data_end`, `__heap_base`, `__dso_handle`, `__rtti_base`);
-    ///   the rest are errors unless [allowed](Self::allow_unknown_exports). If all that it imports are host functions,
-    ///   its functions can be used in every store.
-    /// - A *reactor*, which exports a function `_initialize`, is instantiated now, and `_initialize` is called.
+    /// - A *command*, which exports a function `_start`, gets a new instance for each call of one
+    ///   of its functions, so that no call finds what another left behind. The store keeps these
+    ///   instances as it keeps all. Only functions are defined. Of other exports, those that
+    ///   compilers add by habit are passed over (`memory`, `table`, `__indirect_function_table`,
+    ///   `__data_end`, `__heap_base`, `__dso_handle`, `__rtti_base`); the rest are errors unless
+    ///   [allowed](Self::allow_unknown_exports). If all that it imports are host functions, its
+    ///   functions can be used in every store.
+    /// - A *reactor*, which exports a function `_initialize`, is instantiated now, and
+    ///   `_initialize` is called.
     /// - Any other module is instantiated now.
     ///
     /// ```
@@ -106,9 +110,10 @@ impl<T> Linker<T> {
     ///
     /// # Errors
     ///
-    /// Fails, with nothing defined, if a name is taken and [shadowing](Self::allow_shadowing) is not allowed, if the
-    /// module is both a command and a reactor, if one of the two functions is not one or `_initialize` is not
-    /// of type `[] -> []`, and as [`instantiate`](Self::instantiate); with a [`Trap`] if `_initialize` traps.
+    /// Fails, with nothing defined, if a name is taken and [shadowing](Self::allow_shadowing) is
+    /// not allowed, if the module is both a command and a reactor, if one of the two functions
+    /// is not one or `_initialize` is not of type `[] -> []`, and as
+    /// [`instantiate`](Self::instantiate); with a [`Trap`] if `_initialize` traps.
     ///
     /// # Panics
     ///
@@ -166,8 +171,8 @@ impl<T> Linker<T> {
         self.instance(store, module_name, instance)
     }
 
-    /// The function to call where a module is to be run: what is defined as its `_start`, else what is defined
-    /// under the empty name, else a function that does nothing.
+    /// The function to call where a module is to be run: what is defined as its `_start`, else what
+    /// is defined under the empty name, else a function that does nothing.
     ///
     /// # Errors
     ///
@@ -224,7 +229,8 @@ impl<T> Linker<T> {
             }
         }
         if pre.is_bound() {
-            // In another store it would fail when it is called; so it is refused when it is imported.
+            // In another store it would fail when it is called; so it is refused when it is
+            // imported.
             for (_, definition) in &mut functions {
                 *definition = Definition::Extern(definition.place(store)?);
             }

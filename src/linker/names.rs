@@ -98,13 +98,13 @@ impl fmt::Debug for Names {
 }
 
 impl<T> Linker<T> {
-    /// Defines what `module::name` stands for under other names as well. It goes on to stand for that
-    /// if `module::name` is shadowed later.
+    /// Defines what `module::name` stands for under other names as well. It goes on to stand for
+    /// that if `module::name` is shadowed later.
     ///
     /// # Errors
     ///
-    /// Fails if `module::name` is not defined, or if the new name is taken and [shadowing](Self::allow_shadowing)
-    /// is not allowed.
+    /// Fails if `module::name` is not defined, or if the new name is taken and
+    /// [shadowing](Self::allow_shadowing) is not allowed.
     pub fn alias(
         &mut self,
         module: &str,
@@ -118,11 +118,13 @@ impl<T> Linker<T> {
         Ok(self)
     }
 
-    /// Defines everything that is now defined under `module` under `as_module` as well; nothing, if there is nothing.
+    /// Defines everything that is now defined under `module` under `as_module` as well; nothing, if
+    /// there is nothing.
     ///
     /// # Errors
     ///
-    /// Fails, with nothing defined, if a name is taken, unless [shadowing](Self::allow_shadowing) is allowed.
+    /// Fails, with nothing defined, if a name is taken, unless [shadowing](Self::allow_shadowing)
+    /// is allowed.
     pub fn alias_module(&mut self, module: &str, as_module: &str) -> Result<()> {
         let Some(Items { alone, named }) = self.names.modules.get(module).cloned() else {
             return Ok(());
@@ -135,13 +137,13 @@ impl<T> Linker<T> {
         alone.map_or(Ok(()), |item| self.names.insert(as_module, None, item))
     }
 
-    /// Everything that is defined with two names, in the order of these. Host functions are placed into the store,
-    /// each once; what belongs to another store is given as it is.
+    /// Everything that is defined with two names, in the order of these. Host functions are placed
+    /// into the store, each once; what belongs to another store is given as it is.
     ///
     /// # Panics
     ///
-    /// Panics if the linker and the store belong to different engines. The iterator panics if there is no memory for
-    /// the code that calls a host function.
+    /// Panics if the linker and the store belong to different engines. The iterator panics if there
+    /// is no memory for the code that calls a host function.
     pub fn iter(
         &self,
         mut store: impl AsContextMut<Data = T>,
@@ -152,13 +154,13 @@ impl<T> Linker<T> {
             .map(move |(module, name, item)| (module, name, placed(item, store.as_context_mut().0)))
     }
 
-    /// What is defined under these names, or under one name alone. A host function is placed into the store, once;
-    /// what belongs to another store is given as it is.
+    /// What is defined under these names, or under one name alone. A host function is placed into
+    /// the store, once; what belongs to another store is given as it is.
     ///
     /// # Panics
     ///
-    /// Panics if the linker and the store belong to different engines, or if there is no memory for the code that
-    /// calls a host function.
+    /// Panics if the linker and the store belong to different engines, or if there is no memory for
+    /// the code that calls a host function.
     pub fn get(
         &self,
         mut store: impl AsContextMut<Data = T>,

@@ -1,7 +1,7 @@
 //! Calling wasm: on the store's resident fiber, with a future or without.
 //!
-//! The way of an async call, from the outside in: the poll of [`OnFiber`] makes the fiber's activation
-//! the thread's current one and resumes the fiber (`lampwick_fibers`); on it,
+//! The way of an async call, from the outside in: the poll of [`OnFiber`] makes the fiber's
+//! activation the thread's current one and resumes the fiber (`lampwick_fibers`); on it,
 //! `vm::activation::call` enters machine code through the trampoline of the function's type.
 
 use std::future::Future;
@@ -50,7 +50,8 @@ impl Job {
     #[inline]
     unsafe fn run(self, suspender: &Suspender) -> Result<(), Unwind> {
         let Invocation { function, values } = self.invocation;
-        // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed here.
+        // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
+        // here.
         let result = unsafe {
             let hook = (*self.store).call_hook;
             if let Some(hook) = hook {
@@ -93,8 +94,8 @@ impl<T> StoreInner<T> {
     ///
     /// # Safety
     ///
-    /// The function must belong to this store, and `values` must hold arguments of its type and have
-    /// room for its results.
+    /// The function must belong to this store, and `values` must hold arguments of its type and
+    /// have room for its results.
     pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
         let mut fiber = self.take_fiber()?;
         let job = self.job(invocation);
@@ -116,8 +117,8 @@ impl<T> StoreInner<T> {
     {
         let mut fiber = self.take_fiber()?;
         let job = self.job(invocation);
-        // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension is the
-        // job, wasm's frames, and futures of host functions, which are `Send`.
+        // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension
+        // is the job, wasm's frames, and futures of host functions, which are `Send`.
         let run = unsafe { fiber.run_send(move |suspender| job.run(suspender)) };
         let result = OnFiber::new(run).await;
         self.fiber = Some(fiber);
@@ -162,7 +163,8 @@ impl<T> StoreInner<T> {
     }
 }
 
-/// The future of a job: resumes its fiber with each poll, and once more if it is dropped unfinished.
+/// The future of a job: resumes its fiber with each poll, and once more if it is dropped
+/// unfinished.
 struct OnFiber<R> {
     /// Dropped by `drop`, which resumes the fiber.
     run: ManuallyDrop<R>,

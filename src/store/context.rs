@@ -56,8 +56,8 @@ impl<T> StoreContextMut<'_, T> {
     }
 }
 
-/// What a store can be read through: the store itself, a context, a [`Caller`](crate::Caller), or a reference to one of
-/// these.
+/// What a store can be read through: the store itself, a context, a [`Caller`](crate::Caller), or a
+/// reference to one of these.
 pub trait AsContext {
     /// The host's data in the store.
     type Data;

@@ -9,12 +9,13 @@ use crate::vm::hooks::CallHook;
 pub(super) type Hook<T> = dyn FnMut(&mut T, CallHook) -> Result<(), Trap> + Send + Sync;
 
 impl<T> Store<T> {
-    /// Runs `hook` whenever control crosses the border between WebAssembly and the host, from now on: on
-    /// every kind of call, start functions included. There is one hook: it replaces an earlier one.
+    /// Runs `hook` whenever control crosses the border between WebAssembly and the host, from now
+    /// on: on every kind of call, start functions included. There is one hook: it replaces an
+    /// earlier one.
     ///
-    /// A call of a host function by the host goes through WebAssembly's way in and out, and crosses four times.
-    /// Operators that the runtime helps with, such as `memory.grow`, do not cross; neither does a fiber that
-    /// suspends or goes on.
+    /// A call of a host function by the host goes through WebAssembly's way in and out, and crosses
+    /// four times. Operators that the runtime helps with, such as `memory.grow`, do not cross;
+    /// neither does a fiber that suspends or goes on.
     ///
     /// What a failure of the hook does depends on the crossing:
     ///
@@ -23,13 +24,13 @@ impl<T> Store<T> {
     /// * `ReturningFromHost`: the import traps with it, whatever the host function answered.
     /// * `ReturningFromWasm`: it is the result of the call, instead of its results or its trap.
     ///
-    /// A crossing at which the hook succeeded is followed by one back, also while a trap or the panic of a host
-    /// function leaves guests behind and while a call ends because its future was dropped. In the
-    /// latter two cases failures of the hook on the way back are ignored. Where the future of a call is forgotten
-    /// (`mem::forget`) there is no way back.
+    /// A crossing at which the hook succeeded is followed by one back, also while a trap or the
+    /// panic of a host function leaves guests behind and while a call ends because its future
+    /// was dropped. In the latter two cases failures of the hook on the way back are ignored.
+    /// Where the future of a call is forgotten (`mem::forget`) there is no way back.
     ///
-    /// A panic of the hook is like one of a host function: it goes on where the call is awaited, and replaces a panic
-    /// that is on its way.
+    /// A panic of the hook is like one of a host function: it goes on where the call is awaited,
+    /// and replaces a panic that is on its way.
     ///
     /// ```
     /// use lampwick::{CallHook, Engine, Func, Store};

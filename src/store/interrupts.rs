@@ -14,12 +14,13 @@ use crate::vm::interrupts::{AtDeadline, Deadline};
 pub struct InterruptHandle(Arc<Deadline>);
 
 impl InterruptHandle {
-    /// Sends an interrupt: the store's guest traps with [`TrapCode::Interrupt`](crate::TrapCode::Interrupt) at its
-    /// next function entry or loop head.
+    /// Sends an interrupt: the store's guest traps with
+    /// [`TrapCode::Interrupt`](crate::TrapCode::Interrupt) at its next function entry or loop
+    /// head.
     ///
-    /// The first check that sees an interrupt consumes it; the store's next call runs as usual. An interrupt
-    /// that no guest is there to see waits for the next one, and those that are sent meanwhile are one with it. When the
-    /// store is gone this does nothing.
+    /// The first check that sees an interrupt consumes it; the store's next call runs as usual. An
+    /// interrupt that no guest is there to see waits for the next one, and those that are sent
+    /// meanwhile are one with it. When the store is gone this does nothing.
     ///
     /// It never waits, and may be called in a signal handler.
     pub fn interrupt(&self) {

@@ -24,11 +24,12 @@ pub(super) enum Limiter<T> {
 }
 
 impl<T> Store<T> {
-    /// Lets a [`ResourceLimiter`], which `limiter` finds in the host's data, decide what this store may grow to from now on.
-    /// What the store has already stays. There is one limiter: it replaces an earlier one.
+    /// Lets a [`ResourceLimiter`], which `limiter` finds in the host's data, decide what this store
+    /// may grow to from now on. What the store has already stays. There is one limiter: it
+    /// replaces an earlier one.
     ///
-    /// Without a limiter a store may have 10,000 instances, 10,000 tables and 10,000 memories, each of
-    /// them as large as its type allows.
+    /// Without a limiter a store may have 10,000 instances, 10,000 tables and 10,000 memories, each
+    /// of them as large as its type allows.
     ///
     /// See [`StoreLimits`](crate::StoreLimits) for limits that are plain numbers.
     pub fn limiter(
@@ -40,9 +41,10 @@ impl<T> Store<T> {
 
     /// As [`limiter`](Self::limiter), for a limiter that may wait before it answers.
     ///
-    /// From now on what makes or grows memories and tables without being async itself panics, as its
-    /// documentation says: use [`Memory::new_async`](crate::Memory::new_async),
-    /// [`Memory::grow_async`](crate::Memory::grow_async), [`Table::new_async`](crate::Table::new_async) and
+    /// From now on what makes or grows memories and tables without being async itself panics, as
+    /// its documentation says: use [`Memory::new_async`](crate::Memory::new_async),
+    /// [`Memory::grow_async`](crate::Memory::grow_async),
+    /// [`Table::new_async`](crate::Table::new_async) and
     /// [`Table::grow_async`](crate::Table::grow_async).
     ///
     /// # Panics
@@ -196,8 +198,9 @@ unsafe fn permits<T>(
     growth: Growth,
 ) -> Result<bool, Cancelled> {
     let store = store.cast::<StoreInner<T>>();
-    // SAFETY: a store begins with what the pointer is to. What the future borrows across a suspension is the
-    // host's data, which nobody else reaches as long as the call borrows the store.
+    // SAFETY: a store begins with what the pointer is to. What the future borrows across a
+    // suspension is the host's data, which nobody else reaches as long as the call borrows the
+    // store.
     unsafe {
         let data = &mut (*store).data;
         match &mut (*store).limiter {

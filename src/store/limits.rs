@@ -7,65 +7,70 @@ pub(crate) const DEFAULT_COUNT: usize = 10_000;
 
 /// Decides what a store may grow to; set by [`Store::limiter`](crate::Store::limiter).
 ///
-/// It is asked about each memory and table when one is made, by an instantiation or by the host, and when one is
-/// to grow, by a guest or by the host. A growth by nothing is not asked about.
+/// It is asked about each memory and table when one is made, by an instantiation or by the host,
+/// and when one is to grow, by a guest or by the host. A growth by nothing is not asked about.
 ///
-/// A limiter that panics does so in place of the operator or method that asked it: the panic of a limiter that a
-/// guest's operator asked arrives where the call of the guest is awaited.
+/// A limiter that panics does so in place of the operator or method that asked it: the panic of a
+/// limiter that a guest's operator asked arrives where the call of the guest is awaited.
 pub trait ResourceLimiter {
     /// Whether a memory of `current` bytes may grow to `desired` bytes.
     ///
-    /// `current` is 0 for a memory that is being made. `maximum` is the maximum of the memory's type, in bytes,
-    /// if it has one. `desired` may lie beyond it: then the growth fails whatever the answer is.
+    /// `current` is 0 for a memory that is being made. `maximum` is the maximum of the memory's
+    /// type, in bytes, if it has one. `desired` may lie beyond it: then the growth fails
+    /// whatever the answer is.
     ///
-    /// On `false` a guest's `memory.grow` answers -1; [`Memory::grow`](crate::Memory::grow), [`Memory::new`](crate::Memory::new)
-    /// and instantiations fail.
+    /// On `false` a guest's `memory.grow` answers -1; [`Memory::grow`](crate::Memory::grow),
+    /// [`Memory::new`](crate::Memory::new) and instantiations fail.
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool;
 
-    /// Told that a memory could not be made or grown although [`memory_growing`](Self::memory_growing) permitted it: it
-    /// is beyond its maximum, or the system has no memory left. By default nothing is done.
+    /// Told that a memory could not be made or grown although
+    /// [`memory_growing`](Self::memory_growing) permitted it: it is beyond its maximum, or the
+    /// system has no memory left. By default nothing is done.
     fn memory_grow_failed(&mut self, error: &anyhow::Error) {
         let _ = error;
     }
 
     /// Whether a table of `current` elements may grow to `desired` elements.
     ///
-    /// `current` is 0 for a table that is being made. `maximum` is the maximum of the table's type, if it has
-    /// one. `desired` may lie beyond it, and is `u32::MAX` where more was wanted: then the growth fails whatever the
-    /// answer is.
+    /// `current` is 0 for a table that is being made. `maximum` is the maximum of the table's type,
+    /// if it has one. `desired` may lie beyond it, and is `u32::MAX` where more was wanted:
+    /// then the growth fails whatever the answer is.
     ///
-    /// On `false` a guest's `table.grow` answers -1; [`Table::grow`](crate::Table::grow), [`Table::new`](crate::Table::new)
-    /// and instantiations fail.
+    /// On `false` a guest's `table.grow` answers -1; [`Table::grow`](crate::Table::grow),
+    /// [`Table::new`](crate::Table::new) and instantiations fail.
     fn table_growing(&mut self, current: u32, desired: u32, maximum: Option<u32>) -> bool;
 
-    /// Told that a table could not be made or grown although [`table_growing`](Self::table_growing) permitted it. By
-    /// default nothing is done.
+    /// Told that a table could not be made or grown although [`table_growing`](Self::table_growing)
+    /// permitted it. By default nothing is done.
     fn table_grow_failed(&mut self, error: &anyhow::Error) {
         let _ = error;
     }
 
-    /// The most instances that the store may have, 10,000 by default. It is read whenever one is to be made.
+    /// The most instances that the store may have, 10,000 by default. It is read whenever one is to
+    /// be made.
     fn instances(&self) -> usize {
         DEFAULT_COUNT
     }
 
-    /// The most tables that the store may have, those of the host included; 10,000 by default. It is read whenever
-    /// one is to be made.
+    /// The most tables that the store may have, those of the host included; 10,000 by default. It
+    /// is read whenever one is to be made.
     fn tables(&self) -> usize {
         DEFAULT_COUNT
     }
 
-    /// The most memories that the store may have, those of the host included; 10,000 by default. It is read whenever
-    /// one is to be made.
+    /// The most memories that the store may have, those of the host included; 10,000 by default. It
+    /// is read whenever one is to be made.
     fn memories(&self) -> usize {
         DEFAULT_COUNT
     }
 }
 
-/// A [`ResourceLimiter`] that may wait before it answers; set by [`Store::limiter_async`](crate::Store::limiter_async).
+/// A [`ResourceLimiter`] that may wait before it answers; set by
+/// [`Store::limiter_async`](crate::Store::limiter_async).
 ///
-/// While the answer to a guest's `memory.grow` or `table.grow` is pending the guest's fiber is suspended. If the
-/// call is dropped meanwhile the answer's future is dropped with it, and nothing grows.
+/// While the answer to a guest's `memory.grow` or `table.grow` is pending the guest's fiber is
+/// suspended. If the call is dropped meanwhile the answer's future is dropped with it, and nothing
+/// grows.
 ///
 /// Implementations take the attribute `lampwick::async_trait`:
 ///
@@ -201,8 +206,8 @@ impl StoreLimitsBuilder {
         self
     }
 
-    /// The most elements that each table may have. There is no limit by default but that of all tables,
-    /// 10,000,000.
+    /// The most elements that each table may have. There is no limit by default but that of all
+    /// tables, 10,000,000.
     pub fn table_elements(mut self, elements: u32) -> Self {
         self.0.table_elements = Some(elements);
         self

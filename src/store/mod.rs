@@ -29,9 +29,9 @@ use limiter::Limiter;
 /// Instances, what they share with the host, and data of the host's of type `T`.
 ///
 /// Everything that a guest does happens in a store, and everything that is created in a store lives
-/// until it is dropped: give each guest a store of its own. Handles such as [`Func`](crate::Func) and
-/// [`Memory`](crate::Memory) are small copies that mean something only together with the store that they
-/// came from; every method takes it.
+/// until it is dropped: give each guest a store of its own. Handles such as [`Func`](crate::Func)
+/// and [`Memory`](crate::Memory) are small copies that mean something only together with the store
+/// that they came from; every method takes it.
 ///
 /// A store belongs to one task at a time, but may move between threads, with suspended calls in it.
 pub struct Store<T> {
@@ -75,9 +75,9 @@ impl<T> DerefMut for StoreInner<T> {
 impl<T> Store<T> {
     /// An empty store with this data.
     ///
-    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`]. Its deadline is now, where the engine has
-    /// epochs; see [`Store::set_epoch_deadline`]. It may have 10,000 instances, tables and memories; see
-    /// [`Store::limiter`].
+    /// It has no fuel, where the engine counts it; see [`Store::add_fuel`]. Its deadline is now,
+    /// where the engine has epochs; see [`Store::set_epoch_deadline`]. It may have 10,000
+    /// instances, tables and memories; see [`Store::limiter`].
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
             inner: Box::new(StoreInner {

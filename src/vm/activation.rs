@@ -92,7 +92,8 @@ thread_local! {
 
 /// The activation whose fiber runs on this thread, or null. Async-signal-safe.
 ///
-/// Never inlined, as none of the accessors: the address of a thread-local must not be kept across a switch.
+/// Never inlined, as none of the accessors: the address of a thread-local must not be kept across a
+/// switch.
 #[inline(never)]
 pub(super) fn current() -> *mut Activation {
     CURRENT.get()
@@ -125,8 +126,8 @@ impl Resumption {
 
     /// Runs `resume`, which resumes the fiber, with its activation as the thread's current one.
     ///
-    /// Inlined like everything on the way of a yield: behind a switch of stacks each return is one that
-    /// the processor did not predict.
+    /// Inlined like everything on the way of a yield: behind a switch of stacks each return is one
+    /// that the processor did not predict.
     #[inline(always)]
     pub(crate) fn with<R>(&mut self, resume: impl FnOnce() -> R) -> R {
         /// Puts things right when the fiber suspends or finishes, or a panic leaves it.
@@ -152,7 +153,8 @@ impl Resumption {
 ///
 /// The function must belong to `store`, and `values` must hold arguments of its type and have room
 /// for its results. This must run on a fiber that has `max_wasm_stack` bytes left and a reserve for
-/// the host below them, and whose suspender is `suspender`, if it may suspend; no reference to anything in the store may be in use.
+/// the host below them, and whose suspender is `suspender`, if it may suspend; no reference to
+/// anything in the store may be in use.
 pub(crate) unsafe fn call(
     store: *mut Store,
     suspender: *const Suspender,
@@ -160,8 +162,8 @@ pub(crate) unsafe fn call(
     function: &VMFuncRef,
     values: *mut ValRaw,
 ) -> Result<(), Unwind> {
-    // SAFETY: an outer activation is live: its wasm called the host, which called us; or its future was
-    // forgotten, and then its stack was, too.
+    // SAFETY: an outer activation is live: its wasm called the host, which called us; or its future
+    // was forgotten, and then its stack was, too.
     let (outer, depth, saved) = unsafe {
         let outer = (*store).activation;
         let depth = outer.as_ref().map_or(0, |outer| outer.depth + 1);
@@ -231,6 +233,7 @@ impl Activation {
 ///
 /// Control must be in a host function or builtin that wasm of this activation called, and no
 /// frame below `enter` may hold anything that is to be dropped.
+#[cold]
 pub(super) unsafe fn unwind_with(store: *mut Store, reason: Unwind) -> ! {
     // SAFETY: the activation is live because wasm of it called us.
     unsafe {
@@ -250,8 +253,8 @@ pub(super) unsafe fn capture(store: *mut Store) -> Backtrace {
     unsafe { (*(*store).activation).backtrace_from_exit() }
 }
 
-/// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below the
-/// frame that faulted, which has the whole host reserve to offer.
+/// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below
+/// the frame that faulted, which has the whole host reserve to offer.
 ///
 /// # Safety
 ///

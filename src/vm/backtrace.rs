@@ -29,7 +29,8 @@ impl Frame {
 /// Frames of wasm, the innermost first.
 pub(crate) type Backtrace = Vec<Frame>;
 
-/// Collects frames from `first`, whose frame pointer is `fp`, up to the entry of wasm at stack pointer `entry_sp`.
+/// Collects frames from `first`, whose frame pointer is `fp`, up to the entry of wasm at stack
+/// pointer `entry_sp`.
 ///
 /// # Safety
 ///

@@ -340,8 +340,8 @@ impl Call {
         }
     }
 
-    /// Charges for each chunk, then does it. The last chunk's rest below a whole unit is free, so that the
-    /// cost is that of the whole length: chunks are whole numbers of units.
+    /// Charges for each chunk, then does it. The last chunk's rest below a whole unit is free, so
+    /// that the cost is that of the whole length: chunks are whole numbers of units.
     unsafe fn in_chunks(
         self,
         len: u64,

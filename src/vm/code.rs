@@ -62,7 +62,8 @@ impl fmt::Debug for Code {
 
 /// The code that a store may run, sorted by address.
 ///
-/// It is replaced as a whole, by the write of one word, since the signal handler may look at it at any time.
+/// It is replaced as a whole, by the write of one word, since the signal handler may look at it at
+/// any time.
 #[derive(Debug, Default)]
 #[expect(clippy::box_collection, reason = "one word")]
 pub(crate) struct CodeMap(Box<Vec<Arc<Code>>>);

@@ -1,7 +1,8 @@
 //! A store's fuel: what is left, what was consumed, what happens when a slice is gone.
 //!
 //! Machine code counts `VMStore::fuel` down, a signed number. Fuel that does not fit it waits in
-//! `reserve`, and so does fuel of later slices where the guest is to yield behind each. What was consumed is `base` plus what the counter lost since it was last filled.
+//! `reserve`, and so does fuel of later slices where the guest is to yield behind each. What was
+//! consumed is `base` plus what the counter lost since it was last filled.
 
 use std::num::NonZeroU64;
 
@@ -58,7 +59,8 @@ impl Fuel {
 
     /// Replaces what remains.
     ///
-    /// A slice goes on where it was: a guest does not escape its yields by calls of a host that sets fuel.
+    /// A slice goes on where it was: a guest does not escape its yields by calls of a host that
+    /// sets fuel.
     pub(crate) fn set(&mut self, counter: &mut i64, fuel: u64) {
         self.base = self.consumed(*counter);
         self.room = self.room.saturating_add_signed(*counter);
@@ -114,7 +116,8 @@ impl Fuel {
                 self.begin_slice(*counter);
             }
             self.fill(counter);
-            // Where the reserve did not even cover what was overdrawn there is no slice to yield for.
+            // Where the reserve did not even cover what was overdrawn there is no slice to yield
+            // for.
             if ended && *counter >= 0 { Refill::Yield } else { Refill::Drawn }
         } else if self.injections > 0 {
             self.injections -= 1;

@@ -1,18 +1,19 @@
 //! The embedder's hook at the borders between wasm and the host.
 //!
-//! A hook that is run before a crossing and does not fail is run again after it, whatever comes of it.
-//! Panics and cancellations go on after that and ignore what the hook answers; a panic of the hook's own goes on
-//! as one of a host function.
+//! A hook that is run before a crossing and does not fail is run again after it, whatever comes of
+//! it. Panics and cancellations go on after that and ignore what the hook answers; a panic of the
+//! hook's own goes on as one of a host function.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use super::activation::Unwind;
+use super::activation::{Exit, Unwind};
 use super::backtrace::Backtrace;
 use super::host::HostError;
 use super::store::Store;
 
-/// A crossing of the border between WebAssembly and the host; see [`Store::call_hook`](crate::Store::call_hook).
+/// A crossing of the border between WebAssembly and the host; see
+/// [`Store::call_hook`](crate::Store::call_hook).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CallHook {
     /// The host is about to call WebAssembly.
@@ -86,33 +87,33 @@ pub(crate) unsafe fn returning_from_wasm(
     }
 }
 
-/// Runs a hook before a host function. It may panic.
+/// Runs a host function between its two crossings, and answers what then comes of it.
 ///
 /// # Safety
 ///
-/// As for [`Hook`].
+/// As for [`Hook`]; wasm of `exit` must have called the function.
 #[cold]
-pub(super) unsafe fn calling_host(hook: Hook, store: *mut Store) -> Result<(), HostError> {
-    // SAFETY: by contract.
-    unsafe { hook(store, CallHook::CallingHost) }.map_err(HostError::Error)
-}
-
-/// Runs a hook after a host function, and answers what then comes of that.
-///
-/// # Safety
-///
-/// As for [`Hook`].
-#[cold]
-pub(super) unsafe fn returning_from_host(
+pub(super) unsafe fn around_host(
     hook: Hook,
     store: *mut Store,
-    result: thread::Result<Result<(), HostError>>,
+    exit: Exit,
+    body: impl FnOnce() -> Result<(), HostError>,
 ) -> thread::Result<Result<(), HostError>> {
     // SAFETY: by contract.
-    match (unsafe { run(hook, store, CallHook::ReturningFromHost) }, result) {
-        (Err(panic), _) => Err(panic),
-        (Ok(_), stays @ (Err(_) | Ok(Err(HostError::Cancelled)))) => stays,
-        (Ok(Err(error)), _) => Ok(Err(HostError::Error(error))),
-        (Ok(Ok(())), result) => result,
+    match unsafe { run(hook, store, CallHook::CallingHost) } {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Ok(Err(HostError::Error(error))),
+        Err(panic) => return Err(panic),
+    }
+    let result = catch_unwind(AssertUnwindSafe(body));
+    // SAFETY: by contract; the function has ended.
+    unsafe {
+        exit.restore(store);
+        match (run(hook, store, CallHook::ReturningFromHost), result) {
+            (Err(panic), _) => Err(panic),
+            (Ok(_), stays @ (Err(_) | Ok(Err(HostError::Cancelled)))) => stays,
+            (Ok(Err(error)), _) => Ok(Err(HostError::Error(error))),
+            (Ok(Ok(())), result) => result,
+        }
     }
 }

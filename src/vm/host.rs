@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
+use std::thread;
 
 use lampwick_fibers::Suspender;
 
@@ -36,7 +37,8 @@ impl HostFunction {
     /// # Safety
     ///
     /// `store` must be where the function is kept, `call` must take what the closure is, and
-    /// `enter` and `exit` must be the trampolines of the type that `type_id` names, which the closure has.
+    /// `enter` and `exit` must be the trampolines of the type that `type_id` names, which the
+    /// closure has.
     pub(crate) unsafe fn new(
         store: *mut Store,
         call: HostCall,
@@ -101,8 +103,9 @@ impl HostCaller {
 ///
 /// # Safety
 ///
-/// Must be called, by the function that an exit trampoline called, with its arguments, as the last thing it
-/// does and with nothing left to drop; `F` must be the type of the closure.
+/// Must be called, by the function that an exit trampoline called, with its arguments, as the last
+/// thing it does and with nothing left to drop; `F` must be the type of the closure.
+#[inline(always)]
 pub(crate) unsafe fn run<F: 'static>(
     context: *mut VMHostContext,
     caller: *mut VMContext,
@@ -115,24 +118,44 @@ pub(crate) unsafe fn run<F: 'static>(
         let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
         let call = HostCaller { store, caller, exit };
-        let mut entered = None;
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            if let Some(hook) = (*store).call_hook {
-                hooks::calling_host(hook, store)?;
-                entered = Some(hook);
-            }
-            body(&*closure, call)
-        }));
+        if let Some(hook) = (*store).call_hook {
+            finish(store, exit, hooks::around_host(hook, store, exit, || body(&*closure, call)));
+        } else {
+            let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
+            finish(store, exit, result);
+        }
+    }
+}
+
+/// Returns if a host function has a result, else unwinds wasm.
+///
+/// # Safety
+///
+/// As for [`activation::unwind_with`]; wasm of `exit` must have called the function.
+#[inline(always)]
+unsafe fn finish(store: *mut Store, exit: Exit, result: thread::Result<Result<(), HostError>>) {
+    // SAFETY: by contract.
+    unsafe {
         exit.restore(store);
-        let result = match entered {
-            None => result,
-            Some(hook) => hooks::returning_from_host(hook, store, result),
-        };
-        let unwind = match result {
-            Ok(Ok(())) => return,
-            Ok(Err(HostError::Error(error))) => Unwind::Host(error, Store::backtrace(store)),
-            Ok(Err(HostError::Cancelled)) => Unwind::Cancelled,
-            Err(panic) => Unwind::Panic(panic),
+        // In registers all the way, unless the function failed.
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => fail(store, error),
+            Err(panic) => activation::unwind_with(store, Unwind::Panic(panic)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for [`activation::unwind_with`].
+#[cold]
+unsafe fn fail(store: *mut Store, error: HostError) -> ! {
+    // SAFETY: by contract.
+    unsafe {
+        let unwind = match error {
+            HostError::Error(error) => Unwind::Host(error, Store::backtrace(store)),
+            HostError::Cancelled => Unwind::Cancelled,
         };
         activation::unwind_with(store, unwind)
     }

@@ -65,7 +65,8 @@ unsafe impl Send for Instance {}
 unsafe impl Sync for Instance {}
 
 impl Instance {
-    /// An instance whose context is zero but for its header, which gets everything but the back pointer.
+    /// An instance whose context is zero but for its header, which gets everything but the back
+    /// pointer.
     pub(crate) fn new(layout: ContextLayout, head: VMContext, data: Arc<DataSegments>) -> Self {
         let context = ContextMemory::new(layout);
         // SAFETY: the allocation begins with a header.

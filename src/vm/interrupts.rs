@@ -1,13 +1,15 @@
 //! Interrupts and epochs: how a guest is stopped from outside.
 //!
-//! Machine code has one check for both, at function entries and loop heads: it compares the engine's epoch (zero where
-//! the engine has none) with the store's *deadline word*, and from there on calls [`Store::attend`]. An interrupt sets the word to
-//! zero, which no epoch is below, and a flag beside it, which says that the word does not tell the deadline.
+//! Machine code has one check for both, at function entries and loop heads: it compares the
+//! engine's epoch (zero where the engine has none) with the store's *deadline word*, and from there
+//! on calls [`Store::attend`]. An interrupt sets the word to zero, which no epoch is below, and a
+//! flag beside it, which says that the word does not tell the deadline.
 //!
-//! Who writes what, when: a handle sets first the flag, then the word. The store first writes the word, then looks at the
-//! flag, and sets the word to zero if it is up; all in one total order. So a flag that the store does not see is
-//! followed by a word that it will, and no interrupt is lost. A word may still become zero after its interrupt
-//! was consumed; the check then finds nothing to do, and puts it right.
+//! Who writes what, when: a handle sets first the flag, then the word. The store first writes the
+//! word, then looks at the flag, and sets the word to zero if it is up; all in one total order. So
+//! a flag that the store does not see is followed by a word that it will, and no interrupt is lost.
+//! A word may still become zero after its interrupt was consumed; the check then finds nothing to
+//! do, and puts it right.
 
 use std::ptr;
 use std::sync::Arc;
@@ -17,8 +19,8 @@ use super::activation::Unwind;
 use super::layout::{TrapCode, VMDeadline};
 use super::store::Store;
 
-/// An engine's epoch: a number that goes up when the embedder says so. Guests on all cores read it all the
-/// time, so that it has a cache line of its own.
+/// An engine's epoch: a number that goes up when the embedder says so. Guests on all cores read it
+/// all the time, so that it has a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct Epoch(AtomicU64);
@@ -42,7 +44,8 @@ pub(crate) struct Deadline {
     interrupted: AtomicBool,
 }
 
-// SAFETY: only machine code follows the pointer to the epoch, and the store that it belongs to keeps the epoch alive.
+// SAFETY: only machine code follows the pointer to the epoch, and the store that it belongs to
+// keeps the epoch alive.
 unsafe impl Send for Deadline {}
 // SAFETY: as above.
 unsafe impl Sync for Deadline {}
@@ -73,7 +76,8 @@ impl Deadline {
 pub(crate) enum AtDeadline {
     /// The guest traps.
     Trap,
-    /// The guest yields, and its deadline is then this many epochs after the one in which it goes on.
+    /// The guest yields, and its deadline is then this many epochs after the one in which it goes
+    /// on.
     Yield(u64),
 }
 
@@ -148,7 +152,8 @@ impl Store {
     ///
     /// As for [`Self::refuel`].
     pub(super) unsafe fn attend(this: *mut Self) -> Result<(), Unwind> {
-        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm called us.
+        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
+        // called us.
         unsafe {
             let due = (*this).interrupts.as_mut().map_or(Due::Nothing, Interrupts::due);
             match due {

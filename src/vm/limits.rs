@@ -1,7 +1,7 @@
 //! Growth that an embedder's limiter may refuse.
 //!
-//! A limiter needs the embedder's data, which this module knows nothing of: what asks it is a pair of
-//! functions made for the data's type, which find it by the store's address.
+//! A limiter needs the embedder's data, which this module knows nothing of: what asks it is a pair
+//! of functions made for the data's type, which find it by the store's address.
 
 use std::fmt;
 
@@ -148,15 +148,16 @@ impl Store {
         }
     }
 
-    /// Asks the limiter, if there is one, for as long as the growth is another than it was asked about: what
-    /// it permitted before a suspension must still be what is done after it.
+    /// Asks the limiter, if there is one, for as long as the growth is another than it was asked
+    /// about: what it permitted before a suspension must still be what is done after it.
     ///
     /// # Safety
     ///
-    /// Must be called on a fiber, by a builtin that wasm called. The fiber may suspend: nothing of the
-    /// store may be borrowed.
+    /// Must be called on a fiber, by a builtin that wasm called. The fiber may suspend: nothing of
+    /// the store may be borrowed.
     unsafe fn permit(this: *mut Self, growth: impl Fn(&Self) -> Growth) -> Result<bool, Unwind> {
-        // SAFETY: each borrow ends before the limiter is asked; the activation is live since its wasm called us.
+        // SAFETY: each borrow ends before the limiter is asked; the activation is live since its
+        // wasm called us.
         unsafe {
             let Some(hooks) = (*this).limiter else { return Ok(true) };
             let suspender = &*(*(*this).activation).suspender;

@@ -70,7 +70,8 @@ impl Reservation {
         } else {
             MprotectFlags::empty()
         };
-        // SAFETY: the range belongs to this reservation, and no Rust reference into what becomes inaccessible exists.
+        // SAFETY: the range belongs to this reservation, and no Rust reference into what becomes
+        // inaccessible exists.
         unsafe { mm::mprotect(self.base().add(range.start).cast(), range.len(), flags) }?;
         Ok(())
     }
@@ -135,7 +136,8 @@ impl MemoryPool {
             return;
         }
         if accessible > 0 {
-            // SAFETY: the range is accessible and private to us; its pages are zero when next touched.
+            // SAFETY: the range is accessible and private to us; its pages are zero when next
+            // touched.
             let dropped = unsafe {
                 mm::madvise(reservation.base().cast(), accessible, Advice::LinuxDontNeed)
             };
@@ -252,9 +254,10 @@ impl Memory {
         }
         let new = Self::reserve_dynamic(&self.pool, len)?;
         if self.len > 0 {
-            // SAFETY: both ranges are ours; the page tables of the old one move to the start of the new
-            // one. The old range stays mapped, and so stays ours until it is dropped: in a hole another
-            // thread's mapping could be, which the drop would take away.
+            // SAFETY: both ranges are ours; the page tables of the old one move to the start of the
+            // new one. The old range stays mapped, and so stays ours until it is
+            // dropped: in a hole another thread's mapping could be, which the drop
+            // would take away.
             unsafe {
                 mm::mremap_fixed(
                     old.base().cast(),

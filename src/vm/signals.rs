@@ -1,10 +1,10 @@
 //! Faults of guests: a signal handler that turns them into traps.
 //!
 //! The handler runs on an alternate stack that each thread gets from us, because a fiber's stack
-//! says nothing of how much of it is left. It looks up the interrupted instruction among the trap sites of the
-//! code of the store that is running, reads the fuel counter out of the registers, and lets the thread go
-//! on in `activation::after_fault`. Whatever is no trap of a guest goes to the handler that was
-//! there before ours.
+//! says nothing of how much of it is left. It looks up the interrupted instruction among the trap
+//! sites of the code of the store that is running, reads the fuel counter out of the registers, and
+//! lets the thread go on in `activation::after_fault`. Whatever is no trap of a guest goes to the
+//! handler that was there before ours.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -61,7 +61,8 @@ unsafe extern "C" fn handle(
     }
 }
 
-/// Diverts the thread if it faulted at a trap site of the guest that it runs. Answers whether it did.
+/// Diverts the thread if it faulted at a trap site of the guest that it runs. Answers whether it
+/// did.
 ///
 /// # Safety
 ///
@@ -74,8 +75,9 @@ unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
     // SAFETY: by contract.
     let mut registers = unsafe { Registers::new(context) };
     let (pc, fp) = (registers.pc(), registers.fp());
-    // SAFETY: the thread's current activation is live, and so is its store, whose code map is whole at
-    // every moment; its fields change only while the host runs, whose program counter is in no code.
+    // SAFETY: the thread's current activation is live, and so is its store, whose code map is whole
+    // at every moment; its fields change only while the host runs, whose program counter is in
+    // no code.
     unsafe {
         let store = (*activation).store;
         let Some(site) = (*store).code.trap_site(pc) else { return false };
@@ -98,7 +100,8 @@ unsafe fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut
     if !INSTALLED.load(Ordering::Acquire) {
         return;
     }
-    // SAFETY: the flag says that the entry is written; the previous handler is called as the kernel would.
+    // SAFETY: the flag says that the entry is written; the previous handler is called as the kernel
+    // would.
     unsafe {
         let previous = &*(&raw const PREVIOUS[index]).cast::<libc::sigaction>();
         match previous.sa_sigaction {
@@ -133,7 +136,8 @@ thread_local! {
     static STACK: AlternateStack = AlternateStack::install();
 }
 
-/// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to another.
+/// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to
+/// another.
 #[inline]
 pub(crate) fn prepare_thread() {
     if !PREPARED.get() {
@@ -165,7 +169,8 @@ impl AlternateStack {
             ss_flags: 0,
             ss_size: ALTERNATE_STACK,
         };
-        // SAFETY: the memory is kept until the thread ends, when it is no longer the alternate stack.
+        // SAFETY: the memory is kept until the thread ends, when it is no longer the alternate
+        // stack.
         let status = unsafe { libc::sigaltstack(&stack, ptr::null_mut()) };
         assert_eq!(status, 0, "sigaltstack failed: {}", std::io::Error::last_os_error());
         Self(Some(memory))

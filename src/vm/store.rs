@@ -183,11 +183,12 @@ impl Store {
     ///
     /// # Safety
     ///
-    /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may suspend:
-    /// nothing of the store may be borrowed.
+    /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may
+    /// suspend: nothing of the store may be borrowed.
     #[inline(always)]
     pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Unwind> {
-        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm called us.
+        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
+        // called us.
         unsafe {
             while (*this).machine.fuel < 0 {
                 let Self { fuel, machine, .. } = &mut *this;
@@ -240,7 +241,8 @@ impl Store {
 #[derive(Default)]
 pub(crate) struct Externs {
     values: Vec<Arc<dyn Any + Send + Sync>>,
-    /// The index of each value by its address, so that one that comes again takes no further place.
+    /// The index of each value by its address, so that one that comes again takes no further
+    /// place.
     by_address: HashMap<usize, u32>,
 }
 

@@ -5,8 +5,8 @@ use std::ptr;
 use super::layout::{VMFuncRef, VMTable};
 use crate::types::{TableType, ValType};
 
-/// The most elements that a table can have, whatever its type says. It bounds what one operator of a
-/// guest can make the host allocate (80 MB), and initial sizes are held to it, too.
+/// The most elements that a table can have, whatever its type says. It bounds what one operator of
+/// a guest can make the host allocate (80 MB), and initial sizes are held to it, too.
 pub(crate) const MAX_ELEMENTS: u64 = 10_000_000;
 
 /// A reference as tables and segments hold it: the address of a function record, or the index of

@@ -43,7 +43,8 @@ pub(crate) fn run<F: Future>(future: F) -> (F::Output, u64) {
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// Numbers that depend on the seed and a name only, so that each file has its own whatever else is executed.
+    /// Numbers that depend on the seed and a name only, so that each file has its own whatever else
+    /// is executed.
     pub(crate) fn new(seed: u64, name: &str) -> Self {
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

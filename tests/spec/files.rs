@@ -15,8 +15,8 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::SignExtensionOps,
 ];
 
-/// Directives that WebAssembly 2.0 contradicts, though they stand in a file that is in scope: the file's path,
-/// their lines, and the reason. They are executed, too, and must not hold.
+/// Directives that WebAssembly 2.0 contradicts, though they stand in a file that is in scope: the
+/// file's path, their lines, and the reason. They are executed, too, and must not hold.
 const OVERRULED: &[(&str, &[usize], &str)] = &[
     (
         "bulk-memory/table-sub.wast",
@@ -64,7 +64,8 @@ pub(crate) fn selected(filters: &[String]) -> Vec<TestFile<'static>> {
     files
 }
 
-/// Prints which parts of the suite are out of scope, and which directives WebAssembly 2.0 contradicts.
+/// Prints which parts of the suite are out of scope, and which directives WebAssembly 2.0
+/// contradicts.
 pub(crate) fn print_skipped() {
     for version in [SpecVersion::V3, SpecVersion::Latest] {
         print_skipped_part(data::spec(version), "later than WebAssembly 2.0");

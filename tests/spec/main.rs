@@ -1,8 +1,8 @@
 //! The specification's own tests, all of WebAssembly 2.0 but SIMD, in several ways of running.
 //!
-//! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of running (`runs`),
-//! file by file on all cores. What the first metered run burned for a directive, the other metered
-//! runs must burn, too.
+//! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of
+//! running (`runs`), file by file on all cores. What the first metered run burned for a directive,
+//! the other metered runs must burn, too.
 
 mod drive;
 mod files;

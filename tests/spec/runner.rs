@@ -15,8 +15,9 @@ use crate::values::{Argument, Expected, Shown};
 /// Slices of fuel are from 1 to this.
 const LARGEST_SLICE: u64 = 100;
 
-/// A directive that would yield more often gets the larger ones of these slices. Only those come near that fill, copy
-/// or grow 2^32 elements or bytes: they pay for what they ask for, and trap or fail then.
+/// A directive that would yield more often gets the larger ones of these slices. Only those come
+/// near that fill, copy or grow 2^32 elements or bytes: they pay for what they ask for, and trap or
+/// fail then.
 const MANY_YIELDS: u64 = 700_000;
 
 /// Executes a script. `costs` is what each of its directives burned, written by the measured run.
@@ -254,8 +255,9 @@ impl<'run> Runner<'run> {
         }
     }
 
-    /// A malformed or invalid module must be rejected, by validation alone as well as by compilation. What the error
-    /// says is not compared: the parser puts things in words of its own.
+    /// A malformed or invalid module must be rejected, by validation alone as well as by
+    /// compilation. What the error says is not compared: the parser puts things in words of its
+    /// own.
     fn assert_rejected(&self, source: &Source) -> Result<()> {
         let engine = &self.run.engine;
         let rejected = match source {
@@ -318,8 +320,9 @@ fn check_trap(result: Result<Box<[Val]>>, message: &str) -> Result<Trap> {
 
 /// Whether a trap has the reason that the suite expects.
 ///
-/// The suite's messages are beginnings of what hosts say; our text for tables has both names that the suite
-/// gives the same trap. Some messages name the element on top (`uninitialized element 2`), which we do not.
+/// The suite's messages are beginnings of what hosts say; our text for tables has both names that
+/// the suite gives the same trap. Some messages name the element on top (`uninitialized element
+/// 2`), which we do not.
 fn is_reason(reason: &str, message: &str) -> bool {
     let reason = reason.strip_prefix("wasm trap: ").unwrap_or(reason);
     let message = match message.strip_prefix("uninitialized element ") {

@@ -46,7 +46,8 @@ fn config() -> Config {
     config
 }
 
-/// Memories without reservations or guards: every access is checked, and memories move as they grow.
+/// Memories without reservations or guards: every access is checked, and memories move as they
+/// grow.
 fn small_memories(config: &mut Config) -> &mut Config {
     config
         .consume_fuel(true)

@@ -2,7 +2,8 @@
 //!
 //! Each backend offers the same four operations:
 //!
-//! * [`Fiber::new`] prepares a stack so that the first [`resume`](Fiber::resume) enters a function on it;
+//! * [`Fiber::new`] prepares a stack so that the first [`resume`](Fiber::resume) enters a function
+//!   on it;
 //! * [`Fiber::resume`] leaves the caller's stack for the fiber's and hands it one word;
 //! * [`Parent::suspend`] leaves the fiber's stack for whoever resumed it and hands back one word;
 //! * [`Fiber::close`] lets the backend free what it holds for a fiber that is at its base.

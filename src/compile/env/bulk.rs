@@ -9,7 +9,8 @@ use super::{Env, Region, alias_region};
 use crate::compile::traps;
 use crate::vm::layout::MemoryStyle;
 
-/// The most bytes that are copied in line: eight loads, all of which are made before the first store.
+/// The most bytes that are copied in line: eight loads, all of which are made before the first
+/// store.
 const MAX_INLINE: u64 = 128;
 
 impl Env<'_> {
@@ -67,8 +68,9 @@ impl Env<'_> {
         true
     }
 
-    /// The length, if it is a small constant and the memories are such that a check by comparison is one
-    /// that the processor cannot run past: an address of 32 bits always lies in reservation or guard.
+    /// The length, if it is a small constant and the memories are such that a check by comparison
+    /// is one that the processor cannot run past: an address of 32 bits always lies in
+    /// reservation or guard.
     fn inline_len(
         &self,
         builder: &FunctionBuilder<'_>,

@@ -1,9 +1,9 @@
 //! Fuel: what operators cost, when the counter is charged, and when it is checked.
 //!
-//! Between functions the counter is in the pinned register; inside of one it is an SSA value, so that
-//! it costs no memory access and no fixed register. Costs are gathered in `pending` and charged
-//! at once before control goes elsewhere. The counter is checked at the function's entry and at loop
-//! heads; below zero, the slice is gone.
+//! Between functions the counter is in the pinned register; inside of one it is an SSA value, so
+//! that it costs no memory access and no fixed register. Costs are gathered in `pending` and
+//! charged at once before control goes elsewhere. The counter is checked at the function's entry
+//! and at loop heads; below zero, the slice is gone.
 //!
 //! After a trap the counter must be known exactly. Checks of ours trap in a cold block which first
 //! puts the counter into the pinned register; divisions and conversions have it put there before
@@ -34,7 +34,8 @@ pub(in crate::compile) enum Tracking {
     WriteThrough,
 }
 
-/// An access to memory in a metered function. At all other traps the counter is in the pinned register.
+/// An access to memory in a metered function. At all other traps the counter is in the pinned
+/// register.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::compile) struct Access {
     /// The offset of the operator in the module.
@@ -90,7 +91,8 @@ fn cost(operator: &Operator<'_>) -> i64 {
     }
 }
 
-/// Whether control may leave the straight line at an operator. Calls are seen to where they are made.
+/// Whether control may leave the straight line at an operator. Calls are seen to where they are
+/// made.
 fn transfers_control(operator: &Operator<'_>) -> bool {
     matches!(
         operator,
@@ -281,7 +283,8 @@ impl Env<'_> {
 
     /// Prepares for the arithmetic operators that trap by themselves.
     ///
-    /// They are slow and rare, and some trap out of line, so that the counter is pinned before each.
+    /// They are slow and rare, and some trap out of line, so that the counter is pinned before
+    /// each.
     fn prepare_arithmetic(&mut self, builder: &mut FunctionBuilder<'_>, operator: &Operator<'_>) {
         let constant = self.constant.take();
         match operator {

@@ -1,8 +1,8 @@
 //! The check for interrupts and deadlines, at function entries and loop heads.
 //!
-//! `vm::interrupts` says what is compared and who writes it. Any thread may do so at any time, so that the values are
-//! loaded anew by each check; only where they lie is constant. No load of one check can serve the next one: the
-//! slow path between them is a call, which may change everything.
+//! `vm::interrupts` says what is compared and who writes it. Any thread may do so at any time, so
+//! that the values are loaded anew by each check; only where they lie is constant. No load of one
+//! check can serve the next one: the slow path between them is a call, which may change everything.
 
 use std::mem::offset_of;
 

@@ -116,7 +116,8 @@ impl Env<'_> {
     }
 }
 
-/// Whether an access that ends `end` bytes behind `index` may leave reservation and guard, if it can.
+/// Whether an access that ends `end` bytes behind `index` may leave reservation and guard, if it
+/// can.
 fn beyond_reservation(
     builder: &mut FunctionBuilder<'_>,
     index: Value,

@@ -8,8 +8,8 @@ use crate::compile::info::{ConstExpr, DataSegment, ElementSegment, SegmentMode};
 
 /// Collects the functions that can become references.
 ///
-/// What `ref.func` names inside of functions needs no look at code: validation demands that it occurs
-/// in an export, a segment or a global, too.
+/// What `ref.func` names inside of functions needs no look at code: validation demands that it
+/// occurs in an export, a segment or a global, too.
 #[derive(Default)]
 pub(super) struct Escaping(Vec<u32>);
 

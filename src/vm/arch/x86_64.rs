@@ -24,12 +24,14 @@ use crate::vm::layout::{EnterTrampoline, FuelAt, VMContext, ValRaw};
 
 /// Calls a trampoline so that [`unwind`] can return in its place. Answers whether it did.
 ///
-/// It writes the stack limit, so that wasm has exactly the activation's `max_wasm_stack` whatever lies above.
+/// It writes the stack limit, so that wasm has exactly the activation's `max_wasm_stack` whatever
+/// lies above.
 ///
 /// # Safety
 ///
-/// The arguments must be what the trampoline takes, with `limit` that of the store. The activation must stay where it is, and
-/// [`unwind`] may be called with it only on this stack, from below this frame.
+/// The arguments must be what the trampoline takes, with `limit` that of the store. The activation
+/// must stay where it is, and [`unwind`] may be called with it only on this stack, from below this
+/// frame.
 pub(in crate::vm) unsafe fn enter(
     activation: *mut Activation,
     trampoline: EnterTrampoline,

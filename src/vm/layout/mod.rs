@@ -60,8 +60,8 @@ pub(crate) struct VMContext {
     pub(crate) type_ids: *const u32,
     /// When the guest is to stop; null where code does not look at it.
     pub(crate) deadline: *const VMDeadline,
-    /// The place of the instance in its store, plus one; zero for a host function. Machine code leaves
-    /// it alone.
+    /// The place of the instance in its store, plus one; zero for a host function. Machine code
+    /// leaves it alone.
     pub(crate) instance: usize,
 }
 
@@ -142,7 +142,8 @@ pub(crate) struct VMMemory {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct VMGlobal(pub(crate) [u8; 16]);
 
-/// A value on its way between host and wasm, little-endian at its start, the rest zero or unspecified.
+/// A value on its way between host and wasm, little-endian at its start, the rest zero or
+/// unspecified.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug)]
 pub struct ValRaw(pub(crate) [u8; 16]);
@@ -168,10 +169,12 @@ pub(crate) enum MemoryStyle {
 }
 
 impl MemoryStyle {
-    /// The style of a 32-bit memory with this maximum (in pages), under the engine's settings (in bytes).
+    /// The style of a 32-bit memory with this maximum (in pages), under the engine's settings (in
+    /// bytes).
     ///
     /// A memory passed for an import has at most the maximum that the import declares, so that
-    /// code which relies on `Static` only ever meets such memories; code for `Dynamic` works on both.
+    /// code which relies on `Static` only ever meets such memories; code for `Dynamic` works on
+    /// both.
     pub(crate) fn of(maximum: Option<u64>, static_maximum: u64, static_guard: u64) -> Self {
         let bytes = maximum.unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32) * WASM_PAGE_SIZE;
         if bytes <= static_maximum {

@@ -29,8 +29,8 @@ pub enum TrapCode {
 
 /// Where the fuel counter is at a trap.
 ///
-/// What is left is the value there plus `delta`, which is zero or negative: the cost of the operators
-/// since the counter was last written, the trapping one included.
+/// What is left is the value there plus `delta`, which is zero or negative: the cost of the
+/// operators since the counter was last written, the trapping one included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FuelAt {
     /// The engine does not count fuel.
@@ -59,7 +59,8 @@ pub(crate) struct TrapSite {
 pub(crate) struct SiteTable {
     /// Sorted by `pc`, each once.
     pub(crate) traps: Vec<TrapSite>,
-    /// Return addresses of calls (offsets in the text), sorted, with the offset of the calling operator in the module.
+    /// Return addresses of calls (offsets in the text), sorted, with the offset of the calling
+    /// operator in the module.
     pub(crate) calls: Vec<(u32, u32)>,
 }
 

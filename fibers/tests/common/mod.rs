@@ -1,5 +1,5 @@
 //! What several test files need.
-#![allow(dead_code)] // each file uses a part
+#![allow(dead_code, reason = "each file uses a part")]
 
 use lampwick_fibers::{Resident, StackPool, StackPoolConfig};
 use std::future::Future;

@@ -1,12 +1,15 @@
 //! Modules: compiled code that can be instantiated many times.
 
+mod serialize;
+
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::compile::{Artifact, ModuleInfo};
+use crate::compile::{self, Artifact, ModuleInfo};
 use crate::engine::{Engine, Signature};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -42,11 +45,10 @@ impl Module {
     /// # Errors
     ///
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
-    /// the offset), or if it needs what the engine does not support.
+    /// the offset), or if it needs what the engine does not support. Artifacts (see
+    /// [`Module::serialize`]) are refused.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        let bytes = bytes.as_ref();
-        let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;
-        Self::from_binary(engine, &wasm)
+        Self::from_binary(engine, &parse(bytes.as_ref())?)
     }
 
     /// As [`Module::new`], with a name for the module that replaces its own.
@@ -79,7 +81,14 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
-        Self::load(engine, engine.compiler().compile(binary)?)
+        refuse_artifact(binary)?;
+        Self::compile(engine, binary)
+    }
+
+    fn compile(engine: &Engine, binary: &[u8]) -> Result<Self> {
+        let artifact = engine.compiler().compile(binary)?;
+        let code = Code::publish(&artifact.text, artifact.sites.clone())?;
+        Self::load(engine, artifact, code)
     }
 
     /// Checks that bytes are a valid module in the binary format that the engine supports.
@@ -91,8 +100,9 @@ impl Module {
         engine.compiler().validate(binary)
     }
 
-    fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
-        let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
+    /// Makes a module of what the compiler made, whose code is published.
+    fn load(engine: &Engine, artifact: Artifact, code: Code) -> Result<Self> {
+        let Artifact { info, layout, data, functions, .. } = artifact;
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.
@@ -101,14 +111,14 @@ impl Module {
             signatures[ty as usize].trampolines(engine.compiler())?;
         }
         let data = DataSegments {
-            bytes: std::mem::take(&mut info.data_bytes),
+            bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
         };
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             info,
             layout,
-            code: Arc::new(Code::publish(&text, sites)?),
+            code: Arc::new(code),
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
@@ -199,4 +209,21 @@ impl Module {
             module_offset: module_offset.unwrap_or_default() as usize,
         })
     }
+}
+
+/// A module in the binary format, from either.
+fn parse(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    refuse_artifact(bytes)?;
+    wat::parse_bytes(bytes).context("cannot parse the text of the module")
+}
+
+/// What is compiled already is no input for the compiler.
+fn refuse_artifact(bytes: &[u8]) -> Result<()> {
+    if compile::kind(bytes) == compile::Kind::Artifact {
+        bail!(
+            "this is an artifact, a module that is compiled already: use `Module::deserialize` or \
+             `Module::deserialize_file`"
+        );
+    }
+    Ok(())
 }

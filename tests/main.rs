@@ -1,6 +1,8 @@
 //! The integration tests, a file for each topic.
 
 mod api;
+mod artifacts;
+mod artifacts_refused;
 mod bad_input;
 mod call_hooks;
 mod compile_bombs;

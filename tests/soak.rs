@@ -206,6 +206,35 @@ fn traps_and_failures_give_all_back_alone() {
 }
 
 #[test]
+fn artifacts_come_and_go() {
+    alone("artifacts_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `artifacts_come_and_go`"]
+fn artifacts_come_and_go_alone() {
+    let engine = Engine::default();
+    let artifact = engine.precompile_module(GUEST.as_bytes()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("artifact");
+    std::fs::write(&file, &artifact).unwrap();
+    check(rounds(2_000), |round| {
+        // SAFETY: our own artifact, which nobody changes.
+        let modules = unsafe {
+            let mapped = Module::deserialize_file(&engine, &file).unwrap();
+            [mapped, Module::deserialize(&engine, &artifact).unwrap()]
+        };
+        let mut store = Store::new(&engine, ());
+        let host = Func::wrap(&mut store, || {});
+        for module in modules {
+            let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+            let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+            assert_eq!(run.call(&mut store, round as i32).unwrap(), round as i32 + 3);
+        }
+    });
+}
+
+#[test]
 fn modules_and_engines_come_and_go() {
     alone("modules_and_engines_come_and_go_alone");
 }

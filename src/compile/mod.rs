@@ -2,11 +2,12 @@
 //!
 //! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function
 //! (`function`, against the environment in `env`), and puts the machine code into one text (`link`,
-//! `module`). [`Compiler::compile_trampolines`] makes the ways in and out for a function type
+//! `module`), which `artifact` writes and reads. [`Compiler::compile_trampolines`] makes the ways in and out for a function type
 //! (`stubs`). Nothing here runs code or knows of stores; what code will address is in
 //! [`crate::vm::layout`].
 #![deny(unsafe_code)]
 
+mod artifact;
 mod code;
 mod env;
 mod fuel_sites;
@@ -30,10 +31,13 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use wasmparser::Validator;
 
+use artifact::Origin;
 use isa::Targets;
 
+pub use artifact::ModuleVersionStrategy;
 pub use settings::OptLevel;
 
+pub(crate) use artifact::{Kind, Parts, kind};
 pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
 pub(crate) use module::Artifact;
 #[cfg(test)]
@@ -44,6 +48,8 @@ pub(crate) use settings::Settings;
 pub(crate) struct Compiler {
     pub(crate) settings: Settings,
     targets: Targets,
+    /// What the compiler's artifacts say of themselves.
+    origin: Origin,
 }
 
 impl Compiler {
@@ -55,7 +61,8 @@ impl Compiler {
     /// such value.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let targets = Targets::new(&settings)?;
-        Ok(Self { settings, targets })
+        let origin = Origin::new(&settings, &*targets.normal);
+        Ok(Self { settings, targets, origin })
     }
 
     /// Checks that bytes are a valid module that may be compiled.

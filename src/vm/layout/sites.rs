@@ -1,4 +1,9 @@
 //! What is known of an address in machine code.
+//!
+//! The tables are bytes, of records that all have the same length, so that those of an artifact are
+//! used where it lies.
+
+use bytes::Bytes;
 
 /// Why a guest trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +30,25 @@ pub enum TrapCode {
     UnreachableCodeReached,
     /// An interrupt, or the deadline of an epoch: not the guest's doing.
     Interrupt,
+}
+
+impl TrapCode {
+    /// The code with this number.
+    fn from_u8(number: u8) -> Option<Self> {
+        let codes = [
+            Self::StackOverflow,
+            Self::MemoryOutOfBounds,
+            Self::TableOutOfBounds,
+            Self::IndirectCallToNull,
+            Self::BadSignature,
+            Self::IntegerOverflow,
+            Self::IntegerDivisionByZero,
+            Self::BadConversionToInteger,
+            Self::UnreachableCodeReached,
+            Self::Interrupt,
+        ];
+        codes.into_iter().find(|code| *code as u8 == number)
+    }
 }
 
 /// Where the fuel counter is at a trap.
@@ -57,23 +81,112 @@ pub(crate) struct TrapSite {
 /// What is known of the addresses of a text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SiteTable {
-    /// Sorted by `pc`, each once.
-    pub(crate) traps: Vec<TrapSite>,
-    /// Return addresses of calls (offsets in the text), sorted, with the offset of the calling
-    /// operator in the module.
-    pub(crate) calls: Vec<(u32, u32)>,
+    /// A [`TrapRecord`] for each trap site, sorted by `pc`, each once.
+    traps: Bytes,
+    /// A [`CallRecord`] for each return address of a call, sorted.
+    calls: Bytes,
 }
 
+/// `pc`, `wasm`, the offset of [`FuelAt::Frame`] and the delta, four little-endian bytes each; the
+/// trap's code, the kind of fuel (0 unmetered, 1 register, 2 frame), the register, and nothing.
+type TrapRecord = [u8; 20];
+
+/// The return address (an offset in the text) and the offset of the calling operator in the module,
+/// both little-endian.
+type CallRecord = [u8; 8];
+
 impl SiteTable {
+    /// The table of these trap sites and return addresses with the operators that call, both
+    /// sorted.
+    pub(crate) fn new(traps: &[TrapSite], calls: &[(u32, u32)]) -> Self {
+        debug_assert!(traps.is_sorted_by(|a, b| a.pc < b.pc) && calls.is_sorted());
+        let traps: Vec<TrapRecord> = traps.iter().map(TrapSite::record).collect();
+        let call = |&(pc, wasm): &(u32, u32)| -> CallRecord { join([pc, wasm]) };
+        let calls: Vec<CallRecord> = calls.iter().map(call).collect();
+        Self { traps: traps.into_flattened().into(), calls: calls.into_flattened().into() }
+    }
+
+    /// The table of what [`Self::parts`] answered, if it may be that.
+    pub(crate) fn from_parts([traps, calls]: [Bytes; 2]) -> Option<Self> {
+        let whole = traps.len().is_multiple_of(size_of::<TrapRecord>())
+            && calls.len().is_multiple_of(size_of::<CallRecord>());
+        whole.then_some(Self { traps, calls })
+    }
+
+    /// What the table consists of.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [&self.traps, &self.calls]
+    }
+
     /// The trap site at exactly this offset. Async-signal-safe.
-    pub(crate) fn trap(&self, pc: u32) -> Option<&TrapSite> {
-        let index = self.traps.binary_search_by_key(&pc, |site| site.pc).ok()?;
-        Some(&self.traps[index])
+    pub(crate) fn trap(&self, pc: u32) -> Option<TrapSite> {
+        find(&self.traps, pc).and_then(TrapSite::from_record)
     }
 
     /// The operator that made the call which returns to this offset.
     pub(crate) fn call(&self, return_address: u32) -> Option<u32> {
-        let index = self.calls.binary_search_by_key(&return_address, |&(pc, _)| pc).ok()?;
-        Some(self.calls[index].1)
+        let record: &CallRecord = find(&self.calls, return_address)?;
+        Some(word(record, 1))
+    }
+}
+
+#[cfg(test)]
+impl SiteTable {
+    /// All trap sites.
+    pub(crate) fn traps(&self) -> impl Iterator<Item = TrapSite> {
+        let records = self.traps.as_chunks().0.iter();
+        records.map(|record| TrapSite::from_record(record).expect("a site"))
+    }
+
+    /// All return addresses with the operators that call.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.calls.as_chunks::<8>().0.iter().map(|record| (word(record, 0), word(record, 1)))
+    }
+}
+
+/// The record that begins with this offset.
+fn find<const LEN: usize>(records: &[u8], pc: u32) -> Option<&[u8; LEN]> {
+    let (records, _) = records.as_chunks();
+    let index = records.binary_search_by_key(&pc, |record| word(record, 0)).ok()?;
+    Some(&records[index])
+}
+
+/// The word at this place of a record.
+fn word(record: &[u8], index: usize) -> u32 {
+    record.as_chunks().0.get(index).copied().map_or(0, u32::from_le_bytes)
+}
+
+/// The words as bytes.
+fn join<const WORDS: usize, const LEN: usize>(words: [u32; WORDS]) -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
+    }
+    bytes
+}
+
+impl TrapSite {
+    fn record(&self) -> TrapRecord {
+        let code = self.code as u8;
+        let (kind, register, offset, delta) = match self.fuel {
+            FuelAt::Unmetered => (0, 0, 0, 0),
+            FuelAt::Register { register, delta } => (1, register, 0, delta),
+            FuelAt::Frame { offset, delta } => (2, 0, offset, delta),
+        };
+        let small = u32::from_le_bytes([code, kind, register, 0]);
+        join([self.pc, self.wasm, offset as u32, delta as u32, small])
+    }
+
+    fn from_record(record: &TrapRecord) -> Option<Self> {
+        let [offset, delta] = [2, 3].map(|index| word(record, index) as i32);
+        let [code, kind, register, _] = word(record, 4).to_le_bytes();
+        let fuel = match kind {
+            0 => FuelAt::Unmetered,
+            1 => FuelAt::Register { register, delta },
+            2 => FuelAt::Frame { offset, delta },
+            _ => return None,
+        };
+        let code = TrapCode::from_u8(code)?;
+        Some(Self { pc: word(record, 0), code, wasm: word(record, 1), fuel })
     }
 }

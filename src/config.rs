@@ -1,10 +1,15 @@
 //! What an engine is told when it is made.
 
+#[cfg(feature = "cache")]
+mod cache;
+
 use anyhow::{Result, anyhow, bail};
 use lampwick_fibers::StackPoolConfig;
 use target_lexicon::Triple;
 use wasmparser::WasmFeatures;
 
+#[cfg(feature = "cache")]
+use crate::compile::CacheSettings;
 use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
 use crate::vm::memory::MemorySettings;
 
@@ -37,6 +42,8 @@ pub struct Config {
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -61,6 +68,8 @@ impl Default for Config {
             async_support: false,
             max_wasm_stack: 512 << 10,
             async_stack_size: 2 << 20,
+            #[cfg(feature = "cache")]
+            cache: None,
         }
     }
 }

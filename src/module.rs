@@ -1,5 +1,7 @@
 //! Modules: compiled code that can be instantiated many times.
 
+#[cfg(feature = "cache")]
+mod cached;
 mod serialize;
 
 use std::borrow::Cow;
@@ -82,6 +84,10 @@ impl Module {
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
         refuse_artifact(binary)?;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = engine.cache() {
+            return Self::cached(engine, cache, binary);
+        }
         Self::compile(engine, binary)
     }
 

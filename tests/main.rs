@@ -4,6 +4,8 @@ mod api;
 mod artifacts;
 mod artifacts_refused;
 mod bad_input;
+#[cfg(feature = "cache")]
+mod cache;
 mod call_hooks;
 mod compile_bombs;
 mod epochs;

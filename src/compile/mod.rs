@@ -2,12 +2,14 @@
 //!
 //! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function
 //! (`function`, against the environment in `env`), and puts the machine code into one text (`link`,
-//! `module`), which `artifact` writes and reads. [`Compiler::compile_trampolines`] makes the ways in and out for a function type
-//! (`stubs`). Nothing here runs code or knows of stores; what code will address is in
-//! [`crate::vm::layout`].
+//! `module`), which `artifact` writes and reads and `cache` keeps in files.
+//! [`Compiler::compile_trampolines`] makes the ways in and out for a function type (`stubs`).
+//! Nothing here runs code or knows of stores; what code will address is in [`crate::vm::layout`].
 #![deny(unsafe_code)]
 
 mod artifact;
+#[cfg(feature = "cache")]
+mod cache;
 mod code;
 mod env;
 mod fuel_sites;
@@ -38,6 +40,8 @@ pub use artifact::ModuleVersionStrategy;
 pub use settings::OptLevel;
 
 pub(crate) use artifact::{Kind, Parts, kind};
+#[cfg(feature = "cache")]
+pub(crate) use cache::{Cache, CacheSettings};
 pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
 pub(crate) use module::Artifact;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use lampwick_fibers::StackPool;
 
+#[cfg(feature = "cache")]
+use crate::compile::Cache;
 use crate::compile::Compiler;
 use crate::config::Config;
 use crate::vm::interrupts::{Epoch, Interrupts};
@@ -34,6 +36,8 @@ struct Inner {
     memories: Arc<MemoryPool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
+    #[cfg(feature = "cache")]
+    cache: Option<Cache>,
 }
 
 impl Default for Engine {
@@ -55,8 +59,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this
-    /// machine lacks what generated code needs.
+    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, if this
+    /// machine lacks what generated code needs, or if the directory of the cache cannot be made or
+    /// is open to others.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
@@ -67,6 +72,8 @@ impl Engine {
             memories: MemoryPool::new(config.memory),
             signatures: Arc::default(),
             epoch: Arc::default(),
+            #[cfg(feature = "cache")]
+            cache: config.cache.as_ref().map(Cache::open).transpose()?,
             config: config.clone(),
         })))
     }
@@ -103,6 +110,11 @@ impl Engine {
 
     pub(crate) fn compiler(&self) -> &Compiler {
         &self.0.compiler
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
     }
 
     pub(crate) fn stacks(&self) -> &StackPool {

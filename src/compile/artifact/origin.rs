@@ -5,6 +5,8 @@ use cranelift_codegen::isa::TargetIsa;
 use serde::{Deserialize, Serialize};
 use wasmparser::WasmFeatures;
 
+#[cfg(feature = "cache")]
+use super::version::ModuleVersionStrategy;
 use super::version::Version;
 use crate::compile::settings::{FuelTracking, Settings};
 
@@ -41,6 +43,15 @@ impl Origin {
     /// As it is in an artifact: the version first, which alone says how the rest is to be read.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
         postcard::to_stdvec(&(&self.version, &self.machine)).context("cannot write the origin")
+    }
+
+    /// All that what is made depends on, beside the module: as in an artifact, and the version
+    /// even where it is not compared.
+    #[cfg(feature = "cache")]
+    pub(in crate::compile) fn identity(&self) -> Result<Vec<u8>> {
+        let version = Version::new(&ModuleVersionStrategy::LampwickVersion);
+        postcard::to_stdvec(&(version, &self.version, &self.machine))
+            .context("cannot write the origin")
     }
 
     /// Checks that an engine of this origin can use what was made by that of the artifact, which

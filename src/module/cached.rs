@@ -1,0 +1,32 @@
+//! Modules that need not be compiled, because a cache has them.
+
+use anyhow::Result;
+
+use super::Module;
+use crate::compile::Cache;
+use crate::engine::Engine;
+use crate::vm::code::Code;
+
+impl Module {
+    /// The module of these bytes, from the cache, or compiled and put there.
+    pub(super) fn cached(engine: &Engine, cache: &Cache, binary: &[u8]) -> Result<Self> {
+        let compiler = engine.compiler();
+        let key = compiler.cache_key(binary)?;
+        if let Some(file) = cache.find(&key) {
+            // SAFETY: the cache answers only files that nobody else can write to; we never change
+            // one, and whoever else runs as us was told not to.
+            let module = unsafe { Self::from_artifact_file(engine, &file) };
+            // One that is damaged is replaced.
+            if let Ok(module) = module {
+                return Ok(module);
+            }
+        }
+        let artifact = compiler.compile(binary)?;
+        // What is too large for an artifact can be used nevertheless.
+        if let Ok(bytes) = compiler.write_artifact(artifact.parts()) {
+            cache.insert(&key, &bytes);
+        }
+        let code = Code::publish(&artifact.text, artifact.sites.clone())?;
+        Self::load(engine, artifact, code)
+    }
+}

@@ -1,6 +1,7 @@
 //! The ways in which the suite is run.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -24,6 +25,8 @@ pub(crate) struct Run {
     pub(crate) name: &'static str,
     pub(crate) fuel: Fuel,
     pub(crate) engine: Engine,
+    /// Whether each module is written to a file and mapped from there.
+    artifacts: bool,
     /// The files share many modules. Each is compiled once.
     modules: Mutex<HashMap<Box<[u8]>, Module>>,
 }
@@ -35,6 +38,7 @@ pub(crate) fn all() -> Arc<[Run]> {
         Run::new("fuel on", Fuel::Measured, config().consume_fuel(true)),
         Run::new("async slices", Fuel::Sliced, config().consume_fuel(true).async_support(true)),
         Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
+        Run::new("artifacts", Fuel::Compared, config().consume_fuel(true)).with_artifacts(),
     ]
     .into()
 }
@@ -60,7 +64,11 @@ fn small_memories(config: &mut Config) -> &mut Config {
 impl Run {
     fn new(name: &'static str, fuel: Fuel, config: &mut Config) -> Self {
         let engine = Engine::new(config).expect("the configuration suits this machine");
-        Self { name, fuel, engine, modules: Mutex::default() }
+        Self { name, fuel, engine, artifacts: false, modules: Mutex::default() }
+    }
+
+    fn with_artifacts(self) -> Self {
+        Self { artifacts: true, ..self }
     }
 
     pub(crate) fn is_async(&self) -> bool {
@@ -74,9 +82,20 @@ impl Run {
             return Ok(module.clone());
         }
         drop(modules);
-        let module = Module::from_binary(&self.engine, binary)?;
+        let mut module = Module::from_binary(&self.engine, binary)?;
+        if self.artifacts {
+            module = through_file(&module)?;
+        }
         let mut modules = self.modules.lock().unwrap_or_else(|error| error.into_inner());
         modules.insert(binary.into(), module.clone());
         Ok(module)
     }
+}
+
+/// The same module, from an artifact in a file.
+fn through_file(module: &Module) -> Result<Module> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&module.serialize()?)?;
+    // SAFETY: the file holds what was just serialized; it is deleted, but not changed.
+    unsafe { Module::deserialize_file(module.engine(), file.path()) }
 }

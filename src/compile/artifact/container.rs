@@ -106,3 +106,25 @@ pub(super) fn read(artifact: &Bytes) -> Result<Found> {
         text: find(TEXT)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use object::ObjectSymbol as _;
+
+    use super::*;
+
+    #[test]
+    fn tools_find_the_functions() {
+        let sections =
+            Sections { head: vec![1; 7], info: b"info", traps: b"", calls: b"", data: b"data" };
+        let symbols = [(symbol_name(3, Some("a\0b")), 0..10), (symbol_name(4, None), 32..40)];
+        let bytes = write(&sections, &[0x90; 40], symbols.into_iter()).expect("an artifact");
+        let file = ElfFile64::<LittleEndian>::parse(&*bytes).expect("an ELF file");
+        let symbols: Vec<_> =
+            file.symbols().map(|it| (it.name(), it.address(), it.size())).collect();
+        assert_eq!(symbols, [(Ok("a\u{fffd}b"), 0, 10), (Ok("wasm function 4"), 32, 8)]);
+        let text = file.section_by_name(TEXT).expect("a text");
+        let (offset, size) = text.file_range().expect("in the file");
+        assert_eq!((offset % PAGE as u64, size), (0, PAGE as u64));
+    }
+}

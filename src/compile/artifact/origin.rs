@@ -125,3 +125,35 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
     let cranelift = cranelift.map(|flag| (format!("cranelift {}", flag.name), flag.value_string()));
     own.chain(proposals).chain(cranelift).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(target: &str, cpu: &[&str], settings: &[(&str, &str)]) -> Machine {
+        Machine {
+            target: target.to_owned(),
+            cpu: cpu.iter().map(|&feature| feature.to_owned()).collect(),
+            settings: settings.iter().map(|&(name, value)| (name.into(), value.into())).collect(),
+        }
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let engine = machine("here", &["fast"], &[("size", "1")]);
+        assert!(engine.check(&machine("here", &[], &[("size", "1")])).is_ok());
+        for (artifact, words) in [
+            (machine("there", &["fast"], &[("size", "1")]), ["`here`", "`there`"]),
+            (machine("here", &["fast", "wide"], &[("size", "1")]), ["feature", "`wide`"]),
+            (machine("here", &["fast"], &[("size", "2")]), ["`size` was `2`", "is `1`"]),
+            (machine("here", &["fast"], &[]), ["`size` was nothing", "is `1`"]),
+            (
+                machine("here", &["fast"], &[("size", "1"), ("more", "yes")]),
+                ["`more` was `yes`", "is nothing"],
+            ),
+        ] {
+            let error = engine.check(&artifact).expect_err("a difference").to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        }
+    }
+}

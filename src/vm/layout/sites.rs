@@ -101,6 +101,7 @@ impl SiteTable {
     pub(crate) fn new(traps: &[TrapSite], calls: &[(u32, u32)]) -> Self {
         debug_assert!(traps.is_sorted_by(|a, b| a.pc < b.pc) && calls.is_sorted());
         let traps: Vec<TrapRecord> = traps.iter().map(TrapSite::record).collect();
+        debug_assert!(traps.iter().all(|record| TrapSite::from_record(record).is_some()));
         let call = |&(pc, wasm): &(u32, u32)| -> CallRecord { join([pc, wasm]) };
         let calls: Vec<CallRecord> = calls.iter().map(call).collect();
         Self { traps: traps.into_flattened().into(), calls: calls.into_flattened().into() }
@@ -188,5 +189,37 @@ impl TrapSite {
         };
         let code = TrapCode::from_u8(code)?;
         Some(Self { pc: word(record, 0), code, wasm: word(record, 1), fuel })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_hold_all_of_a_site() {
+        let fuels = [
+            FuelAt::Unmetered,
+            FuelAt::Register { register: 15, delta: -7 },
+            FuelAt::Register { register: 3, delta: i32::MIN },
+            FuelAt::Frame { offset: -40, delta: -1_000_000 },
+            FuelAt::Frame { offset: i32::MAX, delta: 0 },
+        ];
+        let mut sites = Vec::new();
+        for number in 0..=u8::MAX {
+            let Some(code) = TrapCode::from_u8(number) else { continue };
+            for fuel in fuels {
+                let pc = 1000 * sites.len() as u32 + 3;
+                sites.push(TrapSite { pc, code, wasm: u32::MAX - pc, fuel });
+            }
+        }
+        let calls = [(5, 6), (7, 0), (u32::MAX, 1)];
+        let table = SiteTable::new(&sites, &calls);
+        let parts = table.parts().map(|part| Bytes::copy_from_slice(part));
+        let table = SiteTable::from_parts(parts).expect("the same");
+        assert!(sites.iter().all(|site| table.trap(site.pc) == Some(*site)));
+        assert!(calls.iter().all(|&(address, wasm)| table.call(address) == Some(wasm)));
+        assert_eq!((table.trap(2), table.trap(u32::MAX), table.call(6)), (None, None, None));
+        assert!(SiteTable::from_parts([Bytes::from_static(b"cut"), Bytes::new()]).is_none());
     }
 }

@@ -103,6 +103,7 @@ impl Module {
     ///
     /// Fails if they are not, with the offset.
     pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        refuse_artifact(binary)?;
         engine.compiler().validate(binary)
     }
 

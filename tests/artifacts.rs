@@ -7,7 +7,7 @@ use lampwick::{Config, Engine, Func, Instance, Linker, Module, Store, Trap, Val}
 use tempfile::TempDir;
 
 use crate::programs;
-use crate::support::{async_metered, block_on, engine, metered};
+use crate::support::{async_metered, block_on, directory, engine, metered};
 
 /// A guest with something of everything.
 const GUEST: &str = r#"(module $guest
@@ -38,8 +38,8 @@ const GUEST: &str = r#"(module $guest
 
 /// A file in a directory that is deleted with it.
 fn file(bytes: &[u8]) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("artifact");
+    let (directory, path) = directory();
+    let path = path.join("artifact");
     fs::write(&path, bytes).unwrap();
     (directory, path)
 }

@@ -10,25 +10,26 @@ use std::time::{Duration, SystemTime};
 use lampwick::{Config, Engine, Instance, Module, Store};
 use tempfile::TempDir;
 
-use crate::support::Rng;
+use crate::support::{Rng, directory};
 
 /// A cache's directory, within one that is deleted in the end.
 struct Place {
-    root: TempDir,
+    _deleted: TempDir,
+    root: PathBuf,
     directory: PathBuf,
 }
 
 impl Place {
     fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let (_deleted, root) = directory();
         // Neither exists yet.
-        let directory = root.path().join("some/cache");
-        Self { root, directory }
+        let directory = root.join("some/cache");
+        Self { _deleted, root, directory }
     }
 
     /// A configuration whose cache is here, with more lines.
     fn config(&self, lines: &str) -> Config {
-        let file = self.root.path().join("config.toml");
+        let file = self.root.join("config.toml");
         fs::write(&file, format!("[cache]\ndirectory = {:?}\n{lines}", self.directory)).unwrap();
         let mut config = Config::new();
         config.cache_config_load(file).unwrap();
@@ -172,7 +173,7 @@ fn entries_that_others_may_write_to_are_replaced() {
         assert!(is_mapped(&engine, 1, &entry));
     }
     // One that leads elsewhere, even to a good one.
-    let elsewhere = place.root.path().join("elsewhere");
+    let elsewhere = place.root.join("elsewhere");
     fs::rename(&entry, &elsewhere).unwrap();
     symlink(&elsewhere, &entry).unwrap();
     assert!(!is_mapped(&engine, 1, &elsewhere));
@@ -326,7 +327,7 @@ fn processes_may_share_a_cache() {
     let children: Vec<_> = (0..PROCESSES)
         .map(|_| {
             let mut command = child("processes_may_share_a_cache_child");
-            command.env("LAMPWICK_TEST_PLACE", place.root.path());
+            command.env("LAMPWICK_TEST_PLACE", &place.root);
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             command.spawn().unwrap()
         })
@@ -375,7 +376,7 @@ fn processes_may_share_a_cache_child() {
 #[test]
 fn the_default_is_in_the_users_directories() {
     let place = Place::new();
-    let (home, other) = (place.root.path(), place.root.path().join("other"));
+    let (home, other) = (&*place.root, place.root.join("other"));
     let run = |expected: &Path| {
         let mut command = child("the_default_is_in_the_users_directories_child");
         command.env("HOME", home).env("LAMPWICK_TEST_PLACE", expected);

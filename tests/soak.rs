@@ -9,7 +9,7 @@ use lampwick::{Caller, Engine, Func, Instance, Linker, Module, Store, Trap, Trap
 
 use crate::matrix::{self, EVENTS, PLACES};
 use crate::support::{
-    async_metered, asynchronous, block_on, engine, instantiate, pend, poll, rounds,
+    async_metered, asynchronous, block_on, directory, engine, instantiate, pend, poll, rounds,
 };
 
 /// Runs one of the ignored tests below in a process of its own.
@@ -215,8 +215,8 @@ fn artifacts_come_and_go() {
 fn artifacts_come_and_go_alone() {
     let engine = Engine::default();
     let artifact = engine.precompile_module(GUEST.as_bytes()).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("artifact");
+    let (_directory, path) = directory();
+    let file = path.join("artifact");
     std::fs::write(&file, &artifact).unwrap();
     check(rounds(2_000), |round| {
         // SAFETY: our own artifact, which nobody changes.

@@ -10,8 +10,12 @@ fn main() -> io::Result<()> {
     let mut hasher = DefaultHasher::new();
     // The translator is published by itself, with a version of its own; here it is beside us.
     for directory in ["src", "cranelift-wasm/src"] {
-        println!("cargo::rerun-if-changed={directory}");
-        for file in sources(Path::new(directory))? {
+        let directory = Path::new(directory);
+        if !directory.is_dir() {
+            continue;
+        }
+        println!("cargo::rerun-if-changed={}", directory.display());
+        for file in sources(directory)? {
             hasher.write(file.to_string_lossy().as_bytes());
             hasher.write(&fs::read(&file)?);
         }
@@ -20,12 +24,9 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The files in a directory and below it, in order; none if there is no such directory.
+/// The files in a directory and below it, in order.
 fn sources(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    if !directory.is_dir() {
-        return Ok(files);
-    }
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {

@@ -212,6 +212,25 @@ fn damaged_and_foreign_entries_are_replaced() {
 }
 
 #[test]
+fn entries_under_other_names_are_replaced() {
+    let place = Place::new();
+    let engine = place.engine("");
+    run(&engine, 1);
+    let first = place.entry();
+    run(&engine, 2);
+    let second = place.files().into_iter().map(|(path, _)| path).find(|path| *path != first);
+    let second = second.unwrap();
+    fs::rename(&first, &second).unwrap();
+    // They answer different numbers.
+    run(&engine, 2);
+    run(&engine, 1);
+    assert!(is_mapped(&engine, 1, &first) && is_mapped(&engine, 2, &second));
+    // What comes from a cache is an artifact like any other.
+    let module = Module::new(&engine, guest(1)).unwrap();
+    assert!(module.serialize().unwrap() == engine.precompile_module(guest(1).as_bytes()).unwrap());
+}
+
+#[test]
 fn what_goes_wrong_with_files_does_not_matter() {
     let place = Place::new();
     let engine = place.engine("");

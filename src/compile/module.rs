@@ -17,6 +17,8 @@ use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
 /// bytes, of which it then keeps parts.
 #[derive(Debug)]
 pub(crate) struct Artifact {
+    /// The entry of a cache that it comes from; empty elsewhere.
+    pub(crate) key: Bytes,
     pub(crate) info: ModuleInfo,
     pub(crate) layout: ContextLayout,
     /// The bytes of the data segments, one after the other.
@@ -55,8 +57,16 @@ impl Compiler {
         let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
         let (linker, sites) = self.link(codes, builtins)?;
         let (text, functions) = linker.finish()?;
-        let (data, text) = (parsed.data.into(), text.into());
-        Ok(Artifact { info: parsed.info, layout, data, text, functions, sites, write_through })
+        Ok(Artifact {
+            key: Bytes::new(),
+            info: parsed.info,
+            layout,
+            data: parsed.data.into(),
+            text: text.into(),
+            functions,
+            sites,
+            write_through,
+        })
     }
 
     /// Compiles the functions, in any order; answers them in the module's.

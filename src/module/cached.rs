@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Module;
-use crate::compile::Cache;
+use crate::compile::{Cache, Parts};
 use crate::engine::Engine;
 use crate::vm::code::Code;
 
@@ -15,7 +15,7 @@ impl Module {
         if let Some(file) = cache.find(&key) {
             // SAFETY: the cache answers only files that nobody else can write to; we never change
             // one, and whoever else runs as us was told not to.
-            let module = unsafe { Self::from_artifact_file(engine, &file) };
+            let module = unsafe { Self::from_artifact_file(engine, &file, Some(key.as_bytes())) };
             // One that is damaged is replaced.
             if let Ok(module) = module {
                 return Ok(module);
@@ -23,7 +23,8 @@ impl Module {
         }
         let artifact = compiler.compile(binary)?;
         // What is too large for an artifact can be used nevertheless.
-        if let Ok(bytes) = compiler.write_artifact(artifact.parts()) {
+        let parts = Parts { key: key.as_bytes(), ..artifact.parts() };
+        if let Ok(bytes) = compiler.write_artifact(parts) {
             cache.insert(&key, &bytes);
         }
         let code = Code::publish(&artifact.text, artifact.sites.clone())?;

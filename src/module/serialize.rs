@@ -45,6 +45,7 @@ impl Module {
     pub fn serialize(&self) -> Result<Vec<u8>> {
         let inner = &*self.0;
         inner.engine.compiler().write_artifact(Parts {
+            key: &[],
             info: &inner.info,
             functions: &inner.functions,
             sites: inner.code.sites(),
@@ -73,7 +74,7 @@ impl Module {
     /// difference. Fails if the system has no memory for it.
     pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let pages = Mapping::copy(bytes.as_ref()).context("cannot copy the artifact")?;
-        Self::from_mapping(engine, &pages).context("cannot make a module of an artifact")
+        Self::from_mapping(engine, &pages, None).context("cannot make a module of an artifact")
     }
 
     /// As [`Module::deserialize`], for an artifact in a file, which is mapped: its pages are shared
@@ -96,27 +97,32 @@ impl Module {
         let map = || -> Result<Self> {
             let file = File::open(path)?;
             // SAFETY: the caller answers for it.
-            unsafe { Self::from_artifact_file(engine, &file) }
+            unsafe { Self::from_artifact_file(engine, &file, None) }
         };
         map().with_context(|| format!("cannot make a module of the artifact `{}`", path.display()))
     }
 
-    /// The module in an artifact in an open file.
+    /// The module in an artifact in an open file, which is to be this entry of a cache.
     ///
     /// # Safety
     ///
     /// As for [`Module::deserialize_file`].
-    pub(super) unsafe fn from_artifact_file(engine: &Engine, file: &File) -> Result<Self> {
+    pub(super) unsafe fn from_artifact_file(
+        engine: &Engine,
+        file: &File,
+        key: Option<&[u8]>,
+    ) -> Result<Self> {
         let metadata = file.metadata()?;
         ensure!(metadata.is_file(), "it is not a regular file");
         ensure!(metadata.len() > 0, "the file is empty");
         // SAFETY: the caller answers for it.
         let pages = unsafe { Mapping::file(file) }.context("cannot map the file")?;
-        Self::from_mapping(engine, &pages)
+        Self::from_mapping(engine, &pages, key)
     }
 
-    fn from_mapping(engine: &Engine, pages: &Mapping) -> Result<Self> {
+    fn from_mapping(engine: &Engine, pages: &Mapping, key: Option<&[u8]>) -> Result<Self> {
         let artifact = engine.compiler().read_artifact(&Bytes::from_owner(pages.clone()))?;
+        ensure!(key.is_none_or(|key| key == artifact.key), "it is another entry of a cache");
         let code = Code::publish_in(pages, &artifact.text, artifact.sites.clone())?;
         Self::load(engine, artifact, code)
     }

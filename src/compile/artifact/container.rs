@@ -18,6 +18,7 @@ const PAGE: usize = 4096;
 const PADDING: u8 = 0xcc;
 
 const HEAD: &str = ".lampwick.head";
+const KEY: &str = ".lampwick.key";
 const INFO: &str = ".lampwick.info";
 const TRAPS: &str = ".lampwick.traps";
 const CALLS: &str = ".lampwick.calls";
@@ -27,6 +28,7 @@ const TEXT: &str = ".text";
 /// The sections to write, but for the text.
 pub(super) struct Sections<'a> {
     pub(super) head: Vec<u8>,
+    pub(super) key: &'a [u8],
     pub(super) info: &'a [u8],
     pub(super) traps: &'a [u8],
     pub(super) calls: &'a [u8],
@@ -35,6 +37,7 @@ pub(super) struct Sections<'a> {
 
 /// The sections of an artifact, as parts of its bytes.
 pub(super) struct Found {
+    pub(super) key: Bytes,
     pub(super) info: Bytes,
     pub(super) traps: Bytes,
     pub(super) calls: Bytes,
@@ -54,6 +57,7 @@ pub(super) fn write(
     for (name, data, alignment) in [
         // First, and without a need for alignment: right behind the ELF header.
         (HEAD, &*sections.head, 1),
+        (KEY, sections.key, 1),
         (INFO, sections.info, 1),
         (TRAPS, sections.traps, 4),
         (CALLS, sections.calls, 4),
@@ -99,6 +103,7 @@ pub(super) fn read(artifact: &Bytes) -> Result<Found> {
         Ok(artifact.slice_ref(section.data().map_err(|_| outside())?))
     };
     Ok(Found {
+        key: find(KEY)?,
         info: find(INFO)?,
         traps: find(TRAPS)?,
         calls: find(CALLS)?,
@@ -115,8 +120,14 @@ mod tests {
 
     #[test]
     fn tools_find_the_functions() {
-        let sections =
-            Sections { head: vec![1; 7], info: b"info", traps: b"", calls: b"", data: b"data" };
+        let sections = Sections {
+            head: vec![1; 7],
+            key: b"",
+            info: b"info",
+            traps: b"",
+            calls: b"",
+            data: b"data",
+        };
         let symbols = [(symbol_name(3, Some("a\0b")), 0..10), (symbol_name(4, None), 32..40)];
         let bytes = write(&sections, &[0x90; 40], symbols.into_iter()).expect("an artifact");
         let file = ElfFile64::<LittleEndian>::parse(&*bytes).expect("an ELF file");

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!   .lampwick.head    magic, length, checksum; what made the artifact, and for what (`origin`)
+//!   .lampwick.key     the entry that this is in a cache; empty elsewhere
 //!   .lampwick.info    what the module declares, and where its functions are in the text
 //!   .lampwick.traps   trap sites, as records
 //!   .lampwick.calls   return addresses, as records
@@ -41,6 +42,8 @@ pub(super) use origin::Origin;
 /// What an artifact consists of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parts<'a> {
+    /// The entry that it is in a cache; empty elsewhere.
+    pub(crate) key: &'a [u8],
     pub(crate) info: &'a ModuleInfo,
     pub(crate) functions: &'a [Range<u32>],
     pub(crate) sites: &'a SiteTable,
@@ -66,7 +69,7 @@ impl Artifact {
     /// What an artifact of this module would consist of.
     pub(crate) fn parts(&self) -> Parts<'_> {
         let Self { info, functions, sites, data, text, .. } = self;
-        Parts { info, functions, sites, data, text }
+        Parts { key: &[], info, functions, sites, data, text }
     }
 }
 
@@ -77,17 +80,12 @@ impl Compiler {
     ///
     /// When it is too large for its format.
     pub(crate) fn write_artifact(&self, module: Parts<'_>) -> Result<Vec<u8>> {
-        let Parts { info, functions, sites, data, text } = module;
+        let Parts { key, info, functions, sites, data, text } = module;
         let declarations = postcard::to_stdvec(&Declarations { info, functions })
             .context("cannot write what the module declares")?;
         let [traps, calls] = sites.parts();
-        let sections = Sections {
-            head: head::unfinished(&self.origin)?,
-            info: &declarations,
-            traps,
-            calls,
-            data,
-        };
+        let head = head::unfinished(&self.origin)?;
+        let sections = Sections { head, key, info: &declarations, traps, calls, data };
         let symbols = (info.imported_functions..).zip(functions).map(|(function, range)| {
             (symbol_name(function, info.function_name(function)), range.clone())
         });
@@ -110,7 +108,7 @@ impl Compiler {
         let sites = SiteTable::from_parts([sections.traps, sections.calls])
             .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();
-        let (data, text, write_through) = (sections.data, sections.text, 0);
-        Ok(Artifact { info, layout, data, text, functions, sites, write_through })
+        let (key, data, text) = (sections.key, sections.data, sections.text);
+        Ok(Artifact { key, info, layout, data, text, functions, sites, write_through: 0 })
     }
 }

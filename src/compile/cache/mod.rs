@@ -33,6 +33,13 @@ pub(crate) struct CacheSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key(String);
 
+impl Key {
+    /// The key as it is in the artifact, so that an entry under another's name is not taken for it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 /// An open cache.
 #[derive(Debug)]
 pub(crate) struct Cache(CacheSettings);

@@ -7,7 +7,7 @@ use lampwick::{Config, Engine, Func, Instance, Linker, Module, Store, Trap, Val}
 use tempfile::TempDir;
 
 use crate::programs;
-use crate::support::{async_metered, block_on, directory, engine, metered};
+use crate::support::{async_metered, block_on, directory, engine, metered, poll};
 
 /// A guest with something of everything.
 const GUEST: &str = r#"(module $guest
@@ -256,6 +256,26 @@ fn instances_outlive_module_and_file() {
         let trap = deep.call(&mut store, -1).unwrap_err();
         assert!(trap.to_string().contains("guest!load"), "{trap}");
     }
+}
+
+#[test]
+fn suspended_guests_outlive_module_and_file() {
+    let engine = async_metered();
+    let text = r#"(module (data $d "abc") (memory 1) (func (export "run")
+        (loop (memory.init $d (i32.const 0) (i32.const 0) (i32.const 3)) (br 0))))"#;
+    let module = through_file(&engine, text.as_bytes());
+    let mut store = Store::new(&engine, ());
+    store.out_of_fuel_async_yield(u64::MAX, 100);
+    let instance = block_on(Instance::new_async(&mut store, &module, &[])).unwrap();
+    let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
+    let mut call = Box::pin(run.call_async(&mut store, ()));
+    assert!(poll(call.as_mut()).is_pending());
+    drop((module, engine));
+    assert!((0..10).all(|_| poll(call.as_mut()).is_pending()));
+    // Dropped in the middle, and called anew.
+    drop(call);
+    let mut call = Box::pin(run.call_async(&mut store, ()));
+    assert!((0..10).all(|_| poll(call.as_mut()).is_pending()));
 }
 
 #[test]

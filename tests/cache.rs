@@ -13,14 +13,14 @@ use tempfile::TempDir;
 use crate::support::{Rng, directory};
 
 /// A cache's directory, within one that is deleted in the end.
-struct Place {
+pub(crate) struct Place {
     _deleted: TempDir,
-    root: PathBuf,
-    directory: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) directory: PathBuf,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (_deleted, root) = directory();
         // Neither exists yet.
         let directory = root.join("some/cache");
@@ -36,7 +36,7 @@ impl Place {
         config
     }
 
-    fn engine(&self, lines: &str) -> Engine {
+    pub(crate) fn engine(&self, lines: &str) -> Engine {
         Engine::new(&self.config(lines)).unwrap()
     }
 
@@ -57,7 +57,7 @@ impl Place {
     }
 }
 
-fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
+pub(crate) fn files(directory: &Path) -> Vec<(PathBuf, u64)> {
     // Other processes may remove some while we look.
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
@@ -81,7 +81,7 @@ fn large_guest(number: i32) -> Vec<u8> {
 }
 
 /// Makes a guest's module, and checks what it answers.
-fn run(engine: &Engine, number: i32) -> Module {
+pub(crate) fn run(engine: &Engine, number: i32) -> Module {
     run_bytes(engine, guest(number).as_bytes(), number)
 }
 
@@ -323,14 +323,14 @@ fn threads_may_compile_the_same_at_a_time() {
     assert!(place.files().len() <= 3 + 4, "{:?}", place.files());
 }
 
-/// Runs one of the ignored tests below in a process of its own.
-fn child(test: &str) -> Command {
+/// One of the ignored tests, to be run in a process of its own.
+pub(crate) fn child(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("cache::{test}"), "--ignored", "--nocapture"]);
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
     command
 }
 
-fn finished(output: std::process::Output) {
+pub(crate) fn finished(output: std::process::Output) {
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
@@ -345,7 +345,7 @@ fn processes_may_share_a_cache() {
     place.config(&format!("file-count-limit = {LIMIT}"));
     let children: Vec<_> = (0..PROCESSES)
         .map(|_| {
-            let mut command = child("processes_may_share_a_cache_child");
+            let mut command = child("cache::processes_may_share_a_cache_child");
             command.env("LAMPWICK_TEST_PLACE", &place.root);
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             command.spawn().unwrap()
@@ -390,73 +390,4 @@ fn processes_may_share_a_cache_child() {
             unsafe { Module::deserialize(&engine, entry) }.unwrap();
         }
     }
-}
-
-#[test]
-fn the_default_is_in_the_users_directories() {
-    let place = Place::new();
-    let (home, other) = (&*place.root, place.root.join("other"));
-    let run = |expected: &Path| {
-        let mut command = child("the_default_is_in_the_users_directories_child");
-        command.env("HOME", home).env("LAMPWICK_TEST_PLACE", expected);
-        command.env("XDG_CONFIG_HOME", home.join("config"));
-        command.env("XDG_CACHE_HOME", home.join("caches"));
-        finished(command.output().unwrap());
-    };
-    run(&home.join("caches/lampwick"));
-    let directory = home.join("config/lampwick");
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("config.toml"), format!("[cache]\ndirectory = {other:?}")).unwrap();
-    run(&other);
-}
-
-#[test]
-#[ignore = "run by `the_default_is_in_the_users_directories`"]
-fn the_default_is_in_the_users_directories_child() {
-    let directory = PathBuf::from(std::env::var_os("LAMPWICK_TEST_PLACE").unwrap());
-    let mut config = Config::new();
-    run(&Engine::new(config.cache_config_load_default().unwrap()).unwrap(), 1);
-    assert_eq!(files(&directory).len(), 1);
-}
-
-#[test]
-fn a_cache_may_be_disabled() {
-    let place = Place::new();
-    run(&place.engine("enabled = false"), 1);
-    assert!(!place.directory.exists());
-}
-
-#[test]
-fn mistakes_in_the_configuration_are_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("config.toml");
-    let load = |text: &str| {
-        fs::write(&file, text).unwrap();
-        Config::new().cache_config_load(&file).map(drop)
-    };
-    for (text, words) in [
-        ("[cache]\nfile-limit = 5", "`file-limit`"),
-        ("[cash]\nenabled = true", "`cash`"),
-        ("", "`cache`"),
-        ("[cache]\nenabled = 1", "boolean"),
-        ("[cache]\ndirectory = \"here/there\"", "`here/there`"),
-        ("[cache]\nfile-count-limit = 0", "`file-count-limit` is 0"),
-        ("[cache]\nfile-count-limit = -1", "-1"),
-        ("[cache]\nfiles-total-size-limit = 0", "`files-total-size-limit` is 0"),
-        ("[cache]\nfiles-total-size-limit = -5", "number of bytes"),
-        ("[cache]\nfiles-total-size-limit = \"512Mb\"", "number of bytes"),
-        ("[cache]\nfiles-total-size-limit = \"99999999Ti\"", "number of bytes"),
-        ("[cache\n", "line 1"),
-    ] {
-        let error = format!("{:#}", load(text).unwrap_err());
-        assert!(error.contains(words) && error.contains(file.to_str().unwrap()), "{text}: {error}");
-    }
-    for size in ["1000", "\"1000\"", "\"5 K\"", "\"512Mi\"", "\"1Ti\""] {
-        let directory = directory.path().join("cache");
-        load(&format!("[cache]\ndirectory = {directory:?}\nfiles-total-size-limit = {size}"))
-            .unwrap();
-    }
-    fs::remove_file(&file).unwrap();
-    let error = format!("{:#}", Config::new().cache_config_load(&file).unwrap_err());
-    assert!(error.contains("No such file"), "{error}");
 }

@@ -6,6 +6,8 @@ mod artifacts_refused;
 mod bad_input;
 #[cfg(feature = "cache")]
 mod cache;
+#[cfg(feature = "cache")]
+mod cache_config;
 mod call_hooks;
 mod compile_bombs;
 mod epochs;

@@ -21,7 +21,7 @@ impl Module {
     ///
     /// # Errors
     ///
-    /// Fails if the module is too large for the format (4 GiB).
+    /// Fails if the module is larger than an ELF file can be.
     ///
     /// # Examples
     ///
@@ -130,7 +130,8 @@ impl Module {
 
 impl Engine {
     /// Compiles a module, in the binary or the text format, to an artifact: the same bytes as
-    /// [`Module::new`] and [`Module::serialize`] give, without making the module.
+    /// [`Module::new`] and [`Module::serialize`] give, without making the module. A cache is not
+    /// asked.
     ///
     /// # Errors
     ///

@@ -117,3 +117,36 @@ impl Wire for MemoryType {
         Some(Self { minimum, maximum })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again<T: Wire>(ty: &T) -> Option<T> {
+        T::from_form(ty.to_form())
+    }
+
+    #[test]
+    fn types_come_back() {
+        use ValType::*;
+        let all = [I32, I64, F32, F64, V128, FuncRef, ExternRef];
+        assert!(all.iter().all(|ty| again(ty) == Some(*ty)));
+        let func = FuncType::new(all, [F64, I32]);
+        assert_eq!(again(&func).as_ref(), Some(&func));
+        for (mutability, maximum) in [(Mutability::Const, None), (Mutability::Var, Some(7))] {
+            let global = GlobalType::new(F32, mutability);
+            let (table, memory) =
+                (TableType::new(ExternRef, 3, maximum), MemoryType::new(3, maximum));
+            assert_eq!(again(&global).as_ref(), Some(&global));
+            assert_eq!(again(&table).as_ref(), Some(&table));
+            assert_eq!(again(&memory).as_ref(), Some(&memory));
+        }
+    }
+
+    #[test]
+    fn what_is_no_type_is_refused() {
+        assert_eq!(ValType::from_form(7), None);
+        assert_eq!(FuncType::from_form((vec![0], vec![255])), None);
+        assert_eq!(TableType::from_form((ValType::I32.to_form(), 0, None)), None);
+    }
+}

@@ -151,6 +151,10 @@ fn modules_and_artifacts_are_told_apart() {
         let refusal = refusal(&engine, nothing);
         assert!(refusal.contains("no artifact of Lampwick"), "{refusal}");
     }
+    // A text that holds our magic number where artifacts do.
+    let text = format!(";;{:62}lampwick\n(module)", "");
+    assert_eq!(text.find("lampwick"), Some(64));
+    Module::new(&engine, text).unwrap();
     let errors = [
         Module::new(&engine, &artifact).unwrap_err(),
         Module::from_binary(&engine, &artifact).unwrap_err(),

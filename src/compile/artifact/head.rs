@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 pub(crate) fn kind(bytes: &[u8]) -> Kind {
     if bytes.starts_with(b"\0asm") || bytes.trim_ascii_start().starts_with(b"(") {
         Kind::Wasm
-    } else if bytes.get(MAGIC_AT..LENGTH_AT) == Some(MAGIC) {
+    } else if bytes.starts_with(b"\x7fELF") && bytes.get(MAGIC_AT..LENGTH_AT) == Some(MAGIC) {
         Kind::Artifact
     } else {
         Kind::Unknown

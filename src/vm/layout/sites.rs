@@ -215,7 +215,7 @@ mod tests {
         }
         let calls = [(5, 6), (7, 0), (u32::MAX, 1)];
         let table = SiteTable::new(&sites, &calls);
-        let parts = table.parts().map(|part| Bytes::copy_from_slice(part));
+        let parts = table.parts().map(Bytes::copy_from_slice);
         let table = SiteTable::from_parts(parts).expect("the same");
         assert!(sites.iter().all(|site| table.trap(site.pc) == Some(*site)));
         assert!(calls.iter().all(|&(address, wasm)| table.call(address) == Some(wasm)));

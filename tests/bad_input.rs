@@ -1,9 +1,11 @@
 //! Bytes that are no module, modules that do not fit: an error that says where and what, never a
 //! panic.
 
-use lampwick::{Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val};
+use lampwick::{
+    Config, Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val,
+};
 
-use crate::support::{Rng, block_on, instantiate, metered, rounds};
+use crate::support::{Change, Rng, block_on, instantiate, metered, rounds};
 
 /// A module that has every section.
 const WHOLE: &str = r#"(module $whole
@@ -217,6 +219,24 @@ fn proposals_can_be_turned_off() {
     }
     Module::new(&engine, "(module (memory 1) (func (param i32) (result i32) local.get 0))")
         .unwrap();
+}
+
+#[test]
+fn proposals_that_are_not_implemented_are_refused_by_name() {
+    let enable: [(Change, &str); 3] = [
+        (|config| drop(config.wasm_simd(true)), "`simd`"),
+        (|config| drop(config.wasm_threads(true)), "`threads`"),
+        (|config| drop(config.wasm_memory64(true)), "`memory64`"),
+    ];
+    for (change, name) in enable {
+        let mut config = Config::new();
+        change(&mut config);
+        let text = Engine::new(&config).unwrap_err().to_string();
+        assert!(text.contains(name), "{text}");
+    }
+    let mut config = Config::new();
+    config.wasm_simd(false).wasm_threads(false).wasm_memory64(false);
+    Engine::new(&config).unwrap();
 }
 
 #[test]

@@ -51,9 +51,10 @@ impl Compiler {
     ///
     /// # Errors
     ///
-    /// When no code can be generated for this machine, or one of the flags is unknown or has no
-    /// such value.
+    /// When no code can be generated for this machine, one of the flags is unknown or has no
+    /// such value, or a proposal is enabled that is not implemented.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
+        settings.check()?;
         let targets = Targets::new(&settings)?;
         Ok(Self { settings, targets })
     }

@@ -55,8 +55,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this
-    /// machine lacks what generated code needs.
+    /// Fails if the settings contradict each other, if a proposal is enabled that this version does
+    /// not implement, if a Cranelift setting is unknown, or if this machine lacks what generated
+    /// code needs.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;

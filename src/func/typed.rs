@@ -44,6 +44,8 @@ impl<P: RawList, R: RawList> Slots<P, R> {
 }
 
 impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
+    /// A function with a type that is not checked; [`Func::typed`] checks it.
+    ///
     /// # Safety
     ///
     /// The function must be of this type.

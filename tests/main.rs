@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+#[cfg(feature = "call-hook")]
 mod call_hooks;
 mod compile_bombs;
 mod contract;

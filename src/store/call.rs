@@ -53,7 +53,7 @@ impl Job {
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         let result = unsafe {
-            let hook = (*self.store).call_hook;
+            let hook = store::Store::call_hook(self.store);
             if let Some(hook) = hook {
                 hooks::calling_wasm(hook, self.store)?;
             }

@@ -3,6 +3,7 @@
 mod call;
 mod context;
 mod fuel;
+#[cfg(feature = "call-hook")]
 mod hook;
 mod interrupts;
 mod limiter;
@@ -54,6 +55,7 @@ pub(crate) struct StoreInner<T> {
     /// The fiber of the last call, for the next one.
     fiber: Option<Resident>,
     limiter: Limiter<T>,
+    #[cfg(feature = "call-hook")]
     hook: Option<Box<hook::Hook<T>>>,
     pub(crate) data: T,
 }
@@ -88,6 +90,7 @@ impl<T> Store<T> {
                 placed: Placed::default(),
                 fiber: None,
                 limiter: Limiter::None,
+                #[cfg(feature = "call-hook")]
                 hook: None,
                 data,
             }),

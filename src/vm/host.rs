@@ -118,7 +118,7 @@ pub(crate) unsafe fn run<F: 'static>(
         let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
         let call = HostCaller { store, caller, exit };
-        if let Some(hook) = (*store).call_hook {
+        if let Some(hook) = Store::call_hook(store) {
             finish(store, exit, hooks::around_host(hook, store, exit, || body(&*closure, call)));
         } else {
             let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));

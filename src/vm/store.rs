@@ -78,6 +78,7 @@ pub struct Store {
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
     /// What runs when control crosses the border between wasm and the host.
+    #[cfg(feature = "call-hook")]
     pub(crate) call_hook: Option<Hook>,
     /// Whether fuel is counted.
     metered: bool,
@@ -109,6 +110,7 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            #[cfg(feature = "call-hook")]
             call_hook: None,
             metered,
             limiter: None,
@@ -123,6 +125,20 @@ impl Store {
             host_functions: Vec::new(),
             externs: Externs::default(),
         }
+    }
+
+    /// The call hook; there is none in a build that cannot have one.
+    ///
+    /// # Safety
+    ///
+    /// The store must be live.
+    #[inline(always)]
+    pub(crate) unsafe fn call_hook(_this: *const Self) -> Option<Hook> {
+        #[cfg(feature = "call-hook")]
+        // SAFETY: by contract.
+        return unsafe { (*_this).call_hook };
+        #[cfg(not(feature = "call-hook"))]
+        None
     }
 
     /// Grows a memory and tells machine code.

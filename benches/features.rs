@@ -25,13 +25,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/features");
-    let without = build(&target, &["--no-default-features", "--features", "tokio"])?;
-    let with = build(&target, &[])?;
+    let results = Path::new(env!("CARGO_TARGET_TMPDIR")).join("features");
+    let without = build(&["--no-default-features", "--features", "tokio"])?;
+    let with = build(&[])?;
     let (mut times_without, mut times_with) = (Times::new(), Times::new());
     for _ in 0..rounds()? {
-        measure(&without, &target, &mut times_without)?;
-        measure(&with, &target, &mut times_with)?;
+        measure(&without, &results, &mut times_without)?;
+        measure(&with, &results, &mut times_with)?;
     }
     println!("{:<40} {:>12} {:>12} {:>6}", "", "without", "with", "ratio");
     for (question, without) in &times_without {
@@ -46,13 +46,11 @@ fn rounds() -> Result<u32> {
     arguments.next().map_or(Ok(5), |rounds| rounds.parse().context("--rounds takes a number"))
 }
 
-/// Builds `benches/calls.rs` with these features, and answers a copy of it.
-fn build(target: &Path, features: &[&str]) -> Result<PathBuf> {
+/// Builds `benches/calls.rs` with these features, and answers where it is.
+fn build(features: &[&str]) -> Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
         .args(["bench", "--no-run", "--bench", "calls", "--message-format=json-render-diagnostics"])
         .args(features)
-        .arg("--target-dir")
-        .arg(target)
         .stderr(Stdio::inherit())
         .output()?;
     ensure!(output.status.success(), "cargo failed");
@@ -66,8 +64,7 @@ fn build(target: &Path, features: &[&str]) -> Result<PathBuf> {
 }
 
 /// Runs all questions once, and keeps the better of each time and that of earlier rounds.
-fn measure(bench: &Path, target: &Path, best: &mut Times) -> Result<()> {
-    let results = target.join("criterion");
+fn measure(bench: &Path, results: &Path, best: &mut Times) -> Result<()> {
     let status = Command::new(bench)
         .args([
             "--bench",
@@ -78,12 +75,12 @@ fn measure(bench: &Path, target: &Path, best: &mut Times) -> Result<()> {
             "--measurement-time",
             "1",
         ])
-        .env("CRITERION_HOME", &results)
+        .env("CRITERION_HOME", results)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()?;
     ensure!(status.success(), "{} failed: {status}", bench.display());
-    for entry in std::fs::read_dir(&results)? {
+    for entry in std::fs::read_dir(results)? {
         let folder = entry?.path().join("new");
         let read = |file: &str| -> Result<Value> {
             Ok(serde_json::from_slice(&std::fs::read(folder.join(file))?)?)

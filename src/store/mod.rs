@@ -53,7 +53,7 @@ pub(crate) struct StoreInner<T> {
     /// Where the host functions of linkers are.
     pub(crate) placed: Placed,
     /// The fiber of the last call, for the next one.
-    fiber: Option<Resident>,
+    fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
     #[cfg(feature = "call-hook")]
     hook: Option<Box<hook::Hook<T>>>,

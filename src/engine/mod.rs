@@ -23,6 +23,18 @@ pub(crate) use signatures::Signature;
 ///
 /// Stacks and reservations of address space that guests no longer use stay with the engine, for the
 /// next ones.
+///
+/// ```
+/// use lampwick::{Config, Engine, Module};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+/// // Modules are compiled for their engine once, and shared by threads and stores.
+/// let module = Module::new(&engine, "(module)")?;
+/// std::thread::spawn(move || assert_eq!(module.exports().len(), 0)).join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 

@@ -35,6 +35,24 @@ use limiter::Limiter;
 /// that they came from; every method takes it.
 ///
 /// A store belongs to one task at a time, but may move between threads, with suspended calls in it.
+///
+/// ```
+/// use lampwick::{Caller, Engine, Func, Instance, Module, Store};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::default();
+/// let mut store = Store::new(&engine, Vec::new());
+/// let note = Func::wrap(&mut store, |mut caller: Caller<'_, Vec<i32>>, x: i32| {
+///     caller.data_mut().push(x);
+/// });
+/// let wat = r#"(module (import "" "note" (func (param i32))) (func (export "run")
+///     (call 0 (i32.const 3)) (call 0 (i32.const 4))))"#;
+/// let instance = Instance::new(&mut store, &Module::new(&engine, wat)?, &[note.into()])?;
+/// instance.get_typed_func::<(), (), _>(&mut store, "run")?.call(&mut store, ())?;
+/// assert_eq!(store.into_data(), [3, 4]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Store<T> {
     inner: Box<StoreInner<T>>,
 }

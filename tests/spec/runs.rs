@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
-use lampwick::{Config, Engine, Module};
+use lampwick::{
+    Config, Engine, InstanceAllocationStrategy, InstanceLimits, Module, ModuleLimits,
+    PoolingAllocationStrategy,
+};
 
 /// What a run does about fuel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(crate) fn all() -> Arc<[Run]> {
         Run::new("fuel on", Fuel::Measured, config().consume_fuel(true)),
         Run::new("async slices", Fuel::Sliced, config().consume_fuel(true).async_support(true)),
         Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
+        Run::new("pooling", Fuel::Compared, pooling(&mut config())),
     ]
     .into()
 }
@@ -55,6 +59,30 @@ fn small_memories(config: &mut Config) -> &mut Config {
         .static_memory_guard_size(0)
         .dynamic_memory_guard_size(0)
         .dynamic_memory_reserved_for_growth(0)
+}
+
+/// Memories in the slots of a pool, whose limits are as high as they can be.
+fn pooling(config: &mut Config) -> &mut Config {
+    let strategy = PoolingAllocationStrategy::Random;
+    let module_limits = ModuleLimits {
+        imported_functions: u32::MAX,
+        imported_tables: u32::MAX,
+        imported_memories: u32::MAX,
+        imported_globals: u32::MAX,
+        types: u32::MAX,
+        functions: u32::MAX,
+        tables: u32::MAX,
+        memories: 4,
+        globals: u32::MAX,
+        table_elements: u32::MAX,
+        memory_pages: 1 << 16,
+    };
+    let instance_limits = InstanceLimits { count: 2_000 };
+    config.consume_fuel(true).allocation_strategy(InstanceAllocationStrategy::Pooling {
+        strategy,
+        module_limits,
+        instance_limits,
+    })
 }
 
 impl Run {

@@ -28,6 +28,7 @@ mod multi_value;
 mod oracle;
 mod oracle_text;
 mod pooling;
+mod pooling_slots;
 mod pooling_waits;
 mod programs;
 mod recursion;

@@ -93,6 +93,63 @@ impl Config {
     ///
     /// It cannot be combined with [pooling](InstanceAllocationStrategy::Pooling), whose memories
     /// are reserved beforehand: [`Engine::new`](crate::Engine::new) then fails.
+    ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::AtomicU8;
+    ///
+    /// use lampwick::{Config, Engine, LinearMemory, Memory, MemoryCreator, MemoryType, Store};
+    ///
+    /// struct Heap;
+    /// /// Atomics may be written to through a shared reference.
+    /// struct OnHeap(Vec<AtomicU8>);
+    ///
+    /// // SAFETY: the engine's memories are all dynamic, so that every access is compared with the
+    /// // size; the bytes are on the heap, zero, and nobody else's.
+    /// unsafe impl MemoryCreator for Heap {
+    ///     fn new_memory(
+    ///         &self,
+    ///         _ty: MemoryType,
+    ///         minimum: usize,
+    ///         _maximum: Option<usize>,
+    ///         reserved: Option<usize>,
+    ///         _guard: usize,
+    ///     ) -> Result<Box<dyn LinearMemory>, String> {
+    ///         match reserved {
+    ///             None => Ok(Box::new(OnHeap((0..minimum).map(|_| AtomicU8::new(0)).collect()))),
+    ///             Some(bytes) => Err(format!("cannot reserve {bytes} bytes")),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// // SAFETY: as above.
+    /// unsafe impl LinearMemory for OnHeap {
+    ///     fn byte_size(&self) -> usize {
+    ///         self.0.len()
+    ///     }
+    ///     fn maximum_byte_size(&self) -> Option<usize> {
+    ///         None
+    ///     }
+    ///     fn grow_to(&mut self, new_size: usize) -> anyhow::Result<()> {
+    ///         self.0.try_reserve(new_size - self.0.len())?;
+    ///         self.0.resize_with(new_size, AtomicU8::default);
+    ///         Ok(())
+    ///     }
+    ///     fn as_ptr(&self) -> *mut u8 {
+    ///         self.0.as_ptr().cast_mut().cast()
+    ///     }
+    /// }
+    ///
+    /// let mut config = Config::new();
+    /// config.with_host_memory(Arc::new(Heap)).static_memory_maximum_size(0);
+    /// let mut store = Store::new(&Engine::new(&config)?, ());
+    /// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
+    /// memory.grow(&mut store, 2)?;
+    /// memory.write(&mut store, 3 * 65536 - 5, b"bytes")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn with_host_memory(&mut self, creator: Arc<dyn MemoryCreator>) -> &mut Self {
         self.allocation.host = Some(HostMemories(creator));
         self

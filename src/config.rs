@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use lampwick_fibers::StackPoolConfig;
 
 use crate::compile::{OptLevel, Settings};
+use crate::pooling::Allocation;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -34,6 +35,7 @@ pub enum Strategy {
 pub struct Config {
     pub(crate) compiler: Settings,
     pub(crate) memory: MemorySettings,
+    pub(crate) allocation: Allocation,
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
@@ -57,6 +59,7 @@ impl Default for Config {
                 dynamic_growth: 2 << 30,
                 guard_before: true,
             },
+            allocation: Allocation::default(),
             compiler,
             async_support: false,
             max_wasm_stack: 512 << 10,

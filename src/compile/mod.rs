@@ -59,6 +59,15 @@ impl Compiler {
         Ok(Self { settings, targets })
     }
 
+    /// What a module declares, without a look inside its functions.
+    ///
+    /// # Errors
+    ///
+    /// When the rest is not valid, with the offset.
+    pub(crate) fn declarations(&self, wasm: &[u8]) -> Result<ModuleInfo> {
+        Ok(parse::module(wasm, self.settings.features)?.info)
+    }
+
     /// Checks that bytes are a valid module that may be compiled.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::pooling::Pool;
 use crate::vm::interrupts::{Epoch, Interrupts};
-use crate::vm::memory::MemoryPool;
+use crate::vm::memory::MemorySource;
 use crate::vm::signals;
 
 use signatures::Registry;
@@ -43,7 +44,8 @@ struct Inner {
     config: Config,
     compiler: Compiler,
     stacks: StackPool,
-    memories: Arc<MemoryPool>,
+    memories: MemorySource,
+    pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
 }
@@ -68,16 +70,19 @@ impl Engine {
     /// # Errors
     ///
     /// Fails if the settings contradict each other, if a proposal is enabled that this version does
-    /// not implement, if a Cranelift setting is unknown, or if this machine lacks what generated
-    /// code needs.
+    /// not implement, if a Cranelift setting is unknown, if this machine lacks what generated code
+    /// needs, or if it does not have the address space of a
+    /// [pool](crate::InstanceAllocationStrategy::Pooling).
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
+        let (memories, pool) = config.allocation.build(config.memory)?;
         signals::install();
         Ok(Self(Arc::new(Inner {
             compiler,
             stacks,
-            memories: MemoryPool::new(config.memory),
+            memories,
+            pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
             config: config.clone(),
@@ -122,8 +127,13 @@ impl Engine {
         &self.0.stacks
     }
 
-    pub(crate) fn memories(&self) -> &Arc<MemoryPool> {
+    pub(crate) fn memories(&self) -> &MemorySource {
         &self.0.memories
+    }
+
+    /// The pool, where the engine has one.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.0.pool.as_ref()
     }
 
     pub(crate) fn metered(&self) -> bool {

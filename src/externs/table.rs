@@ -245,7 +245,7 @@ fn grow<T>(store: &mut StoreInner<T>, index: u32, delta: u32, init: RawRef) -> R
     match store.vm.grow_table(index, delta.into(), init) {
         Ok(old) => Ok(old as u32),
         Err(error) => {
-            let error = error.into();
+            let error = error.report();
             store.grow_failed(Resource::Table, &error);
             Err(error)
         }

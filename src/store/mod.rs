@@ -8,6 +8,7 @@ mod hook;
 mod interrupts;
 mod limiter;
 mod limits;
+mod slots;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -24,6 +25,7 @@ pub use limits::{ResourceLimiter, ResourceLimiterAsync, StoreLimits, StoreLimits
 use crate::engine::{Engine, Signature};
 use crate::func::Placed;
 use crate::module::Module;
+use crate::pooling::InstanceSlot;
 use crate::vm;
 use limiter::Limiter;
 
@@ -70,6 +72,9 @@ pub(crate) struct StoreInner<T> {
     pub(crate) signatures: Vec<Arc<Signature>>,
     /// Where the host functions of linkers are.
     pub(crate) placed: Placed,
+    /// The slots of the instances, where the engine has a pool. Behind `vm`, and so dropped after
+    /// the memories that are in them.
+    pub(crate) slots: Vec<InstanceSlot>,
     /// The fiber of the last call, for the next one.
     fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
@@ -106,6 +111,7 @@ impl<T> Store<T> {
                 modules: Vec::new(),
                 signatures: Vec::new(),
                 placed: Placed::default(),
+                slots: Vec::new(),
                 fiber: None,
                 limiter: Limiter::None,
                 #[cfg(feature = "call-hook")]

@@ -120,7 +120,7 @@ impl Store {
             }
             match (*this).grow_memory(index, delta) {
                 Ok(old) => Ok(old),
-                Err(error) => Ok(Self::grow_failed(this, Resource::Memory, error)),
+                Err(error) => Ok(Self::grow_failed(this, Resource::Memory, || error.report())),
             }
         }
     }
@@ -143,7 +143,7 @@ impl Store {
             }
             match (*this).grow_table(index, delta, init) {
                 Ok(old) => Ok(old),
-                Err(error) => Ok(Self::grow_failed(this, Resource::Table, error)),
+                Err(error) => Ok(Self::grow_failed(this, Resource::Table, || error.report())),
             }
         }
     }
@@ -183,12 +183,12 @@ impl Store {
     unsafe fn grow_failed(
         this: *mut Self,
         resource: Resource,
-        error: impl Into<anyhow::Error>,
+        report: impl FnOnce() -> anyhow::Error,
     ) -> u64 {
         // SAFETY: by contract.
         unsafe {
             if let Some(hooks) = (*this).limiter {
-                (hooks.failed)(this, resource, &error.into());
+                (hooks.failed)(this, resource, &report());
             }
         }
         FAILED

@@ -2,15 +2,16 @@
 
 #[cfg(feature = "cache")]
 mod cache;
+mod proposals;
 
 use anyhow::{Result, anyhow, bail};
 use lampwick_fibers::StackPoolConfig;
 use target_lexicon::Triple;
-use wasmparser::WasmFeatures;
 
 #[cfg(feature = "cache")]
 use crate::compile::CacheSettings;
 use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
+use crate::pooling::Allocation;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -39,6 +40,7 @@ pub enum Strategy {
 pub struct Config {
     pub(crate) compiler: Settings,
     pub(crate) memory: MemorySettings,
+    pub(crate) allocation: Allocation,
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
@@ -64,6 +66,7 @@ impl Default for Config {
                 dynamic_growth: 2 << 30,
                 guard_before: true,
             },
+            allocation: Allocation::default(),
             compiler,
             async_support: false,
             max_wasm_stack: 512 << 10,
@@ -142,27 +145,6 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
-    }
-
-    fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
-        self.compiler.features.set(feature, enable);
-        self
-    }
-
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
-    pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::REFERENCE_TYPES, enable)
-    }
-
-    /// Whether modules may use bulk memory and table operators. On by default.
-    pub fn wasm_bulk_memory(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::BULK_MEMORY, enable)
-    }
-
-    /// Whether functions and blocks may have several results. On by default.
-    pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
     /// Which compiler makes machine code. There is one.

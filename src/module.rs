@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::compile::{self, Artifact, ModuleInfo};
+use crate::compile::{Artifact, Kind, ModuleInfo, kind};
 use crate::engine::{Engine, Signature};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -47,8 +47,9 @@ impl Module {
     /// # Errors
     ///
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
-    /// the offset), or if it needs what the engine does not support. Artifacts (see
-    /// [`Module::serialize`]) are refused.
+    /// the offset), if it needs what the engine does not support, or, with a
+    /// [`PoolLimitError`](crate::PoolLimitError), if it exceeds a limit of the engine's pool. Artifacts
+    /// (see [`Module::serialize`]) are refused.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         Self::from_binary(engine, &parse(bytes.as_ref())?)
     }
@@ -88,11 +89,11 @@ impl Module {
         if let Some(cache) = engine.cache() {
             return Self::cached(engine, cache, binary);
         }
-        Self::compile(engine, binary)
+        Self::publish(engine, compile(engine, binary)?)
     }
 
-    fn compile(engine: &Engine, binary: &[u8]) -> Result<Self> {
-        let artifact = engine.compiler().compile(binary)?;
+    /// Makes a module of what was just compiled.
+    fn publish(engine: &Engine, artifact: Artifact) -> Result<Self> {
         let code = Code::publish(&artifact.text, artifact.sites.clone())?;
         Self::load(engine, artifact, code)
     }
@@ -110,6 +111,9 @@ impl Module {
     /// Makes a module of what the compiler made, whose code is published.
     fn load(engine: &Engine, artifact: Artifact, code: Code) -> Result<Self> {
         let Artifact { info, layout, data, functions, .. } = artifact;
+        if let Some(pool) = engine.pool() {
+            pool.limits.check(&info)?;
+        }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.
@@ -224,9 +228,18 @@ fn parse(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     wat::parse_bytes(bytes).context("cannot parse the text of the module")
 }
 
+/// Compiles a module, if the engine's pool could have it.
+fn compile(engine: &Engine, binary: &[u8]) -> Result<Artifact> {
+    if let Some(pool) = engine.pool() {
+        // Before it costs a compilation.
+        pool.limits.check(&engine.compiler().declarations(binary)?)?;
+    }
+    engine.compiler().compile(binary)
+}
+
 /// What is compiled already is no input for the compiler.
 fn refuse_artifact(bytes: &[u8]) -> Result<()> {
-    if compile::kind(bytes) == compile::Kind::Artifact {
+    if kind(bytes) == Kind::Artifact {
         bail!(
             "this is an artifact, a module that is compiled already: use `Module::deserialize` or \
              `Module::deserialize_file`"

@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use lampwick::{Config, Engine, Module, ModuleVersionStrategy, OptLevel};
+use lampwick::{
+    Config, Engine, Module, ModuleLimits, ModuleVersionStrategy, OptLevel, PoolLimitError,
+};
 
+use crate::pooling::pooling;
 use crate::support::{Rng, engine, rounds};
 
 const GUEST: &str = r#"(module (memory 1) (data (i32.const 0) "data")
@@ -114,6 +117,24 @@ fn what_makes_no_difference_is_not_refused() {
     ] {
         assert_eq!(refusal(&with(user), &artifact(&with(maker))), "");
     }
+}
+
+#[test]
+fn pools_refuse_artifacts_beyond_their_limits() {
+    let pool = |memory_pages| {
+        let limits = ModuleLimits { memory_pages, ..ModuleLimits::default() };
+        engine(|config| {
+            config.allocation_strategy(pooling(2, limits));
+        })
+    };
+    let artifact = artifact(&Engine::default());
+    assert_eq!(refusal(&pool(1), &artifact), "");
+    // SAFETY: an artifact of ours.
+    let error = unsafe { Module::deserialize(&pool(0), &artifact) }.unwrap_err();
+    assert!(error.is::<PoolLimitError>(), "{error:#}");
+    assert!(format!("{error:#}").contains("memory_pages"), "{error:#}");
+    // Nor does an engine compile what it could not use.
+    assert!(pool(0).precompile_module(GUEST.as_bytes()).is_err());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::Module;
 use crate::compile::{Cache, Parts};
 use crate::engine::Engine;
-use crate::vm::code::Code;
 
 impl Module {
     /// The module of these bytes, from the cache, or compiled and put there.
@@ -21,13 +20,12 @@ impl Module {
                 return Ok(module);
             }
         }
-        let artifact = compiler.compile(binary)?;
+        let artifact = super::compile(engine, binary)?;
         // What is too large for an artifact can be used nevertheless.
         let parts = Parts { key: key.as_bytes(), ..artifact.parts() };
         if let Ok(bytes) = compiler.write_artifact(parts) {
             cache.insert(&key, &bytes);
         }
-        let code = Code::publish(&artifact.text, artifact.sites.clone())?;
-        Self::load(engine, artifact, code)
+        Self::publish(engine, artifact)
     }
 }

@@ -137,8 +137,7 @@ impl Engine {
     ///
     /// As for [`Module::new`] and [`Module::serialize`].
     pub fn precompile_module(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let wasm = super::parse(bytes)?;
-        let compiler = self.compiler();
-        compiler.write_artifact(compiler.compile(&wasm)?.parts())
+        let artifact = super::compile(self, &super::parse(bytes)?)?;
+        self.compiler().write_artifact(artifact.parts())
     }
 }

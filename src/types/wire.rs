@@ -106,15 +106,15 @@ impl Wire for TableType {
 }
 
 impl Wire for MemoryType {
-    type Form = (u64, Option<u64>);
+    type Form = (u64, Option<u64>, bool);
 
     fn to_form(&self) -> Self::Form {
-        let Self { minimum, maximum } = self;
-        (*minimum, *maximum)
+        let Self { minimum, maximum, is_64 } = self;
+        (*minimum, *maximum, *is_64)
     }
 
-    fn from_form((minimum, maximum): Self::Form) -> Option<Self> {
-        Some(Self { minimum, maximum })
+    fn from_form((minimum, maximum, is_64): Self::Form) -> Option<Self> {
+        Some(Self { minimum, maximum, is_64 })
     }
 }
 
@@ -139,6 +139,8 @@ mod tests {
                 (TableType::new(ExternRef, 3, maximum), MemoryType::new(3, maximum));
             assert_eq!(again(&global).as_ref(), Some(&global));
             assert_eq!(again(&table).as_ref(), Some(&table));
+            assert_eq!(again(&memory).as_ref(), Some(&memory));
+            let memory = MemoryType::new64(1 << 40, maximum.map(u64::from));
             assert_eq!(again(&memory).as_ref(), Some(&memory));
         }
     }

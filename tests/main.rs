@@ -3,6 +3,9 @@
 mod api;
 mod bad_input;
 mod call_hooks;
+mod collection;
+mod collection_calls;
+mod collection_random;
 mod compile_bombs;
 mod epochs;
 mod externref;

@@ -1,6 +1,6 @@
 //! Compiles a module: all its functions, on all cores, into one text.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::Compiler;
 use super::code::Code;
@@ -79,6 +79,7 @@ impl Compiler {
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             sites.traps.extend(code.traps.iter().map(trap));
             sites.calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            ensure!(sites.stack_maps.append(&code.stack_maps, start), "the module is too large");
         }
         sites.traps.sort_by_key(|site| site.pc);
         sites.traps.dedup_by_key(|site| site.pc);

@@ -3,6 +3,7 @@
 mod call;
 mod context;
 mod fuel;
+mod gc;
 mod hook;
 mod interrupts;
 mod limiter;

@@ -30,6 +30,7 @@ use super::info::ModuleInfo;
 use super::settings::Settings;
 use super::signature::{HIDDEN_PARAMS, POINTER};
 use super::traps;
+use crate::types::ValType;
 use crate::vm::layout::{Builtin, ContextLayout, VMContext, VMStore};
 
 pub(super) use fuel::{Access, Tracking};
@@ -93,6 +94,13 @@ impl<'m> Env<'m> {
     /// Attributes the instructions that follow to the current operator.
     fn locate(&self, builder: &mut FunctionBuilder<'_>) {
         builder.set_srcloc(SourceLoc::new(self.offset));
+    }
+
+    /// Lets a collection find a value, if it is a reference to a value of the host.
+    fn declare(&self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
+        if ty == ValType::ExternRef {
+            builder.declare_value_needs_stack_map(value);
+        }
     }
 
     /// Flags of an access that cannot fault.
@@ -174,6 +182,10 @@ impl FuncEnvironment for Env<'_> {
 
     fn reference_type(&self, ty: RefType) -> Type {
         if ty.is_extern_ref() { types::I32 } else { POINTER }
+    }
+
+    fn needs_stack_map(&self, ty: RefType) -> bool {
+        ty.is_extern_ref()
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {

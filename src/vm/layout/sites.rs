@@ -1,5 +1,7 @@
 //! What is known of an address in machine code.
 
+use super::StackMaps;
+
 /// Why a guest trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -62,6 +64,8 @@ pub(crate) struct SiteTable {
     /// Return addresses of calls (offsets in the text), sorted, with the offset of the calling
     /// operator in the module.
     pub(crate) calls: Vec<(u32, u32)>,
+    /// Where frames hold references to values of the host.
+    pub(crate) stack_maps: StackMaps,
 }
 
 impl SiteTable {

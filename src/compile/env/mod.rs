@@ -65,6 +65,8 @@ pub(super) struct Env<'m> {
     constant: Option<i64>,
     fuel: fuel::Fuel,
     builtins: u32,
+    /// Whether a value was declared for the stack maps.
+    declares_references: bool,
     functions: HashMap<u32, FuncRef>,
     signatures: HashMap<u32, SigRef>,
     stubs: HashMap<Builtin, FuncRef>,
@@ -80,6 +82,7 @@ impl<'m> Env<'m> {
             constant: None,
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
+            declares_references: false,
             functions: HashMap::new(),
             signatures: HashMap::new(),
             stubs: HashMap::new(),
@@ -97,8 +100,9 @@ impl<'m> Env<'m> {
     }
 
     /// Lets a collection find a value, if it is a reference to a value of the host.
-    fn declare(&self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
+    fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
         if ty == ValType::ExternRef {
+            self.declares_references = true;
             builder.declare_value_needs_stack_map(value);
         }
     }
@@ -186,6 +190,10 @@ impl FuncEnvironment for Env<'_> {
 
     fn needs_stack_map(&self, ty: RefType) -> bool {
         ty.is_extern_ref()
+    }
+
+    fn declares_references(&self) -> bool {
+        self.declares_references
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {

@@ -145,7 +145,8 @@ fn a_suspended_guest_goes_on_elsewhere_with_its_values() {
     for setup in async_setups() {
         let mut guest = waiting_guest(&setup);
         for _ in 0..3 {
-            let wait = guest.instance.get_typed_func::<(), (), _>(&mut guest.store, "wait").unwrap();
+            let wait =
+                guest.instance.get_typed_func::<(), (), _>(&mut guest.store, "wait").unwrap();
             let mut call = Box::pin(wait.call_async(&mut guest.store, ()));
             // Each poll on a thread of its own.
             let result = loop {
@@ -211,7 +212,8 @@ fn the_host_collects_above_a_forgotten_call() {
             })
         })
         .unwrap();
-    let imports = format!("{WAIT} {}", r#"(import "" "leave" (func $leave (param i32) (result externref)))"#);
+    let imports =
+        format!("{WAIT} {}", r#"(import "" "leave" (func $leave (param i32) (result externref)))"#);
     let fields = format!(
         "{WAITING} {}",
         r#"(func (export "run") (local externref)
@@ -342,10 +344,8 @@ fn values_that_are_passed_together_stay_together() {
     let setup = &setups()[0];
     let mut linker = linker(&setup.engine);
     let three = |data: &Host, first: i32| [0, 1, 2].map(|more| Some(data.make(first + more)));
-    let results = lampwick::FuncType::new(
-        [lampwick::ValType::I32],
-        [lampwick::ValType::ExternRef; 3],
-    );
+    let results =
+        lampwick::FuncType::new([lampwick::ValType::I32], [lampwick::ValType::ExternRef; 3]);
     linker
         .func_wrap("", "three", move |caller: Caller<'_, Host>, first: i32| {
             let [a, b, c] = three(caller.data(), first);
@@ -365,7 +365,10 @@ fn values_that_are_passed_together_stay_together() {
         guest.call("run", &[Val::I32(1000)]).unwrap();
         let take = guest
             .instance
-            .get_typed_func::<(Reference, Reference, Reference, i32), (), _>(&mut guest.store, "take")
+            .get_typed_func::<(Reference, Reference, Reference, i32), (), _>(
+                &mut guest.store,
+                "take",
+            )
             .unwrap();
         for first in 0..1000 {
             let [a, b, c] = three(guest.store.data(), first);

@@ -165,6 +165,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// Numbers that belong to others which were printed.
+    pub(crate) fn from_seed(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;

@@ -208,7 +208,12 @@ impl Writer<'_> {
             }
             11 => {
                 // Kept on the operand stack.
-                self.write(format_args!("local.get $r{a} local.get $s{a}"));
+                let global = self.rng.below(GLOBALS);
+                match self.rng.below(3) {
+                    0 => self.write(format_args!("local.get $r{a} local.get $s{a}")),
+                    1 => self.write(format_args!("global.get $r{global} global.get $s{global}")),
+                    _ => self.write(format_args!("call $fresh call $see")),
+                }
                 self.statements();
                 self.write(format_args!("call $see"));
             }

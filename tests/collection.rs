@@ -422,3 +422,53 @@ fn tables_and_globals_of_the_host_collect_when_there_is_much_to_collect() {
     store.gc();
     assert_eq!(store.data().census.alive(), 2);
 }
+
+#[test]
+fn fuel_is_exact_beside_references() {
+    const FIELDS: &str = r#"(memory 1)
+        (func (export "run") (param i32 i32) (local externref i32)
+            (local.set 2 (call $make (i32.const 3)))
+            (loop
+                (call $see (local.get 2) (i32.const 3))
+                (local.set 3 (i32.add (local.get 3) (i32.load (local.get 1))))
+                (local.set 1 (i32.add (local.get 1) (local.get 3)))
+                (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+            (drop (i32.load (i32.const -1))) (call $see (local.get 2) (i32.const 3)))"#;
+    for setup in setups().into_iter().filter(|setup| setup.name != "default") {
+        let mut guest = Guest::new(&setup, &linker(&setup.engine), "", FIELDS);
+        for (times, first, cost) in [
+            // One for the entry, three to make the value; seventeen for each round, after which two
+            // fault. In the last case the second operand of the first sum does.
+            (10, 0, 4 + 10 * 17 + 2),
+            (1, 0, 4 + 17 + 2),
+            (1, -1, 4 + 3 + 3),
+        ] {
+            let Some(before) = guest.store.fuel_consumed() else { continue };
+            let error = guest.call("run", &[Val::I32(times), Val::I32(first)]).unwrap_err();
+            assert!(error.to_string().contains("out of bounds memory access"), "{error}");
+            let consumed = guest.store.fuel_consumed().unwrap() - before;
+            assert_eq!(consumed, cost, "{}: {times}, {first}", setup.name);
+        }
+    }
+}
+
+#[test]
+fn references_are_found_in_functions_too_large_to_optimize() {
+    let ifs = "local.get 0 if call $churn end ".repeat(26_000);
+    let fields = format!(
+        r#"(func (export "run") (param i32) (local externref)
+            (local.set 1 (call $make (i32.const 1))) (call $make (i32.const 2)) {ifs}
+            call $churn i32.const 2 call $see (call $expect (i32.const 1))
+            (call $see (local.get 1) (i32.const 1)) (call $expect (i32.const 0)))"#
+    );
+    for metered in [false, true] {
+        let engine = engine(|config| {
+            config.consume_fuel(metered).cranelift_debug_verifier(false);
+            config.max_wasm_stack(32 << 20).unwrap().async_stack_size(64 << 20).unwrap();
+        });
+        let setup = Setup { name: "large", engine, is_async: false };
+        let mut guest = Guest::new(&setup, &linker(&setup.engine), "", &fields);
+        guest.call("run", &[Val::I32(0)]).unwrap();
+        assert_eq!(guest.alive(), 0);
+    }
+}

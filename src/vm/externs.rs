@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
 
 /// Below so many entries there is no collection unless it is asked for.
-pub(crate) const MIN_THRESHOLD: usize = 256;
+const MIN_THRESHOLD: usize = 256;
 
 /// How much a collection may have looked at, in words of tables, for each entry that may be made
 /// before the next one.

@@ -197,11 +197,13 @@ impl Val {
 }
 
 /// The reference with this index in a store; zero is null.
+#[inline]
 pub(crate) fn externref_from_index(store: &Store, index: u32) -> Option<ExternRef> {
     store.externs.get(index).cloned().map(ExternRef)
 }
 
 /// The index of a reference in a store; zero is null. It never collects.
+#[inline]
 pub(crate) fn externref_to_index(
     store: &mut Store,
     value: Option<&ExternRef>,

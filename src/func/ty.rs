@@ -153,10 +153,12 @@ impl WasmTy for Option<Func> {
 impl Raw for Option<ExternRef> {
     const IS_EXTERN: bool = true;
 
+    #[inline]
     fn into_raw(self, store: &mut Store) -> Result<ValRaw> {
         Ok(ValRaw::from_u64(externref_to_index(store, self.as_ref())?.into()))
     }
 
+    #[inline]
     unsafe fn from_raw(store: &Store, raw: ValRaw) -> Self {
         externref_from_index(store, raw.to_u64() as u32)
     }

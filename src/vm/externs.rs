@@ -66,6 +66,7 @@ impl Default for Externs {
 
 impl Externs {
     /// The index of a value, which gets one if it has none.
+    #[inline]
     pub(crate) fn index(&mut self, value: &Value) -> Result<u32, Full> {
         if let Some(&index) = self.by_address.get(&address(value)) {
             return Ok(index);

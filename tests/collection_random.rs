@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use lampwick::{Caller, Engine, Extern, ExternRef, Linker, Module, Store, Trap, Val};
+use lampwick::{Caller, Engine, Extern, ExternRef, Instance, Linker, Module, Store, Trap, Val};
 
 use crate::collection::{Setup, setups};
 use crate::support::{Census, Rng, Token, block_on, pend, rounds};
@@ -371,6 +371,30 @@ fn module(rng: &mut Rng) -> String {
     writer.text
 }
 
+/// After a collection exactly what tables and globals hold is left.
+fn check_left(store: &mut Store<Host>, instance: Instance) {
+    store.gc();
+    let mut left: HashSet<i32> = HashSet::new();
+    let memory = instance.get_memory(&mut *store, "memory").unwrap();
+    let shadows = memory.data(&*store)[..4 * ELEMENTS as usize].to_vec();
+    let table = instance.get_table(&mut *store, "table").unwrap();
+    for (index, shadow) in shadows.chunks(4).enumerate() {
+        let number = i32::from_le_bytes(shadow.try_into().unwrap());
+        let value = table.get(&mut *store, index as u32).unwrap().unwrap_externref();
+        check(&(value, number)).unwrap();
+        left.insert(number);
+    }
+    for global in 0..GLOBALS {
+        let mut get =
+            |name: String| instance.get_global(&mut *store, &name).unwrap().get(&mut *store);
+        let (value, number) = (get(format!("r{global}")), get(format!("s{global}")));
+        check(&(value.unwrap_externref(), number.unwrap_i32())).unwrap();
+        left.insert(number.unwrap_i32());
+    }
+    left.remove(&0);
+    assert_eq!(store.data().census.alive(), left.len());
+}
+
 /// Runs a program a few times in one store, and checks what is left. Answers how many values there
 /// were, and how often it trapped.
 fn run(setup: &Setup, module: &Module, seed: Rng) -> (usize, u32) {
@@ -417,27 +441,7 @@ fn run(setup: &Setup, module: &Module, seed: Rng) -> (usize, u32) {
                 assert!(text.contains("unreachable"), "{text}");
             }
         }
-        // Exactly what is in tables and globals is left.
-        store.gc();
-        let mut left: HashSet<i32> = HashSet::new();
-        let memory = instance.get_memory(&mut store, "memory").unwrap();
-        let shadows = memory.data(&store)[..4 * ELEMENTS as usize].to_vec();
-        let table = instance.get_table(&mut store, "table").unwrap();
-        for (index, shadow) in shadows.chunks(4).enumerate() {
-            let number = i32::from_le_bytes(shadow.try_into().unwrap());
-            let value = table.get(&mut store, index as u32).unwrap().unwrap_externref();
-            check(&(value, number)).unwrap();
-            left.insert(number);
-        }
-        for global in 0..GLOBALS {
-            let mut get =
-                |name: String| instance.get_global(&mut store, &name).unwrap().get(&mut store);
-            let (value, number) = (get(format!("r{global}")), get(format!("s{global}")));
-            check(&(value.unwrap_externref(), number.unwrap_i32())).unwrap();
-            left.insert(number.unwrap_i32());
-        }
-        left.remove(&0);
-        assert_eq!(store.data().census.alive(), left.len());
+        check_left(&mut store, instance);
     }
     (store.data().census.made(), traps)
 }

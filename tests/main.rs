@@ -5,6 +5,7 @@ mod bad_input;
 mod call_hooks;
 mod collection;
 mod collection_calls;
+mod collection_drops;
 mod collection_random;
 mod compile_bombs;
 mod epochs;

@@ -1,10 +1,12 @@
 //! What an engine is told when it is made.
 
+mod proposals;
+
 use anyhow::{Result, bail};
 use lampwick_fibers::StackPoolConfig;
-use wasmparser::WasmFeatures;
 
 use crate::compile::{OptLevel, Settings};
+use crate::pooling::Allocation;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -33,6 +35,7 @@ pub enum Strategy {
 pub struct Config {
     pub(crate) compiler: Settings,
     pub(crate) memory: MemorySettings,
+    pub(crate) allocation: Allocation,
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
@@ -56,6 +59,7 @@ impl Default for Config {
                 dynamic_growth: 2 << 30,
                 guard_before: true,
             },
+            allocation: Allocation::default(),
             compiler,
             async_support: false,
             max_wasm_stack: 512 << 10,
@@ -132,27 +136,6 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
-    }
-
-    fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
-        self.compiler.features.set(feature, enable);
-        self
-    }
-
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
-    pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::REFERENCE_TYPES, enable)
-    }
-
-    /// Whether modules may use bulk memory and table operators. On by default.
-    pub fn wasm_bulk_memory(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::BULK_MEMORY, enable)
-    }
-
-    /// Whether functions and blocks may have several results. On by default.
-    pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
     /// Which compiler makes machine code. There is one.

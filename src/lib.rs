@@ -8,6 +8,7 @@ mod func;
 mod instance;
 mod linker;
 mod module;
+mod pooling;
 mod store;
 mod trap;
 mod types;
@@ -24,6 +25,10 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
+pub use pooling::{
+    InstanceAllocationStrategy, InstanceLimits, ModuleLimits, PoolExhausted, PoolLimitError,
+    PoolingAllocationStrategy,
+};
 pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
@@ -35,3 +40,4 @@ pub use types::{
 };
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
+pub use vm::memory::{LinearMemory, MemoryCreator};

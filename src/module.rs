@@ -42,7 +42,8 @@ impl Module {
     /// # Errors
     ///
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
-    /// the offset), or if it needs what the engine does not support.
+    /// the offset), if it needs what the engine does not support, or, with a
+    /// [`PoolLimitError`](crate::PoolLimitError), if it exceeds a limit of the engine's pool.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let bytes = bytes.as_ref();
         let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;
@@ -79,6 +80,10 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
+        if let Some(pool) = engine.pool() {
+            // Before it costs a compilation.
+            pool.limits.check(&engine.compiler().declarations(binary)?)?;
+        }
         Self::load(engine, engine.compiler().compile(binary)?)
     }
 
@@ -93,6 +98,9 @@ impl Module {
 
     fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
         let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
+        if let Some(pool) = engine.pool() {
+            pool.limits.check(&info)?;
+        }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.

@@ -61,6 +61,15 @@ impl fmt::Debug for ExternRef {
 /// A value of any type of WebAssembly.
 ///
 /// Floats are their bits, so that values can be compared and NaNs are kept.
+///
+/// ```
+/// use lampwick::{Val, ValType};
+///
+/// let value = Val::from(0.5_f32);
+/// assert_eq!((value.ty(), value.f32(), value.i32()), (ValType::F32, Some(0.5), None));
+/// assert_eq!(Val::from(u32::MAX).unwrap_i32(), -1);
+/// assert!(Val::null().unwrap_externref().is_none());
+/// ```
 #[derive(Clone, Debug)]
 pub enum Val {
     /// A 32-bit integer.

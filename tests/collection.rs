@@ -3,8 +3,8 @@
 //! `collection_calls.rs` has what calls add: nested, suspended, forgotten, failed ones.
 
 use lampwick::{
-    Caller, Config, Engine, Extern, ExternRef, Global, GlobalType, Instance, Linker, Module,
-    Mutability, OptLevel, Store, Table, TableType, Trap, Val, ValType,
+    AsContextMut, Caller, Config, Engine, Extern, ExternRef, Global, GlobalType, Instance, Linker,
+    Module, Mutability, OptLevel, Store, Table, TableType, Trap, Val, ValType,
 };
 
 use crate::support::{Census, Change, Token, block_on, engine};
@@ -401,6 +401,24 @@ fn counts_tell_who_refers_to_a_value() {
     assert_eq!(value.strong_count(), 2);
     drop(other);
     assert_eq!(value.strong_count(), 1);
+}
+
+#[test]
+fn every_context_collects() {
+    let setup = &setups()[0];
+    let fields = r#"(func (export "make") (drop (call $make (i32.const 1))))
+        (func (export "gc") call $gc)"#;
+    let mut guest = Guest::new(setup, &linker(&setup.engine), "", fields);
+    for context in 0..3 {
+        guest.call("make", &[]).unwrap();
+        assert_eq!(guest.store.data().census.alive(), 1);
+        match context {
+            0 => guest.store.gc(),
+            1 => guest.store.as_context_mut().gc(),
+            _ => drop(guest.call("gc", &[]).unwrap()),
+        }
+        assert_eq!(guest.store.data().census.alive(), 0);
+    }
 }
 
 #[test]

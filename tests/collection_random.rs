@@ -456,7 +456,7 @@ fn random_programs_see_the_values_that_they_should() {
         let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         for setup in &setups {
             let module = compile(&setup.engine, &wasm);
-            let seed = Rng::from_seed(rng.next());
+            let seed = Rng::seeded(rng.next());
             let run = std::panic::AssertUnwindSafe(|| run(setup, &module, seed));
             let result = std::panic::catch_unwind(run);
             let (more, trapped) = result.unwrap_or_else(|_| {

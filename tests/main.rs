@@ -2,12 +2,14 @@
 
 mod api;
 mod bad_input;
+#[cfg(feature = "call-hook")]
 mod call_hooks;
 mod collection;
 mod collection_calls;
 mod collection_drops;
 mod collection_random;
 mod compile_bombs;
+mod contract;
 mod epochs;
 mod externref;
 mod forget;
@@ -17,6 +19,7 @@ mod fuel_modern;
 mod fuel_random;
 mod globals;
 mod host_functions;
+mod host_memory;
 mod hostile;
 mod interpreter;
 mod interrupts;
@@ -30,8 +33,13 @@ mod memory;
 mod multi_value;
 mod oracle;
 mod oracle_text;
+mod pooling;
+mod pooling_slots;
+mod pooling_waits;
+mod ported;
 mod programs;
 mod recursion;
+mod settings;
 mod signals;
 mod soak;
 mod support;

@@ -6,7 +6,8 @@
 use std::process::Command;
 
 use lampwick::{
-    Caller, Engine, ExternRef, Func, Instance, Linker, Module, Store, Trap, TrapCode, TypedFunc,
+    Caller, Engine, ExternRef, Func, Instance, InstanceAllocationStrategy, InstanceLimits, Linker,
+    Module, ModuleLimits, PoolingAllocationStrategy, Store, Trap, TrapCode, TypedFunc,
 };
 
 use crate::matrix::{self, EVENTS, PLACES};
@@ -76,16 +77,37 @@ fn instances_come_and_go() {
 #[test]
 #[ignore = "run by `instances_come_and_go`"]
 fn instances_come_and_go_alone() {
-    let engine = engine(|config| {
+    come_and_go(&engine(|config| {
         config.consume_fuel(true);
-    });
-    let module = Module::new(&engine, GUEST).unwrap();
-    let mut linker = Linker::<Vec<u8>>::new(&engine);
+    }));
+}
+
+#[test]
+fn pooled_instances_come_and_go() {
+    alone("pooled_instances_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `pooled_instances_come_and_go`"]
+fn pooled_instances_come_and_go_alone() {
+    come_and_go(&engine(|config| {
+        config.consume_fuel(true).allocation_strategy(InstanceAllocationStrategy::Pooling {
+            strategy: PoolingAllocationStrategy::Random,
+            module_limits: ModuleLimits::default(),
+            instance_limits: InstanceLimits { count: 16 },
+        });
+    }));
+}
+
+/// A hundred thousand instances, each with a store of its own.
+fn come_and_go(engine: &Engine) {
+    let module = Module::new(engine, GUEST).unwrap();
+    let mut linker = Linker::<Vec<u8>>::new(engine);
     linker
         .func_wrap("", "host", |mut caller: Caller<'_, Vec<u8>>| caller.data_mut().push(1))
         .unwrap();
     check(rounds(100_000), |round| {
-        let mut store = Store::new(&engine, Vec::with_capacity(100));
+        let mut store = Store::new(engine, Vec::with_capacity(100));
         store.add_fuel(10_000).unwrap();
         let instance = linker.instantiate(&mut store, &module).unwrap();
         let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();

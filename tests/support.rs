@@ -165,8 +165,8 @@ impl Rng {
         Self(seed)
     }
 
-    /// Numbers that belong to others which were printed.
-    pub(crate) fn from_seed(seed: u64) -> Self {
+    /// From a number of another one.
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -51,11 +51,21 @@ impl Compiler {
     ///
     /// # Errors
     ///
-    /// When no code can be generated for this machine, or one of the flags is unknown or has no
-    /// such value.
+    /// When no code can be generated for this machine, one of the flags is unknown or has no
+    /// such value, or a proposal is enabled that is not implemented.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
+        settings.check()?;
         let targets = Targets::new(&settings)?;
         Ok(Self { settings, targets })
+    }
+
+    /// What a module declares, without a look inside its functions.
+    ///
+    /// # Errors
+    ///
+    /// When the rest is not valid, with the offset.
+    pub(crate) fn declarations(&self, wasm: &[u8]) -> Result<ModuleInfo> {
+        Ok(parse::module(wasm, self.settings.features)?.info)
     }
 
     /// Checks that bytes are a valid module that may be compiled.

@@ -1,5 +1,6 @@
 //! What a compiler is told when it is made.
 
+use anyhow::{Result, bail};
 use wasmparser::WasmFeatures;
 
 /// How much the compiler works to make code fast.
@@ -85,7 +86,23 @@ impl Default for Settings {
     }
 }
 
-/// The proposals that the compiler can translate.
+impl Settings {
+    /// Checks that the compiler can translate what modules may use.
+    ///
+    /// # Errors
+    ///
+    /// When a proposal is enabled that is not implemented, with its name.
+    pub(super) fn check(&self) -> Result<()> {
+        let missing = self.features.difference(FEATURES.union(WasmFeatures::MULTI_MEMORY));
+        if let Some((name, _)) = missing.iter_names().next() {
+            let name = name.to_lowercase().replace('_', "-");
+            bail!("the proposal `{name}` is enabled, which this version does not implement");
+        }
+        Ok(())
+    }
+}
+
+/// The proposals that modules may use unless the embedder says otherwise.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)

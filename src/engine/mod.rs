@@ -9,8 +9,9 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::pooling::Pool;
 use crate::vm::interrupts::{Epoch, Interrupts};
-use crate::vm::memory::MemoryPool;
+use crate::vm::memory::MemorySource;
 use crate::vm::signals;
 
 use signatures::Registry;
@@ -23,6 +24,18 @@ pub(crate) use signatures::Signature;
 ///
 /// Stacks and reservations of address space that guests no longer use stay with the engine, for the
 /// next ones.
+///
+/// ```
+/// use lampwick::{Config, Engine, Module};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+/// // Modules are compiled for their engine once, and shared by threads and stores.
+/// let module = Module::new(&engine, "(module)")?;
+/// std::thread::spawn(move || assert_eq!(module.exports().len(), 0)).join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 
@@ -31,7 +44,8 @@ struct Inner {
     config: Config,
     compiler: Compiler,
     stacks: StackPool,
-    memories: Arc<MemoryPool>,
+    memories: MemorySource,
+    pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
 }
@@ -55,16 +69,20 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this
-    /// machine lacks what generated code needs.
+    /// Fails if the settings contradict each other, if a proposal is enabled that this version does
+    /// not implement, if a Cranelift setting is unknown, if this machine lacks what generated code
+    /// needs, or if it does not have the address space of a
+    /// [pool](crate::InstanceAllocationStrategy::Pooling).
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
+        let (memories, pool) = config.allocation.build(config.memory)?;
         signals::install();
         Ok(Self(Arc::new(Inner {
             compiler,
             stacks,
-            memories: MemoryPool::new(config.memory),
+            memories,
+            pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
             config: config.clone(),
@@ -109,8 +127,13 @@ impl Engine {
         &self.0.stacks
     }
 
-    pub(crate) fn memories(&self) -> &Arc<MemoryPool> {
+    pub(crate) fn memories(&self) -> &MemorySource {
         &self.0.memories
+    }
+
+    /// The pool, where the engine has one.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.0.pool.as_ref()
     }
 
     pub(crate) fn metered(&self) -> bool {

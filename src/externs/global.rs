@@ -10,6 +10,20 @@ use crate::vm::layout::{VMGlobal, ValRaw};
 use crate::vm::store::{Owned, Store};
 
 /// A global of a store. A handle: small, copied freely, valid with the store that it came from.
+///
+/// ```
+/// use lampwick::{Global, GlobalType, Mutability, Store, Val, ValType};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let ty = GlobalType::new(ValType::I64, Mutability::Var);
+/// let global = Global::new(&mut store, ty, Val::I64(1))?;
+/// global.set(&mut store, Val::I64(2))?;
+/// assert_eq!(global.get(&mut store).unwrap_i64(), 2);
+/// assert!(global.set(&mut store, Val::I32(3)).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Global(pub(crate) Stored);
 

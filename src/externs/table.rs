@@ -13,6 +13,22 @@ use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
 /// A table of a store. A handle: small, copied freely, valid with the store that it came from.
+///
+/// ```
+/// use lampwick::{ExternRef, Store, Table, TableType, Val, ValType};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let ty = TableType::new(ValType::ExternRef, 2, Some(8));
+/// let table = Table::new(&mut store, ty, Val::null())?;
+/// table.set(&mut store, 1, ExternRef::new("a value of the host").into())?;
+/// assert_eq!(table.grow(&mut store, 3, Val::null())?, 2);
+/// assert_eq!(table.size(&store), 5);
+/// assert!(table.get(&mut store, 1).unwrap().unwrap_externref().is_some());
+/// assert!(table.get(&mut store, 5).is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Table(pub(crate) Stored);
 
@@ -229,7 +245,7 @@ fn grow<T>(store: &mut StoreInner<T>, index: u32, delta: u32, init: RawRef) -> R
     match store.vm.grow_table(index, delta.into(), init) {
         Ok(old) => Ok(old as u32),
         Err(error) => {
-            let error = error.into();
+            let error = error.report();
             store.grow_failed(Resource::Table, &error);
             Err(error)
         }

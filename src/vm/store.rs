@@ -76,6 +76,7 @@ pub struct Store {
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
     /// What runs when control crosses the border between wasm and the host.
+    #[cfg(feature = "call-hook")]
     pub(crate) call_hook: Option<Hook>,
     /// Whether fuel is counted.
     metered: bool,
@@ -107,6 +108,7 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            #[cfg(feature = "call-hook")]
             call_hook: None,
             metered,
             limiter: None,
@@ -121,6 +123,20 @@ impl Store {
             host_functions: Vec::new(),
             externs: Externs::default(),
         }
+    }
+
+    /// The call hook; there is none in a build that cannot have one.
+    ///
+    /// # Safety
+    ///
+    /// The store must be live.
+    #[inline(always)]
+    pub(crate) unsafe fn call_hook(_this: *const Self) -> Option<Hook> {
+        #[cfg(feature = "call-hook")]
+        // SAFETY: by contract.
+        return unsafe { (*_this).call_hook };
+        #[cfg(not(feature = "call-hook"))]
+        None
     }
 
     /// Grows a memory and tells machine code.
@@ -165,7 +181,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
-    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Unwind> {
+    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
         // SAFETY: the store is ours between suspensions.
         unsafe {
             if !(*this).metered {
@@ -184,7 +200,7 @@ impl Store {
     /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may
     /// suspend: nothing of the store may be borrowed.
     #[inline(always)]
-    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Unwind> {
+    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
         // called us.
         unsafe {
@@ -193,7 +209,7 @@ impl Store {
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
                     Refill::Yield => Self::yield_now(this)?,
-                    Refill::Empty => return Err(Unwind::OutOfFuel(Self::backtrace(this))),
+                    Refill::Empty => return Err(Self::out_of_fuel(this)),
                 }
             }
         }
@@ -206,10 +222,10 @@ impl Store {
     ///
     /// As for [`Self::refuel`].
     #[inline(always)]
-    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Unwind> {
+    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract; the activation is live since its wasm called us.
         let suspender = unsafe { &*(*(*this).activation).suspender };
-        suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)
+        suspender.yield_now().map_err(|_cancelled| Box::new(Unwind::Cancelled))
     }
 
     /// A trap of the guest whose builtin is running.
@@ -217,9 +233,19 @@ impl Store {
     /// # Safety
     ///
     /// Must be called by a builtin or host function that wasm called.
-    pub(super) unsafe fn trap(this: *mut Self, code: TrapCode) -> Unwind {
+    #[cold]
+    pub(super) unsafe fn trap(this: *mut Self, code: TrapCode) -> Box<Unwind> {
         // SAFETY: by contract.
-        Unwind::Trap(code, unsafe { Self::backtrace(this) })
+        Box::new(Unwind::Trap(code, unsafe { Self::backtrace(this) }))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::trap`].
+    #[cold]
+    unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
+        // SAFETY: by contract.
+        Box::new(Unwind::OutOfFuel(unsafe { Self::backtrace(this) }))
     }
 
     /// The wasm frames that called the host.

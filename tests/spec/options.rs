@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) const HELP: &str = "\
 The WebAssembly specification's tests, run with fuel off, with fuel on, async with small slices of
-fuel, and with memories that need explicit bounds checks.
+fuel, with memories that need explicit bounds checks, and with memories in a pool.
 
 Usage: cargo test --test spec -- [OPTIONS] [NAMES]...
 

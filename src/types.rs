@@ -1,5 +1,7 @@
 //! The types of WebAssembly, as the API shows them.
 
+pub(crate) mod wire;
+
 use std::fmt;
 
 /// The type of a value.

@@ -1,7 +1,13 @@
 //! The integration tests, a file for each topic.
 
 mod api;
+mod artifacts;
+mod artifacts_refused;
 mod bad_input;
+#[cfg(feature = "cache")]
+mod cache;
+#[cfg(feature = "cache")]
+mod cache_config;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
 mod collection;

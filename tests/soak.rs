@@ -12,7 +12,8 @@ use lampwick::{
 
 use crate::matrix::{self, EVENTS, PLACES};
 use crate::support::{
-    Census, async_metered, asynchronous, block_on, engine, instantiate, pend, poll, rounds,
+    Census, async_metered, asynchronous, block_on, directory, engine, instantiate, pend, poll,
+    rounds,
 };
 
 /// Runs one of the ignored tests below in a process of its own.
@@ -226,6 +227,35 @@ fn traps_and_failures_give_all_back_alone() {
             anyhow::Ok(run.call(&mut store, ())?)
         });
         assert!(!matches!(std::panic::catch_unwind(run), Ok(Ok(()))));
+    });
+}
+
+#[test]
+fn artifacts_come_and_go() {
+    alone("artifacts_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `artifacts_come_and_go`"]
+fn artifacts_come_and_go_alone() {
+    let engine = Engine::default();
+    let artifact = engine.precompile_module(GUEST.as_bytes()).unwrap();
+    let (_directory, path) = directory();
+    let file = path.join("artifact");
+    std::fs::write(&file, &artifact).unwrap();
+    check(rounds(2_000), |round| {
+        // SAFETY: our own artifact, which nobody changes.
+        let modules = unsafe {
+            let mapped = Module::deserialize_file(&engine, &file).unwrap();
+            [mapped, Module::deserialize(&engine, &artifact).unwrap()]
+        };
+        let mut store = Store::new(&engine, ());
+        let host = Func::wrap(&mut store, || {});
+        for module in modules {
+            let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+            let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
+            assert_eq!(run.call(&mut store, round as i32).unwrap(), round as i32 + 3);
+        }
     });
 }
 

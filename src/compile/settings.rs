@@ -3,6 +3,8 @@
 use anyhow::{Result, bail};
 use wasmparser::WasmFeatures;
 
+use super::artifact::ModuleVersionStrategy;
+
 /// How much the compiler works to make code fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -35,7 +37,6 @@ pub(crate) enum FuelTracking {
     #[default]
     Located,
     /// The counter is put into its register before every operator that may fault.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the other"))]
     WriteThrough,
 }
 
@@ -63,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) static_memory_guard: u64,
     /// Whether functions are compiled on all cores, where the crate is built with the ability.
     pub(crate) parallel: bool,
+    /// Which versions may use the compiler's artifacts.
+    pub(crate) module_version: ModuleVersionStrategy,
     /// The proposals that modules may use.
     pub(crate) features: WasmFeatures,
 }
@@ -81,6 +84,7 @@ impl Default for Settings {
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
             parallel: true,
+            module_version: ModuleVersionStrategy::default(),
             features: FEATURES,
         }
     }

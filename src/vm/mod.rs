@@ -14,6 +14,7 @@ pub(crate) mod instance;
 pub(crate) mod interrupts;
 pub(crate) mod layout;
 pub(crate) mod limits;
+pub(crate) mod mapping;
 pub(crate) mod memory;
 pub(crate) mod signals;
 pub(crate) mod store;

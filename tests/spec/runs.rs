@@ -1,6 +1,7 @@
 //! The ways in which the suite is run.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -30,6 +31,8 @@ pub(crate) struct Run {
     pub(crate) name: &'static str,
     pub(crate) fuel: Fuel,
     pub(crate) engine: Engine,
+    /// Whether each module is written to a file and mapped from there.
+    artifacts: bool,
     /// The files share many modules. Each is compiled once.
     modules: Mutex<HashMap<Box<[u8]>, Module>>,
 }
@@ -71,6 +74,7 @@ fn all(config: &Config, room: (u32, u32)) -> Arc<[Run]> {
         Run::new("async slices", Fuel::Sliced, config().consume_fuel(true).async_support(true)),
         Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
         Run::new("pooling", Fuel::Compared, pooling(&mut config(), room)),
+        Run::new("artifacts", Fuel::Compared, config().consume_fuel(true)).with_artifacts(),
     ]
     .into()
 }
@@ -113,7 +117,11 @@ fn pooling(config: &mut Config, (count, memories): (u32, u32)) -> &mut Config {
 impl Run {
     fn new(name: &'static str, fuel: Fuel, config: &mut Config) -> Self {
         let engine = Engine::new(config).expect("the configuration suits this machine");
-        Self { name, fuel, engine, modules: Mutex::default() }
+        Self { name, fuel, engine, artifacts: false, modules: Mutex::default() }
+    }
+
+    fn with_artifacts(self) -> Self {
+        Self { artifacts: true, ..self }
     }
 
     pub(crate) fn is_async(&self) -> bool {
@@ -127,9 +135,20 @@ impl Run {
             return Ok(module.clone());
         }
         drop(modules);
-        let module = Module::from_binary(&self.engine, binary)?;
+        let mut module = Module::from_binary(&self.engine, binary)?;
+        if self.artifacts {
+            module = through_file(&module)?;
+        }
         let mut modules = self.modules.lock().unwrap_or_else(|error| error.into_inner());
         modules.insert(binary.into(), module.clone());
         Ok(module)
     }
+}
+
+/// The same module, from an artifact in a file.
+fn through_file(module: &Module) -> Result<Module> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&module.serialize()?)?;
+    // SAFETY: the file holds what was just serialized; it is deleted, but not changed.
+    unsafe { Module::deserialize_file(module.engine(), file.path()) }
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod builtins;
+mod records;
 mod sites;
 mod stack_maps;
 

@@ -1,10 +1,15 @@
 //! Where frames of wasm hold references to values of the host.
 
+use bytes::Bytes;
+
+use super::records::{find, join, word};
+
 /// The unit of a map: references are 32-bit indexes.
 const SLOT: u32 = 4;
 
-/// For return addresses of calls: which words of the calling frame hold references while the call
-/// runs. Every other word of a frame is something else, or no longer used.
+/// For return addresses of calls, as a compiler collects them: which words of the calling frame hold
+/// references while the call runs. Every other word of a frame is something else, or no longer
+/// used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StackMaps {
     /// Sorted by return address, each once. A call over which no reference is live has none.
@@ -74,19 +79,14 @@ impl StackMaps {
         true
     }
 
-    /// How many bytes below the frame pointer of the caller the references lie that are live over
-    /// the call that returns to `return_address`.
-    pub(crate) fn distances(&self, return_address: u32) -> impl Iterator<Item = usize> {
-        let found = self.maps.binary_search_by_key(&return_address, |map| map.return_address);
-        let map = found.ok().map(|index| self.maps[index]);
-        map.into_iter().flat_map(|map| {
-            let words = self.bits_of(map).iter().enumerate();
-            words.flat_map(move |(word, &bits)| {
-                let slots = (0..u32::BITS).filter(move |bit| bits & (1 << bit) != 0);
-                slots
-                    .map(move |bit| (map.deepest - SLOT * (word as u32 * u32::BITS + bit)) as usize)
-            })
-        })
+    /// The table of all maps.
+    pub(super) fn table(&self) -> StackMapTable {
+        let record = |map: &StackMap| -> MapRecord {
+            join([map.return_address, map.deepest, map.first, map.words])
+        };
+        let maps: Vec<MapRecord> = self.maps.iter().map(record).collect();
+        let bits: Vec<[u8; 4]> = self.bits.iter().map(|word| word.to_le_bytes()).collect();
+        StackMapTable { maps: maps.into_flattened().into(), bits: bits.into_flattened().into() }
     }
 
     fn bits_of(&self, map: StackMap) -> &[u32] {
@@ -94,11 +94,53 @@ impl StackMaps {
     }
 }
 
+/// The maps of a text, in bytes that may be a part of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StackMapTable {
+    /// A [`MapRecord`] for each map, sorted by return address, each once.
+    maps: Bytes,
+    /// The bits of all maps, in little-endian words.
+    bits: Bytes,
+}
+
+/// The fields of a [`StackMap`], in order.
+type MapRecord = [u8; 16];
+
+impl StackMapTable {
+    /// The table of what [`Self::parts`] answered, if it may be that.
+    pub(super) fn from_parts([maps, bits]: [Bytes; 2]) -> Option<Self> {
+        let (records, rest) = maps.as_chunks::<{ size_of::<MapRecord>() }>();
+        let words = bits.len() as u64 / 4;
+        let fits = |record| u64::from(word(record, 2)) + u64::from(word(record, 3)) <= words;
+        let whole = rest.is_empty() && records.iter().all(|record| fits(record));
+        whole.then_some(Self { maps, bits })
+    }
+
+    /// What the table consists of.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [&self.maps, &self.bits]
+    }
+
+    /// How many bytes below the frame pointer of the caller the references lie that are live over
+    /// the call that returns to `return_address`.
+    pub(crate) fn distances(&self, return_address: u32) -> impl Iterator<Item = usize> {
+        let map: Option<&MapRecord> = find(&self.maps, return_address);
+        map.into_iter().flat_map(move |map| {
+            let [deepest, first, words] = [1, 2, 3].map(|field| word(map, field));
+            (0..words).flat_map(move |index| {
+                let bits = word(&self.bits, (first + index) as usize);
+                let slots = (0..u32::BITS).filter(move |bit| bits & (1 << bit) != 0);
+                slots.map(move |bit| (deepest - SLOT * (index * u32::BITS + bit)) as usize)
+            })
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sorted(maps: &StackMaps, return_address: u32) -> Vec<usize> {
+    fn sorted(maps: &StackMapTable, return_address: u32) -> Vec<usize> {
         let mut distances: Vec<_> = maps.distances(return_address).collect();
         distances.sort_unstable();
         distances
@@ -115,6 +157,8 @@ mod tests {
         let mut text = StackMaps::default();
         for start in [0, 1000] {
             assert!(text.append(&maps, start));
+            let parts = text.table().parts().map(Bytes::copy_from_slice);
+            let text = StackMapTable::from_parts(parts).expect("the same");
             assert!(sorted(&text, start + 10).is_empty() && sorted(&text, start + 31).is_empty());
             assert_eq!(sorted(&text, start + 20), [16]);
             assert_eq!(sorted(&text, start + 30), [8, 12, 136, 400]);
@@ -122,6 +166,10 @@ mod tests {
             assert_eq!(sorted(&text, start + 50), [4]);
         }
         assert_eq!(maps.bits.len(), 1 + 4 + 1, "equal neighbours share their bits");
+        let [records, bits] = text.table().parts().map(Bytes::copy_from_slice);
+        let cut = bits.slice(..bits.len() - 4);
+        assert!(StackMapTable::from_parts([records.clone(), cut]).is_none());
+        assert!(StackMapTable::from_parts([records.slice(..7), bits]).is_none());
     }
 
     #[test]

@@ -14,6 +14,7 @@ const GUEST: &str = r#"(module
     (import "host" "now" (func $now (param i32) (result i32)))
     (import "host" "later" (func $later (param i32) (result i32)))
     (import "host" "same" (func $same (param externref) (result externref)))
+    (import "host" "new" (func $new (result externref)))
     (memory 2)
     (data (i32.const 0) "one segment")
     (data (i32.const 65536) "another")
@@ -24,6 +25,9 @@ const GUEST: &str = r#"(module
             (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
     (func (export "same") (param i32 externref)
         (loop (local.set 1 (call $same (local.get 1)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "new") (param i32)
+        (loop (drop (call $new))
             (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
     (func (export "later") (param i32)
         (loop (drop (call $later (local.get 0)))
@@ -57,6 +61,7 @@ impl Fixture {
         let mut linker = Linker::new(&engine);
         linker.func_wrap("host", "now", |x: i32| x + 1).unwrap();
         linker.func_wrap("host", "same", |value: Option<ExternRef>| value).unwrap();
+        linker.func_wrap("host", "new", || Some(ExternRef::new(1_u64))).unwrap();
         if is_async {
             linker
                 .func_wrap1_async("host", "later", |_: Caller<'_, ()>, x: i32| {
@@ -96,6 +101,10 @@ fn synchronous(c: &mut Criterion) {
     let value = ExternRef::new("value");
     c.bench_function("1000 host calls, a reference there and back", |b| {
         b.iter(|| same.call(&mut store, (HOST_CALLS, Some(value.clone()))).unwrap());
+    });
+    let (mut store, new) = fixture.typed::<i32, ()>("new");
+    c.bench_function("1000 host calls, a new reference each, collected", |b| {
+        b.iter(|| new.call(&mut store, HOST_CALLS).unwrap());
     });
 }
 

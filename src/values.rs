@@ -26,6 +26,24 @@ use crate::vm::store::Store;
 /// The value is dropped with its last reference. If that is the store's, its drop code runs in the
 /// collection, on the stack of the guest that is running, and a panic of it goes on as if the call
 /// which collected had panicked.
+///
+/// ```
+/// use lampwick::{ExternRef, Instance, Module, Store};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let wat = r#"(module (func (export "same") (param externref) (result externref)
+///     (local.get 0)))"#;
+/// let module = Module::new(store.engine(), wat)?;
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let same = instance.get_typed_func::<_, Option<ExternRef>, _>(&mut store, "same")?;
+/// let value = ExternRef::new(String::from("a value of the host"));
+/// let back = same.call(&mut store, Some(value.clone()))?.expect("it is not null");
+/// assert!(back.ptr_eq(&value));
+/// assert_eq!(back.data().downcast_ref::<String>().unwrap(), "a value of the host");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ExternRef(Value);
 

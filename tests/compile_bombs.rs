@@ -74,6 +74,9 @@ fn long_functions_compile() {
 
 #[test]
 fn functions_with_many_references_compile() {
+    compiles_soon("a chain of references", &"call $make call $f call $use ".repeat(5_000));
+    let stack = format!("{}{}", "call $make ".repeat(1000), "call $use ".repeat(1000));
+    compiles_soon("references on the stack", &stack);
     for (name, refs, depth) in [("few", 1, 1500), ("some", 100, 300), ("many", 1000, 100)] {
         let locals = "externref ".repeat(refs);
         let (mut sets, mut uses) = (String::new(), String::new());

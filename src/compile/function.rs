@@ -99,6 +99,7 @@ impl Worker {
         let translated = self.translator.translate(&mut validator, &body.body, func, &mut env);
         self.allocations = validator.into_allocations();
         translated?;
+        env.spare_vector_registers(func);
         let (builtins, accesses) = env.finish();
         let isa = match self.context.func.layout.blocks().nth(MAX_BLOCKS) {
             None => &targets.normal,

@@ -35,25 +35,28 @@ pub(super) fn wasm(ty: &FuncType) -> Signature {
     signature
 }
 
-/// The signature of a builtin, or of the stub through which wasm code calls it.
-pub(super) fn builtin(builtin: Builtin, convention: CallConv) -> Signature {
+/// The signature of a builtin, and of the stub through which wasm code calls it.
+pub(super) fn builtin(builtin: Builtin) -> Signature {
     let clif = |ty| match ty {
         BuiltinType::I32 => AbiParam::new(types::I32),
         BuiltinType::I64 => AbiParam::new(types::I64),
     };
-    let mut signature = Signature::new(convention);
+    let mut signature = Signature::new(convention(builtin));
     signature.params.push(AbiParam::new(POINTER));
     signature.params.extend(builtin.params().iter().copied().map(clif));
     signature.returns.extend(builtin.result().map(clif));
     signature
 }
 
-/// The convention of a builtin's stub.
+/// The convention of a builtin and of its stub.
 ///
 /// The slow paths of checks must not disturb the registers of the loops they stand in.
-pub(super) fn stub_convention(builtin: Builtin) -> CallConv {
+pub(super) fn convention(builtin: Builtin) -> CallConv {
     match builtin {
-        Builtin::out_of_fuel | Builtin::interrupted => CallConv::PreserveAll,
+        Builtin::out_of_fuel
+        | Builtin::interrupted
+        | Builtin::out_of_fuel_scalar
+        | Builtin::interrupted_scalar => CallConv::PreserveAll,
         _ => CallConv::SystemV,
     }
 }

@@ -8,7 +8,6 @@ use cranelift_codegen::ir::{
     Function, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, Type, UserFuncName, Value,
     types,
 };
-use cranelift_codegen::isa::CallConv;
 
 use super::signature::{self, HIDDEN_PARAMS, POINTER, clif_type};
 use crate::types::{FuncType, ValType};
@@ -86,9 +85,9 @@ impl<'f> Block<'f> {
 
 /// The function through which wasm code calls a builtin.
 pub(super) fn builtin(builtin: Builtin, metered: bool) -> Function {
-    let signature = signature::builtin(builtin, signature::stub_convention(builtin));
-    let mut func = Function::with_name_signature(UserFuncName::default(), signature);
-    let target = func.import_signature(signature::builtin(builtin, CallConv::SystemV));
+    let signature = signature::builtin(builtin);
+    let mut func = Function::with_name_signature(UserFuncName::default(), signature.clone());
+    let target = func.import_signature(signature);
     let mut block = Block::new(&mut func, metered);
     let params = block.params.clone();
     let store = block.store_of(params[0]);

@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::activation::{self, Unwind};
+use super::arch;
 use super::instance::Instance;
 use super::layout::{
     BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
@@ -74,12 +75,17 @@ impl EntryPoints {
     }
 }
 
-unsafe extern "C" fn out_of_fuel(context: *mut VMContext) {
+arch::preserving_registers! {
+    out_of_fuel: refuel, scalar: out_of_fuel_scalar;
+    interrupted: attend, scalar: interrupted_scalar;
+}
+
+unsafe extern "C" fn refuel(context: *mut VMContext) {
     // SAFETY: machine code called; `refuel` has no borrow across a suspension.
     unsafe { run(context, |call| Store::refuel(call.store)) }
 }
 
-unsafe extern "C" fn interrupted(context: *mut VMContext) {
+unsafe extern "C" fn attend(context: *mut VMContext) {
     // SAFETY: machine code called; `attend` has no borrow across a suspension.
     unsafe { run(context, |call| Store::attend(call.store)) }
 }

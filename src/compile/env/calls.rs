@@ -2,8 +2,8 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
-    ExtFuncData, ExternalName, FuncRef, Inst, InstBuilder, MemFlagsData, SigRef, UserExternalName,
-    Value, types,
+    ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, MemFlagsData, SigRef, Type,
+    UserExternalName, Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_wasm::Values;
@@ -118,10 +118,27 @@ impl Env<'_> {
     pub(super) fn stub(&mut self, builder: &mut FunctionBuilder<'_>, builtin: Builtin) -> FuncRef {
         self.builtins |= 1 << builtin as u32;
         *self.stubs.entry(builtin).or_insert_with(|| {
-            let signature = signature::builtin(builtin, signature::stub_convention(builtin));
-            let signature = builder.import_signature(signature);
+            let signature = builder.import_signature(signature::builtin(builtin));
             import(builder, Symbol::Stub(builtin), signature)
         })
+    }
+
+    /// Lets the slow paths of checks leave the vector registers alone where the function, which is
+    /// complete, keeps nothing there: saving them would be most of what a yield costs.
+    pub(in crate::compile) fn spare_vector_registers(&mut self, func: &mut Function) {
+        let in_vector = |ty: Type| ty.is_float() || ty.is_vector();
+        if func.dfg.values().any(|value| in_vector(func.dfg.value_type(value))) {
+            return;
+        }
+        for (builtin, scalar) in [
+            (Builtin::out_of_fuel, Builtin::out_of_fuel_scalar),
+            (Builtin::interrupted, Builtin::interrupted_scalar),
+        ] {
+            let Some(&stub) = self.stubs.get(&builtin) else { continue };
+            let ExternalName::User(name) = func.dfg.ext_funcs[stub].name else { continue };
+            func.params.reset_user_func_name(name, external_name(Symbol::Stub(scalar)));
+            self.builtins ^= 1 << builtin as u32 | 1 << scalar as u32;
+        }
     }
 
     /// The reference to a function.
@@ -181,10 +198,14 @@ impl Env<'_> {
     }
 }
 
+fn external_name(symbol: Symbol) -> UserExternalName {
+    let (namespace, index) = symbol.parts();
+    UserExternalName { namespace, index }
+}
+
 /// Declares a function of the same text.
 fn import(builder: &mut FunctionBuilder<'_>, symbol: Symbol, signature: SigRef) -> FuncRef {
-    let (namespace, index) = symbol.parts();
-    let name = builder.func.declare_imported_user_function(UserExternalName { namespace, index });
+    let name = builder.func.declare_imported_user_function(external_name(symbol));
     builder.import_function(ExtFuncData {
         name: ExternalName::user(name),
         signature,

@@ -15,8 +15,9 @@ pub(crate) enum BuiltinType {
 
 /// Calls a macro with every builtin: name, parameters after the context, result.
 ///
-/// Each is an `extern "C"` function whose first parameter is the caller's context. It returns only
-/// where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
+/// Each is an `extern "C"` function whose first parameter is the caller's context; those without
+/// other parameters, which are the slow paths of checks, preserve registers beyond that
+/// convention. It returns only where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
 /// (with the operator itself charged), frame pointer and return address are written to the store;
 /// after it returned, the counter is read back.
 ///
@@ -30,6 +31,10 @@ macro_rules! for_each_builtin {
             out_of_fuel() -> ();
             /// The store was interrupted or its deadline has come: traps, or returns, after a suspension or none.
             interrupted() -> ();
+            /// `out_of_fuel`, for code that keeps nothing in vector registers.
+            out_of_fuel_scalar() -> ();
+            /// `interrupted`, for code that keeps nothing in vector registers.
+            interrupted_scalar() -> ();
             /// `memory.grow(memory, pages)`: the former size in pages, or -1.
             memory_grow(I32, I64) -> I64;
             /// `memory.fill(memory, dst, byte, len)`.

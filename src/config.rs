@@ -5,6 +5,7 @@ use lampwick_fibers::StackPoolConfig;
 use wasmparser::WasmFeatures;
 
 use crate::compile::{OptLevel, Settings};
+use crate::symbols::WasmBacktraceDetails;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -36,6 +37,7 @@ pub struct Config {
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
+    pub(crate) backtrace_details: WasmBacktraceDetails,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -60,6 +62,7 @@ impl Default for Config {
             async_support: false,
             max_wasm_stack: 512 << 10,
             async_stack_size: 2 << 20,
+            backtrace_details: WasmBacktraceDetails::default(),
         }
     }
 }
@@ -132,6 +135,17 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
+    }
+
+    /// Whether frames of [traps](crate::Trap) tell files and lines from the guest's own debug
+    /// information (DWARF); see [`FrameInfo::symbols`](crate::FrameInfo::symbols). What the
+    /// environment says by default.
+    ///
+    /// Modules then keep their debug information in memory, where they have any. It is not looked
+    /// at before somebody asks for the symbols of a frame.
+    pub fn wasm_backtrace_details(&mut self, details: WasmBacktraceDetails) -> &mut Self {
+        self.backtrace_details = details;
+        self
     }
 
     fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
@@ -268,6 +282,7 @@ impl Config {
         Settings {
             static_memory_maximum: self.memory.static_maximum,
             static_memory_guard: self.memory.static_guard,
+            debug_sections: self.backtrace_details.enabled(),
             ..self.compiler.clone()
         }
     }

@@ -9,6 +9,7 @@ mod instance;
 mod linker;
 mod module;
 mod store;
+mod symbols;
 mod trap;
 mod types;
 mod values;
@@ -28,6 +29,7 @@ pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
 };
+pub use symbols::{FrameSymbol, WasmBacktraceDetails};
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,

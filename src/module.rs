@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::compile::{Artifact, ModuleInfo};
 use crate::engine::{Engine, Signature};
+use crate::symbols::Symbolizer;
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
@@ -24,7 +25,7 @@ pub struct Module(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     engine: Engine,
-    info: ModuleInfo,
+    info: Arc<ModuleInfo>,
     layout: ContextLayout,
     code: Arc<Code>,
     /// The range of each defined function in the text.
@@ -33,6 +34,8 @@ struct Inner {
     signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
     data: Arc<DataSegments>,
+    /// Where the engine wants details of frames and the module has them.
+    symbolizer: Option<Arc<Symbolizer>>,
 }
 
 impl Module {
@@ -44,9 +47,7 @@ impl Module {
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
     /// the offset), or if it needs what the engine does not support.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        let bytes = bytes.as_ref();
-        let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;
-        Self::from_binary(engine, &wasm)
+        Self::from_binary(engine, &binary(bytes.as_ref())?)
     }
 
     /// As [`Module::new`], with a name for the module that replaces its own.
@@ -55,10 +56,9 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn new_with_name(engine: &Engine, bytes: impl AsRef<[u8]>, name: &str) -> Result<Self> {
-        let mut module = Self::new(engine, bytes)?;
-        let inner = Arc::get_mut(&mut module.0).expect("nobody else has the new module");
-        inner.info.name = Some(name.to_owned());
-        Ok(module)
+        let mut artifact = engine.compiler().compile(&binary(bytes.as_ref())?)?;
+        artifact.info.name = Some(name.to_owned());
+        Self::load(engine, artifact)
     }
 
     /// As [`Module::new`], for the contents of a file.
@@ -104,9 +104,13 @@ impl Module {
             bytes: std::mem::take(&mut info.data_bytes),
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
         };
+        let info = Arc::new(info);
+        let symbolizer = engine.wants_symbols() && info.debug.present;
+        let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             info,
+            symbolizer,
             layout,
             code: Arc::new(Code::publish(&text, sites)?),
             functions,
@@ -190,13 +194,13 @@ impl Module {
         let inside = if frame.exact { offset } else { offset - 1 };
         let defined = self.0.functions.partition_point(|range| range.end <= inside);
         self.0.functions.get(defined).filter(|range| range.contains(&inside))?;
-        let index = defined as u32 + self.0.info.imported_functions;
-        Some(FrameInfo {
-            module_name: self.0.info.name.clone(),
-            func_index: index,
-            func_name: self.0.info.function_name(index).map(str::to_owned),
-            func_start: self.0.info.body_offsets[defined] as usize,
-            module_offset: module_offset.unwrap_or_default() as usize,
-        })
+        let module_offset = module_offset.unwrap_or_default() as usize;
+        let Inner { info, symbolizer, .. } = &*self.0;
+        Some(FrameInfo::new(info.clone(), defined, module_offset, symbolizer.clone()))
     }
+}
+
+/// The binary format of a module that may be in the text format.
+fn binary(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>> {
+    wat::parse_bytes(bytes).context("cannot parse the text of the module")
 }

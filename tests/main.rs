@@ -1,6 +1,7 @@
 //! The integration tests, a file for each topic.
 
 mod api;
+mod backtraces;
 mod bad_input;
 mod call_hooks;
 mod compile_bombs;
@@ -32,5 +33,6 @@ mod signals;
 mod soak;
 mod support;
 mod table;
+mod trap_sources;
 mod traps;
 mod yields;

@@ -34,7 +34,7 @@ use isa::Targets;
 
 pub use settings::OptLevel;
 
-pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
+pub(crate) use info::{ConstExpr, DebugSections, EntityIndex, Import, ModuleInfo, SegmentMode};
 pub(crate) use module::Artifact;
 #[cfg(test)]
 pub(crate) use settings::FuelTracking;
@@ -65,7 +65,7 @@ impl Compiler {
     /// When they are not, with the offset and what was expected.
     pub(crate) fn validate(&self, wasm: &[u8]) -> Result<()> {
         // What is valid but unsupported outside of functions is found by reading.
-        parse::module(wasm, self.settings.features)?;
+        parse::module(wasm, &self.settings)?;
         let mut validator = Validator::new_with_features(self.settings.features);
         validator.validate_all(wasm).context("invalid WebAssembly module")?;
         Ok(())

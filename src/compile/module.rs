@@ -37,7 +37,7 @@ impl Compiler {
     /// When the bytes are no valid module under the settings, with the offset; and when a function
     /// exceeds what the code generator can do, with the function.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Artifact> {
-        let parsed = parse::module(wasm, self.settings.features)?;
+        let parsed = parse::module(wasm, &self.settings)?;
         let layout = parsed.info.context_layout();
         let module = ModuleScope {
             info: &parsed.info,

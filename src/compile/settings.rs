@@ -62,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) static_memory_guard: u64,
     /// Whether functions are compiled on all cores, where the crate is built with the ability.
     pub(crate) parallel: bool,
+    /// Whether guests' DWARF is kept.
+    pub(crate) debug_sections: bool,
     /// The proposals that modules may use.
     pub(crate) features: WasmFeatures,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
             parallel: true,
+            debug_sections: false,
             features: FEATURES,
         }
     }

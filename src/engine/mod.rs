@@ -34,6 +34,8 @@ struct Inner {
     memories: Arc<MemoryPool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
+    /// Whether frames of traps tell files and lines.
+    symbols: bool,
 }
 
 impl Default for Engine {
@@ -67,6 +69,7 @@ impl Engine {
             memories: MemoryPool::new(config.memory),
             signatures: Arc::default(),
             epoch: Arc::default(),
+            symbols: config.backtrace_details.enabled(),
             config: config.clone(),
         })))
     }
@@ -99,6 +102,10 @@ impl Engine {
 
     pub(crate) fn interruptable(&self) -> bool {
         self.0.config.compiler.interruptable
+    }
+
+    pub(crate) fn wants_symbols(&self) -> bool {
+        self.0.symbols
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {

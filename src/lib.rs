@@ -12,6 +12,7 @@ mod store;
 mod symbols;
 mod trap;
 mod types;
+pub mod unix;
 mod values;
 mod vm;
 

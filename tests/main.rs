@@ -29,6 +29,7 @@ mod oracle;
 mod oracle_text;
 mod programs;
 mod recursion;
+mod signal_handler;
 mod signals;
 mod soak;
 mod support;

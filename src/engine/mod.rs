@@ -9,6 +9,7 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::trap::Trap;
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemoryPool;
 use crate::vm::signals;
@@ -72,6 +73,22 @@ impl Engine {
             symbols: config.backtrace_details.enabled(),
             config: config.clone(),
         })))
+    }
+
+    /// Prepares this thread for guests, as the first call of wasm on it does otherwise: it gets an
+    /// alternate stack of 64 KiB for signal handlers, unless it has one that is large enough. Tells
+    /// whether that is possible, and takes the time for it away from the first call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system refuses the stack. A call of wasm on such a thread panics.
+    ///
+    /// ```
+    /// std::thread::spawn(|| lampwick::Engine::tls_eager_initialize()).join().unwrap()?;
+    /// # Ok::<(), lampwick::Trap>(())
+    /// ```
+    pub fn tls_eager_initialize() -> Result<(), Trap> {
+        signals::try_prepare_thread().map_err(|error| anyhow::Error::new(error).into())
     }
 
     /// The configuration that the engine was made with.

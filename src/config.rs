@@ -5,6 +5,7 @@ use lampwick_fibers::StackPoolConfig;
 use wasmparser::WasmFeatures;
 
 use crate::compile::{OptLevel, Settings};
+use crate::profiling::ProfilingStrategy;
 use crate::symbols::WasmBacktraceDetails;
 use crate::vm::memory::MemorySettings;
 
@@ -38,6 +39,7 @@ pub struct Config {
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
     pub(crate) backtrace_details: WasmBacktraceDetails,
+    pub(crate) profiler: ProfilingStrategy,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -63,6 +65,7 @@ impl Default for Config {
             max_wasm_stack: 512 << 10,
             async_stack_size: 2 << 20,
             backtrace_details: WasmBacktraceDetails::default(),
+            profiler: ProfilingStrategy::None,
         }
     }
 }
@@ -134,6 +137,23 @@ impl Config {
             bail!("the stack of a fiber cannot be 0 bytes");
         }
         self.async_stack_size = bytes;
+        Ok(self)
+    }
+
+    /// Which profiler of native code is told of guests' functions. None by default.
+    ///
+    /// Files are created when the engine is made, which fails if they cannot be. If later one
+    /// cannot be written, making a module or a host function fails: an incomplete profile would be
+    /// taken for a complete one.
+    ///
+    /// # Errors
+    ///
+    /// Fails for [`ProfilingStrategy::VTune`] if the crate was built without its feature `vtune`.
+    pub fn profiler(&mut self, strategy: ProfilingStrategy) -> Result<&mut Self> {
+        if strategy == ProfilingStrategy::VTune && cfg!(not(feature = "vtune")) {
+            bail!("profiling with VTune needs the feature `vtune` of the crate `lampwick`");
+        }
+        self.profiler = strategy;
         Ok(self)
     }
 
@@ -277,12 +297,18 @@ impl Config {
         self
     }
 
+    /// Whether a tool is told which source line each instruction belongs to.
+    fn wants_lines(&self) -> bool {
+        self.profiler == ProfilingStrategy::JitDump
+    }
+
     /// What the compiler is told.
     pub(crate) fn compiler_settings(&self) -> Settings {
         Settings {
             static_memory_maximum: self.memory.static_maximum,
             static_memory_guard: self.memory.static_guard,
-            debug_sections: self.backtrace_details.enabled(),
+            debug_sections: self.backtrace_details.enabled() || self.wants_lines(),
+            address_map: self.wants_lines(),
             ..self.compiler.clone()
         }
     }

@@ -8,6 +8,7 @@ mod func;
 mod instance;
 mod linker;
 mod module;
+mod profiling;
 mod store;
 mod symbols;
 mod trap;
@@ -26,6 +27,7 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
+pub use profiling::ProfilingStrategy;
 pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,

@@ -92,13 +92,13 @@ impl Module {
     }
 
     fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
-        let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
+        let Artifact { mut info, layout, text, functions, sites, addresses, .. } = artifact;
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.
         for &function in &info.escaping {
             let ty = info.functions[function as usize];
-            signatures[ty as usize].trampolines(engine.compiler())?;
+            signatures[ty as usize].trampolines(engine)?;
         }
         let data = DataSegments {
             bytes: std::mem::take(&mut info.data_bytes),
@@ -107,12 +107,16 @@ impl Module {
         let info = Arc::new(info);
         let symbolizer = engine.wants_symbols() && info.debug.present;
         let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
+        let code = Arc::new(Code::publish(&text, sites)?);
+        if let Some(profiler) = engine.profiler() {
+            profiler.module(&info, &code, &functions, &addresses)?;
+        }
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             info,
             symbolizer,
             layout,
-            code: Arc::new(Code::publish(&text, sites)?),
+            code,
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
@@ -177,7 +181,7 @@ impl Module {
         let defined = index - self.0.info.imported_functions;
         let code = self.0.code.at(self.0.functions[defined as usize].start);
         let signature = &self.0.signatures[self.0.info.functions[index as usize] as usize];
-        Ok((code, signature.trampolines(self.0.engine.compiler())?.enter))
+        Ok((code, signature.trampolines(&self.0.engine)?.enter))
     }
 
     /// What is known of a frame, if it is one of this module's.

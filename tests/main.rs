@@ -27,6 +27,7 @@ mod memory;
 mod multi_value;
 mod oracle;
 mod oracle_text;
+mod profiling;
 mod programs;
 mod recursion;
 mod signal_handler;

@@ -24,6 +24,10 @@ pub(crate) struct Artifact {
     pub(crate) functions: Vec<std::ops::Range<u32>>,
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,
+    /// The offsets in the text where another operator begins than the one before, with the
+    /// operator's offset in the module, or `u32::MAX` where there is none; sorted. Empty unless the
+    /// settings want it.
+    pub(crate) addresses: Vec<(u32, u32)>,
     /// How many functions write their fuel counter through because it could not be located.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
@@ -49,9 +53,10 @@ impl Compiler {
         let codes = self.compile_bodies(&module, &parsed.bodies)?;
         let write_through = codes.iter().filter(|code| code.fell_back).count();
         let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
-        let (linker, sites) = self.link(codes, builtins)?;
+        let (linker, sites, addresses) = self.link(codes, builtins)?;
         let (text, functions) = linker.finish()?;
-        Ok(Artifact { info: parsed.info, layout, text, functions, sites, write_through })
+        let info = parsed.info;
+        Ok(Artifact { info, layout, text, functions, sites, addresses, write_through })
     }
 
     /// Compiles the functions, in any order; answers them in the module's.
@@ -71,13 +76,21 @@ impl Compiler {
     }
 
     /// Puts functions and stubs in a row.
-    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable)> {
+    fn link(
+        &self,
+        codes: Vec<Code>,
+        builtins: u32,
+    ) -> Result<(Linker, SiteTable, Vec<(u32, u32)>)> {
         let mut linker = Linker::default();
         let mut sites = SiteTable::default();
+        let mut addresses = Vec::new();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             sites.traps.extend(code.traps.iter().map(trap));
+            if self.settings.address_map {
+                addresses.extend(code.addresses.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            }
             sites.calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
         }
         sites.traps.sort_by_key(|site| site.pc);
@@ -91,6 +104,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, sites))
+        Ok((linker, sites, addresses))
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) parallel: bool,
     /// Whether guests' DWARF is kept.
     pub(crate) debug_sections: bool,
+    /// Whether the artifact tells of every instruction which operator it belongs to.
+    pub(crate) address_map: bool,
     /// The proposals that modules may use.
     pub(crate) features: WasmFeatures,
 }
@@ -83,6 +85,7 @@ impl Default for Settings {
             static_memory_guard: 1 << 31,
             parallel: true,
             debug_sections: false,
+            address_map: false,
             features: FEATURES,
         }
     }

@@ -9,6 +9,7 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::profiling::Profiler;
 use crate::trap::Trap;
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemoryPool;
@@ -37,6 +38,7 @@ struct Inner {
     epoch: Arc<Epoch>,
     /// Whether frames of traps tell files and lines.
     symbols: bool,
+    profiler: Option<Profiler>,
 }
 
 impl Default for Engine {
@@ -58,8 +60,9 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, or if this
-    /// machine lacks what generated code needs.
+    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, if this
+    /// machine lacks what generated code needs, or if the files of a
+    /// [profiler](Config::profiler) cannot be created.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
@@ -71,6 +74,7 @@ impl Engine {
             signatures: Arc::default(),
             epoch: Arc::default(),
             symbols: config.backtrace_details.enabled(),
+            profiler: Profiler::new(config.profiler)?,
             config: config.clone(),
         })))
     }
@@ -119,6 +123,11 @@ impl Engine {
 
     pub(crate) fn interruptable(&self) -> bool {
         self.0.config.compiler.interruptable
+    }
+
+    /// What is told of new machine code.
+    pub(crate) fn profiler(&self) -> Option<&Profiler> {
+        self.0.profiler.as_ref()
     }
 
     pub(crate) fn wants_symbols(&self) -> bool {

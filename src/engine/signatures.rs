@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use anyhow::Result;
 
-use crate::compile::Compiler;
+use super::Engine;
 use crate::types::FuncType;
 use crate::vm::code::Code;
 use crate::vm::layout::EnterTrampoline;
@@ -30,7 +30,7 @@ pub(crate) struct Trampolines {
     /// The entry point of host functions.
     pub(crate) exit: *const u8,
     /// Keeps both.
-    _code: Arc<Code>,
+    code: Arc<Code>,
 }
 
 // SAFETY: the pointers are to code that is kept beside them.
@@ -95,18 +95,24 @@ impl Signature {
     }
 
     /// The ways in and out, which are compiled when they are asked for first.
-    pub(crate) fn trampolines(&self, compiler: &Compiler) -> Result<&Trampolines> {
+    pub(crate) fn trampolines(&self, engine: &Engine) -> Result<&Trampolines> {
         if let Some(trampolines) = self.trampolines.get() {
             return Ok(trampolines);
         }
-        let compiled = compiler.compile_trampolines(&self.ty)?;
+        let compiled = engine.compiler().compile_trampolines(&self.ty)?;
         let code = Arc::new(Code::publish(&compiled.text, Default::default())?);
         // SAFETY: the compiler made a function of this type at this offset.
         let enter =
             unsafe { std::mem::transmute::<*const u8, EnterTrampoline>(code.at(compiled.enter)) };
         let exit = code.at(compiled.exit);
         // Another thread may have been faster; its code then stays.
-        Ok(self.trampolines.get_or_init(|| Trampolines { enter, exit, _code: code }))
+        let mine = code.clone();
+        let trampolines = self.trampolines.get_or_init(|| Trampolines { enter, exit, code });
+        if let Some(profiler) = engine.profiler().filter(|_| Arc::ptr_eq(&trampolines.code, &mine))
+        {
+            profiler.trampolines(&self.ty, &mine, compiled.exit)?;
+        }
+        Ok(trampolines)
     }
 }
 

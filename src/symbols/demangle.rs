@@ -27,6 +27,16 @@ pub(super) fn readable(name: &str) -> String {
     shown.0
 }
 
+/// The text up to so many bytes, in one line.
+pub(super) fn one_line(text: &str, max: usize) -> String {
+    text[..text.floor_char_boundary(max)].chars().map(printable).collect()
+}
+
+/// A guest must not be able to write lines of its own into a log or a profiler's file.
+fn printable(char: char) -> char {
+    if char.is_control() || matches!(char, '\u{2028}' | '\u{2029}') { '?' } else { char }
+}
+
 /// Whether a name looks as if it were mangled.
 pub(super) fn is_mangled(name: &str) -> bool {
     let name = name.trim_start_matches('_');
@@ -44,15 +54,16 @@ struct Shown(String);
 
 impl Write for Shown {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_SHOWN - self.0.len();
-        if text.len() <= room {
-            self.0.push_str(text);
-            return Ok(());
+        for char in text.chars() {
+            let char = printable(char);
+            if self.0.len() + char.len_utf8() > MAX_SHOWN {
+                // A character may have been too wide for what was left.
+                self.0.extend(std::iter::repeat_n('.', MAX_SHOWN - self.0.len()));
+                return Err(fmt::Error);
+            }
+            self.0.push(char);
         }
-        self.0.push_str(&text[..text.floor_char_boundary(room)]);
-        // A character may have been too wide for what was left.
-        self.0.extend(std::iter::repeat_n('.', MAX_SHOWN - self.0.len()));
-        Err(fmt::Error)
+        Ok(())
     }
 }
 
@@ -72,6 +83,7 @@ mod tests {
             ("_Z", "_Z"),
             ("Rust", "Rust"),
             ("", ""),
+            ("two\nlines\0", "two?lines?"),
         ] {
             assert_eq!(readable(mangled), name);
         }

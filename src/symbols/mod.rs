@@ -8,14 +8,15 @@
 mod demangle;
 mod reader;
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use addr2line::{Context, Frame, LookupResult};
 use gimli::{AbbreviationsCacheStrategy, Dwarf};
 
 use crate::compile::ModuleInfo;
-use demangle::{is_mangled, readable};
+use demangle::{is_mangled, one_line, readable};
 use reader::{Reader, Source};
 
 /// Whether backtraces tell files and lines; see
@@ -82,7 +83,7 @@ impl FrameSymbol {
         let file = location.and_then(|location| location.file).filter(|file| !file.is_empty());
         Self {
             name: name.map(|name| readable(&name)),
-            file: file.map(|file| file[..file.floor_char_boundary(MAX_FILE)].to_owned()),
+            file: file.map(|file| one_line(file, MAX_FILE)),
             line: location.and_then(|location| location.line),
             // Zero is the left edge of a line, or nothing in particular.
             column: location.and_then(|location| location.column).filter(|column| *column > 0),
@@ -133,11 +134,17 @@ impl Symbolizer {
         with_room(|| self.look_up(offset)).unwrap_or_default()
     }
 
-    fn look_up(&self, offset: u64) -> Vec<FrameSymbol> {
+    /// What can be used, parsed if need be.
+    fn parsed(&self) -> MutexGuard<'_, Option<Option<Parsed>>> {
         // A panic while it was locked left a context that says less than it could.
         let mut parsed = self.parsed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let parsed = parsed.get_or_insert_with(|| parse(&self.source).ok().map(Parsed));
-        let Some(Parsed(context)) = parsed else { return Vec::new() };
+        parsed.get_or_insert_with(|| parse(&self.source).ok().map(Parsed));
+        parsed
+    }
+
+    fn look_up(&self, offset: u64) -> Vec<FrameSymbol> {
+        let parsed = self.parsed();
+        let Some(Some(Parsed(context))) = &*parsed else { return Vec::new() };
         self.source.allow(PER_LOOK);
         // Parts in other files are not loaded: the guest would pick which.
         let LookupResult::Output(Ok(mut frames)) = context.find_frames(offset) else {
@@ -154,6 +161,47 @@ impl Symbolizer {
         symbols
     }
 }
+
+/// A line of the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceLine {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl Symbolizer {
+    /// The source lines of many operators, where they are known. Offsets are from the start of the
+    /// module.
+    pub(crate) fn lines(&self, operators: &[u32]) -> Vec<Option<SourceLine>> {
+        let start = self.source.code_start();
+        let line = |context: &Context<Reader>, files: &mut Files, operator: u32| {
+            let offset = u64::from(operator.checked_sub(start)?);
+            let location = context.find_location(offset).ok()??;
+            let file = location.file.filter(|file| !file.is_empty())?;
+            let file = match files.get(file) {
+                Some(file) => file.clone(),
+                None => {
+                    let shown: Arc<str> = one_line(file, MAX_FILE).into();
+                    files.insert(file.to_owned(), shown.clone());
+                    shown
+                }
+            };
+            Some(SourceLine { file, line: location.line?, column: location.column.unwrap_or(0) })
+        };
+        let lines = || {
+            let mut parsed = self.parsed();
+            let context = parsed.as_mut()?.as_ref()?;
+            let mut files = Files::new();
+            let lines = operators.iter().map(|&operator| line(&context.0, &mut files, operator));
+            Some(lines.collect())
+        };
+        with_room(lines).flatten().unwrap_or_else(|| vec![None; operators.len()])
+    }
+}
+
+/// Names of files as they are shown, by what they are.
+type Files = HashMap<String, Arc<str>>;
 
 /// Reads where the units are, and that nothing nests too deep.
 fn parse(source: &Arc<Source>) -> gimli::Result<Context<Reader>> {

@@ -32,6 +32,11 @@ impl Source {
         Arc::new(Self { info, allowance: allowance.into() })
     }
 
+    /// Where the contents of the code section start in the module.
+    pub(super) fn code_start(&self) -> u32 {
+        self.debug().code_start
+    }
+
     fn debug(&self) -> &DebugSections {
         &self.info.debug
     }

@@ -36,6 +36,12 @@ impl Code {
         Ok(Self { pages, len, sites })
     }
 
+    /// The text.
+    pub(crate) fn text(&self) -> &[u8] {
+        // SAFETY: the allocation is at least as long, readable, and never written again.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr(), self.len) }
+    }
+
     /// The addresses of the text.
     pub(crate) fn range(&self) -> Range<usize> {
         let start = self.pages.as_ptr::<u8>() as usize;

@@ -12,6 +12,7 @@ pub(crate) mod instance;
 pub(crate) mod interrupts;
 pub(crate) mod layout;
 pub(crate) mod limits;
+pub(crate) mod marker;
 pub(crate) mod memory;
 pub(crate) mod signals;
 pub(crate) mod store;

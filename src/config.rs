@@ -5,8 +5,8 @@ use lampwick_fibers::StackPoolConfig;
 use wasmparser::WasmFeatures;
 
 use crate::compile::{OptLevel, Settings};
-use crate::profiling::ProfilingStrategy;
 use crate::symbols::WasmBacktraceDetails;
+use crate::tools::ProfilingStrategy;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -40,6 +40,7 @@ pub struct Config {
     pub(crate) async_stack_size: usize,
     pub(crate) backtrace_details: WasmBacktraceDetails,
     pub(crate) profiler: ProfilingStrategy,
+    pub(crate) debug_info: bool,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -66,6 +67,7 @@ impl Default for Config {
             async_stack_size: 2 << 20,
             backtrace_details: WasmBacktraceDetails::default(),
             profiler: ProfilingStrategy::None,
+            debug_info: false,
         }
     }
 }
@@ -138,6 +140,23 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
+    }
+
+    /// Whether native debuggers know guests' functions, and for guests with debug information
+    /// (DWARF) their source lines: gdb then shows guests in backtraces, stops at breakpoints in
+    /// their source (`break guest.c:12`), and steps by line. Off by default.
+    ///
+    /// Each module keeps its debug information and a description of its machine code in memory, and
+    /// registers it with the interface that gdb defines for just-in-time compilers. gdb does so
+    /// without further ado; lldb after `settings set plugin.jit-loader.gdb.enable on`. Variables
+    /// are not described. Code is optimized as ever, which
+    /// [`OptLevel::None`] changes.
+    ///
+    /// Other compilers in the process that use the same interface must not register code at the
+    /// same moment: it has no lock.
+    pub fn debug_info(&mut self, enable: bool) -> &mut Self {
+        self.debug_info = enable;
+        self
     }
 
     /// Which profiler of native code is told of guests' functions. None by default.
@@ -299,7 +318,7 @@ impl Config {
 
     /// Whether a tool is told which source line each instruction belongs to.
     fn wants_lines(&self) -> bool {
-        self.profiler == ProfilingStrategy::JitDump
+        self.debug_info || self.profiler == ProfilingStrategy::JitDump
     }
 
     /// What the compiler is told.

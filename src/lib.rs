@@ -8,9 +8,9 @@ mod func;
 mod instance;
 mod linker;
 mod module;
-mod profiling;
 mod store;
 mod symbols;
+mod tools;
 mod trap;
 mod types;
 pub mod unix;
@@ -27,12 +27,12 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
-pub use profiling::ProfilingStrategy;
 pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
 };
 pub use symbols::{FrameSymbol, WasmBacktraceDetails};
+pub use tools::ProfilingStrategy;
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,

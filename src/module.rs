@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use crate::compile::{Artifact, ModuleInfo};
 use crate::engine::{Engine, Signature};
 use crate::symbols::Symbolizer;
+use crate::tools::{self, Registration};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
@@ -36,6 +37,8 @@ struct Inner {
     data: Arc<DataSegments>,
     /// Where the engine wants details of frames and the module has them.
     symbolizer: Option<Arc<Symbolizer>>,
+    /// Where the engine wants debuggers to know the module.
+    _debugger: Option<Registration>,
 }
 
 impl Module {
@@ -108,13 +111,12 @@ impl Module {
         let symbolizer = engine.wants_symbols() && info.debug.present;
         let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
         let code = Arc::new(Code::publish(&text, sites)?);
-        if let Some(profiler) = engine.profiler() {
-            profiler.module(&info, &code, &functions, &addresses)?;
-        }
+        let debugger = tools::tell_of_module(engine, &info, &code, &functions, &addresses)?;
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             info,
             symbolizer,
+            _debugger: debugger,
             layout,
             code,
             functions,

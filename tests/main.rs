@@ -6,6 +6,7 @@ mod bad_input;
 mod call_hooks;
 mod compile_bombs;
 mod cross_store;
+mod debugger;
 mod epochs;
 mod externref;
 mod forget;

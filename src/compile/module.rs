@@ -12,6 +12,10 @@ use super::parse::{self, Body};
 use super::stubs;
 use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
 
+/// The offsets in a text where another operator begins than the one before, with the operator's
+/// offset in the module, or `u32::MAX` where there is none; sorted.
+pub(crate) type AddressMap = Vec<(u32, u32)>;
+
 /// A compiled module, in memory that cannot be executed yet.
 #[derive(Debug)]
 pub(crate) struct Artifact {
@@ -24,10 +28,8 @@ pub(crate) struct Artifact {
     pub(crate) functions: Vec<std::ops::Range<u32>>,
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,
-    /// The offsets in the text where another operator begins than the one before, with the
-    /// operator's offset in the module, or `u32::MAX` where there is none; sorted. Empty unless the
-    /// settings want it.
-    pub(crate) addresses: Vec<(u32, u32)>,
+    /// Empty unless the settings want it.
+    pub(crate) addresses: AddressMap,
     /// How many functions write their fuel counter through because it could not be located.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
@@ -80,10 +82,10 @@ impl Compiler {
         &self,
         codes: Vec<Code>,
         builtins: u32,
-    ) -> Result<(Linker, SiteTable, Vec<(u32, u32)>)> {
+    ) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
         let mut sites = SiteTable::default();
-        let mut addresses = Vec::new();
+        let mut addresses = AddressMap::new();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };

@@ -9,7 +9,7 @@ use lampwick_fibers::StackPool;
 
 use crate::compile::Compiler;
 use crate::config::Config;
-use crate::profiling::Profiler;
+use crate::tools::Profiler;
 use crate::trap::Trap;
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemoryPool;
@@ -128,6 +128,11 @@ impl Engine {
     /// What is told of new machine code.
     pub(crate) fn profiler(&self) -> Option<&Profiler> {
         self.0.profiler.as_ref()
+    }
+
+    /// Whether somebody wants to know of new machine code.
+    pub(crate) fn has_tools(&self) -> bool {
+        self.0.profiler.is_some() || self.0.config.debug_info
     }
 
     pub(crate) fn wants_symbols(&self) -> bool {

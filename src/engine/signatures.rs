@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use anyhow::Result;
 
 use super::Engine;
+use crate::tools::{self, Registration};
 use crate::types::FuncType;
 use crate::vm::code::Code;
 use crate::vm::layout::EnterTrampoline;
@@ -23,14 +24,14 @@ pub(crate) struct Signature {
 }
 
 /// How the host and wasm call each other with a function type.
-#[derive(Clone)]
 pub(crate) struct Trampolines {
     /// Enters wasm.
     pub(crate) enter: EnterTrampoline,
     /// The entry point of host functions.
     pub(crate) exit: *const u8,
+    _debugger: Option<Registration>,
     /// Keeps both.
-    code: Arc<Code>,
+    _code: Code,
 }
 
 // SAFETY: the pointers are to code that is kept beside them.
@@ -100,19 +101,15 @@ impl Signature {
             return Ok(trampolines);
         }
         let compiled = engine.compiler().compile_trampolines(&self.ty)?;
-        let code = Arc::new(Code::publish(&compiled.text, Default::default())?);
+        let code = Code::publish(&compiled.text, Default::default())?;
         // SAFETY: the compiler made a function of this type at this offset.
         let enter =
             unsafe { std::mem::transmute::<*const u8, EnterTrampoline>(code.at(compiled.enter)) };
         let exit = code.at(compiled.exit);
         // Another thread may have been faster; its code then stays.
-        let mine = code.clone();
-        let trampolines = self.trampolines.get_or_init(|| Trampolines { enter, exit, code });
-        if let Some(profiler) = engine.profiler().filter(|_| Arc::ptr_eq(&trampolines.code, &mine))
-        {
-            profiler.trampolines(&self.ty, &mine, compiled.exit)?;
-        }
-        Ok(trampolines)
+        let debugger = tools::tell_of_trampolines(engine, &self.ty, &code, compiled.exit)?;
+        let new = Trampolines { enter, exit, _debugger: debugger, _code: code };
+        Ok(self.trampolines.get_or_init(|| new))
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod backtrace;
 pub(crate) mod builtins;
 pub(crate) mod code;
 pub(crate) mod fuel;
+pub(crate) mod gdb;
 pub(crate) mod hooks;
 pub(crate) mod host;
 pub(crate) mod instance;

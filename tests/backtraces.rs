@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use lampwick::{
-    Engine, FrameInfo, FrameSymbol, Instance, Module, Store, Trap, WasmBacktraceDetails,
+    Caller, Engine, FrameInfo, FrameSymbol, Func, Instance, Module, Store, Trap,
+    WasmBacktraceDetails,
 };
 
 use crate::support::{Rng, engine, rounds, trap};
@@ -17,11 +18,19 @@ fn details(details: WasmBacktraceDetails) -> Engine {
     })
 }
 
-/// The trap of `run`, with these arguments.
+/// The trap of `run`, with these arguments, in a module that is called `guest`.
 fn run(engine: &Engine, wasm: &[u8], arguments: &[i32]) -> Trap {
-    let module = Module::new_with_name(engine, wasm, "guest").unwrap();
+    run_module(&Module::new_with_name(engine, wasm, "guest").unwrap(), arguments)
+}
+
+fn run_unnamed(engine: &Engine, wat: &str) -> Trap {
+    run_module(&Module::new(engine, wat).unwrap(), &[])
+}
+
+fn run_module(module: &Module, arguments: &[i32]) -> Trap {
+    let engine = module.engine();
     let mut store = Store::new(engine, ());
-    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    let instance = Instance::new(&mut store, module, &[]).unwrap();
     let run = instance.get_func(&mut store, "run").unwrap();
     let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).into()).collect();
     trap(run.call(&mut store, &arguments).unwrap_err())
@@ -210,7 +219,8 @@ fn functions_nested_without_end_give_no_symbols() {
         names(&unit(&entries.concat()), NO_LINES)
     };
     assert_eq!(nest(2), ["inlined", "inlined", "outer"]);
-    assert_eq!(nest(500).len(), 64, "as many as are kept");
+    let kept = nest(500);
+    assert_eq!((kept.len(), &*kept[62], &*kept[63]), (64, "inlined", "outer"));
     assert!(nest(100_000).is_empty());
 }
 
@@ -235,4 +245,55 @@ fn names_without_end_are_cut() {
     let long = "n".repeat(1 << 20);
     let names = names(&unit(&[entry(2, &long), vec![0; 2]].concat()), NO_LINES);
     assert!(names == ["n".repeat(1 << 10)], "{} names", names.len());
+}
+
+#[test]
+fn names_cannot_write_lines_of_their_own() {
+    let wat = r#"(module $"guest\0a  1: forged" (func $"f\0d\0a  2: \1b[31m" (export "run") unreachable))"#;
+    let trap = run_unnamed(&Engine::default(), wat);
+    assert_eq!(trap.to_string().lines().count(), 3, "{trap}");
+    assert!(trap.to_string().ends_with("guest?  1: forged!f??  2: ?[31m"), "{trap}");
+    assert_eq!(trap.trace()[0].func_name(), Some("f\r\n  2: \x1b[31m"), "as it is");
+}
+
+#[test]
+fn long_names_are_not_copied_for_each_frame() {
+    let name = "n".repeat(1 << 20);
+    let wat = format!(
+        r#"(module (func ${name} (export "run") (param i32)
+            (if (i32.eqz (local.get 0)) (then unreachable))
+            (call ${name} (i32.sub (local.get 0) (i32.const 1)))))"#
+    );
+    let trap = run(&Engine::default(), wat.as_bytes(), &[1000]);
+    let frames = trap.trace();
+    assert_eq!(frames.len(), 64);
+    let names: Vec<_> = frames.iter().map(|frame| frame.func_name().unwrap()).collect();
+    assert!(names.iter().all(|it| std::ptr::eq(*it, names[0]) && it.len() == 1 << 20));
+    assert!(trap.to_string().len() < 100_000);
+}
+
+#[test]
+fn a_host_function_shows_traps_on_the_smallest_stack() {
+    let nested = [entry(2, "outer"), entry(3, "inlined").repeat(900), vec![0; 902]].concat();
+    let sections = [
+        (".debug_abbrev", ABBREVIATIONS),
+        (".debug_info", &unit(&nested)),
+        (".debug_line", NO_LINES),
+    ];
+    let wasm = with_dwarf(&sections);
+    let engine = engine(|config| {
+        config.wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        config.max_wasm_stack(64 << 10).unwrap().async_stack_size(128 << 10).unwrap();
+    });
+    let mut store = Store::new(&engine, None);
+    let module = Module::new(&engine, wasm).unwrap();
+    let inner = Instance::new(&mut store, &module, &[]).unwrap();
+    let host = Func::wrap(&mut store, move |mut caller: Caller<'_, Option<String>>| {
+        let run = inner.get_func(&mut caller, "run").unwrap();
+        let error = run.call(&mut caller, &[]).unwrap_err();
+        *caller.data_mut() = Some(error.to_string());
+    });
+    host.call(&mut store, &[]).unwrap();
+    let text = store.into_data().unwrap();
+    assert_eq!(text.matches("inlined").count(), 2 * 63, "{text}");
 }

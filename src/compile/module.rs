@@ -78,11 +78,7 @@ impl Compiler {
     }
 
     /// Puts functions and stubs in a row.
-    fn link(
-        &self,
-        codes: Vec<Code>,
-        builtins: u32,
-    ) -> Result<(Linker, SiteTable, AddressMap)> {
+    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
         let mut sites = SiteTable::default();
         let mut addresses = AddressMap::new();

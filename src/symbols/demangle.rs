@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 /// The most bytes of a name that are shown.
-const MAX_SHOWN: usize = 1 << 10;
+pub(super) const MAX_SHOWN: usize = 1 << 10;
 
 /// The longest name that is demangled, in bytes.
 const MAX_MANGLED: usize = 16 << 10;

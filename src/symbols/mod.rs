@@ -152,10 +152,9 @@ impl Symbolizer {
         };
         let mut symbols = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
+            // The last is the function that the others were inlined into.
+            symbols.truncate(MAX_SYMBOLS - 1);
             symbols.push(FrameSymbol::new(&frame));
-            if symbols.len() == MAX_SYMBOLS {
-                break;
-            }
         }
         symbols.retain(|symbol| *symbol != FrameSymbol::default());
         symbols
@@ -223,7 +222,12 @@ fn parse(source: &Arc<Source>) -> gimli::Result<Context<Reader>> {
     Context::from_dwarf(dwarf)
 }
 
-/// A name for people.
+/// A name that nobody mangled, in one line that can be read.
+pub(crate) fn plain_name(name: &str) -> String {
+    one_line(name, demangle::MAX_SHOWN)
+}
+
+/// A name for people: demangled, and in one line.
 pub(crate) fn readable_name(name: &str) -> String {
     let readable = |name: &str| demangle::readable(name);
     match is_mangled(name) {

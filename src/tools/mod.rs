@@ -21,7 +21,7 @@ use anyhow::Result;
 
 use crate::compile::ModuleInfo;
 use crate::engine::Engine;
-use crate::symbols::{SourceLine, Symbolizer, readable_name};
+use crate::symbols::{SourceLine, Symbolizer, plain_name, readable_name};
 use crate::types::FuncType;
 use crate::vm::code::Code;
 
@@ -48,7 +48,7 @@ pub(crate) fn tell_of_module(
     if !engine.has_tools() {
         return Ok(None);
     }
-    let module = info.name.as_deref().map_or_else(|| "wasm".to_owned(), readable_name);
+    let module = info.name.as_deref().map_or_else(|| "wasm".to_owned(), plain_name);
     tell(engine, &module, code, &functions(&module, info, code, ranges, addresses))
 }
 

@@ -14,7 +14,7 @@ static JIT: Mutex<Option<Jit>> = Mutex::new(None);
 pub(super) fn load(functions: &[Function<'_>]) -> Result<()> {
     let mut jit = JIT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let jit = jit.get_or_insert_default();
-    for Function { name, address, code, lines } in functions {
+    for Function { name, address, code, lines, .. } in functions {
         let mut method = MethodLoadBuilder::new(name.clone(), *address as *const u8, code.len());
         if let Some((_, line)) = lines.first() {
             method = method.source_file_name(line.file.to_string());

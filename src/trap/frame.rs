@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::compile::ModuleInfo;
-use crate::symbols::{FrameSymbol, Symbolizer, readable_name};
+use crate::symbols::{FrameSymbol, Symbolizer, plain_name, readable_name};
 
 /// A frame of wasm in a [`Trap`](crate::Trap).
 ///
 /// `Display` shows module and function, the latter demangled if it has a name of Rust's or C++'s.
-/// Cloning is cheap.
+/// Names are cut after 1 KiB, and control characters in them, which the guest could use to write
+/// lines of its own, are shown as `?`. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct FrameInfo(Arc<Inner>);
 
@@ -113,7 +114,7 @@ fn fmt_location(symbol: &FrameSymbol, f: &mut fmt::Formatter<'_>) -> fmt::Result
 
 impl fmt::Display for FrameInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}!", self.module_name().unwrap_or("<unknown>"))?;
+        write!(f, "{}!", self.module_name().map_or_else(|| "<unknown>".into(), plain_name))?;
         match self.func_name() {
             Some(name) => f.write_str(&readable_name(name)),
             None => write!(f, "<wasm function {}>", self.func_index()),

@@ -2,16 +2,14 @@
 //! at a process of its own, since the list is one for the process.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use lampwick::unix::StoreExt;
 use lampwick::{Engine, Instance, Module, Store};
 use object::LittleEndian;
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use crate::support::{Rng, engine};
+use crate::support::{Rng, engine, note_faults};
 
 /// In C++, with debug information.
 const LINES: &[u8] = include_bytes!("guests/lines.wasm");
@@ -80,8 +78,9 @@ fn a_module_is_described_while_it_lives() {
 #[test]
 #[ignore = "run by `a_module_is_described_while_it_lives`"]
 fn description_alone() {
-    Module::new(&Engine::default(), LINES).unwrap();
+    let plain = Module::new(&Engine::default(), LINES).unwrap();
     assert!(files().is_empty(), "only where it is asked for");
+    drop(plain);
     let engine = debugged();
     let module = Module::new_with_name(&engine, LINES, "guest").unwrap();
     let address = divide_by_zero(&module);
@@ -118,21 +117,11 @@ fn description_alone() {
 /// The address of the instruction that traps.
 fn divide_by_zero(module: &Module) -> u64 {
     let mut store = Store::new(module.engine(), ());
-    let pc = Arc::new(AtomicUsize::new(0));
-    let note = pc.clone();
-    // SAFETY: the handler reads the context that it got, and writes an atomic number.
-    unsafe {
-        store.set_signal_handler(move |_, _, context| {
-            let context = context.cast::<libc::ucontext_t>();
-            let pc = (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
-            note.store(pc as usize, Ordering::Relaxed);
-            false
-        });
-    }
+    let pc = note_faults(&mut store);
     let instance = Instance::new(&mut store, module, &[]).unwrap();
     let run = instance.get_typed_func::<(i32, i32), i32, _>(&mut store, "run").unwrap();
     run.call(&mut store, (1, 0)).unwrap_err();
-    pc.load(Ordering::Relaxed) as u64
+    pc.load(Ordering::Relaxed)
 }
 
 #[test]

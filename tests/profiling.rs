@@ -4,14 +4,12 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use lampwick::unix::StoreExt;
 use lampwick::{Config, Engine, Func, Instance, Module, ProfilingStrategy, Store};
 use linux_perf_data::jitdump::{JitDumpReader, JitDumpRecord};
 
-use crate::support::engine;
+use crate::support::{engine, note_faults};
 
 /// In C++, with debug information.
 const LINES: &[u8] = include_bytes!("guests/lines.wasm");
@@ -23,21 +21,13 @@ fn profiled(strategy: ProfilingStrategy) {
     });
     let mut store = Store::new(&engine, ());
     let host = Func::wrap(&mut store, |number: i64| number);
-    let pc = Arc::new(AtomicU64::new(0));
-    let note = pc.clone();
-    // SAFETY: the handler reads the context that it got, and writes an atomic number.
-    unsafe {
-        store.set_signal_handler(move |_, _, context| {
-            let context = context.cast::<libc::ucontext_t>();
-            let pc = (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
-            note.store(pc as u64, Ordering::Relaxed);
-            false
-        });
-    }
+    let pc = note_faults(&mut store);
     let module = Module::new_with_name(&engine, LINES, "guest").unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
     let run = instance.get_typed_func::<(i32, i32), i32, _>(&mut store, "run").unwrap();
     assert_eq!(run.call(&mut store, (6, 3)).unwrap(), 7);
+    let sum = instance.get_typed_func::<i32, i32, _>(&mut store, "sum").unwrap();
+    assert_eq!(sum.call(&mut store, 10).unwrap(), 130);
     run.call(&mut store, (1, 0)).unwrap_err();
     println!("divided at {}", pc.load(Ordering::Relaxed));
 

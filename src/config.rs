@@ -147,10 +147,9 @@ impl Config {
     /// their source (`break guest.c:12`), and steps by line. Off by default.
     ///
     /// Each module keeps its debug information and a description of its machine code in memory, and
-    /// registers it with the interface that gdb defines for just-in-time compilers. gdb does so
-    /// without further ado; lldb after `settings set plugin.jit-loader.gdb.enable on`. Variables
-    /// are not described. Code is optimized as ever, which
-    /// [`OptLevel::None`] changes.
+    /// registers it with the interface that gdb defines for just-in-time compilers. Variables are
+    /// not described. Code is optimized as ever, unless
+    /// [`cranelift_opt_level`](Self::cranelift_opt_level) says otherwise.
     ///
     /// Other compilers in the process that use the same interface must not register code at the
     /// same moment: it has no lock.

@@ -104,10 +104,15 @@ fn description_alone() {
     let context = addr2line::Context::from_dwarf(dwarf.unwrap()).unwrap();
     let mut frames = context.find_frames(address).skip_all_loads().unwrap();
     let frame = frames.next().unwrap().unwrap();
-    assert_eq!(frame.function.unwrap().raw_name().unwrap(), names[0]);
+    let name = frame.function.unwrap();
+    assert_eq!(name.raw_name().unwrap(), "lines::evaluate(lines::Fraction)");
     let location = frame.location.unwrap();
     assert!(location.file.unwrap().ends_with("lines.cpp"));
     assert_eq!(location.line, Some(12));
+    // The first instruction has a line, too.
+    let start = file.symbols().find(|symbol| symbol.name() == Ok("guest!run")).unwrap().address();
+    let location = context.find_location(start).unwrap().unwrap();
+    assert_eq!(location.line, Some(33));
     drop(engine);
     let before = files().len();
     drop(module);

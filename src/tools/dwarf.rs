@@ -39,7 +39,6 @@ pub(super) fn sections(
         let entry = unit.get_mut(entry);
         let low = AttributeValue::Address(address(function.address));
         entry.set(gimli::DW_AT_name, string(&function.short_name));
-        entry.set(gimli::DW_AT_linkage_name, string(&function.name));
         entry.set(gimli::DW_AT_low_pc, low);
         entry.set(gimli::DW_AT_high_pc, AttributeValue::Udata(function.code.len() as u64));
         entry.set(gimli::DW_AT_external, AttributeValue::Flag(true));

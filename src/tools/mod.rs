@@ -28,7 +28,7 @@ use crate::vm::code::Code;
 /// A function in machine code.
 pub(crate) struct Function<'a> {
     name: String,
-    /// The name without that of the module.
+    /// The name without that of the module, as one would type it in a debugger.
     short_name: String,
     address: usize,
     code: &'a [u8],
@@ -102,6 +102,10 @@ fn functions<'a>(
         let mut function = Function::new(module, name, code, range.clone());
         while let Some((pc, line)) = lines.next_if(|(pc, _)| *pc < range.end) {
             function.lines.push((code.range().start + pc as usize, line));
+        }
+        // The prologue is no operator's; it goes with what follows.
+        if let Some((_, line)) = function.lines.first().filter(|(pc, _)| *pc > function.address) {
+            function.lines.insert(0, (function.address, line.clone()));
         }
         all.push(function);
     }

@@ -1,10 +1,18 @@
 //! What an engine is told when it is made.
 
-use anyhow::{Result, bail};
-use lampwick_fibers::StackPoolConfig;
-use wasmparser::WasmFeatures;
+#[cfg(feature = "cache")]
+mod cache;
+mod proposals;
+mod tools;
 
-use crate::compile::{OptLevel, Settings};
+use anyhow::{Result, anyhow, bail};
+use lampwick_fibers::StackPoolConfig;
+use target_lexicon::Triple;
+
+#[cfg(feature = "cache")]
+use crate::compile::CacheSettings;
+use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
+use crate::pooling::Allocation;
 use crate::symbols::WasmBacktraceDetails;
 use crate::tools::ProfilingStrategy;
 use crate::vm::memory::MemorySettings;
@@ -35,12 +43,15 @@ pub enum Strategy {
 pub struct Config {
     pub(crate) compiler: Settings,
     pub(crate) memory: MemorySettings,
+    pub(crate) allocation: Allocation,
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
     pub(crate) backtrace_details: WasmBacktraceDetails,
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -61,6 +72,7 @@ impl Default for Config {
                 dynamic_growth: 2 << 30,
                 guard_before: true,
             },
+            allocation: Allocation::default(),
             compiler,
             async_support: false,
             max_wasm_stack: 512 << 10,
@@ -68,6 +80,8 @@ impl Default for Config {
             backtrace_details: WasmBacktraceDetails::default(),
             profiler: ProfilingStrategy::None,
             debug_info: false,
+            #[cfg(feature = "cache")]
+            cache: None,
         }
     }
 }
@@ -140,71 +154,6 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
-    }
-
-    /// Whether native debuggers know guests' functions, and for guests with debug information
-    /// (DWARF) their source lines: gdb then shows guests in backtraces, stops at breakpoints in
-    /// their source (`break guest.c:12`), and steps by line. Off by default.
-    ///
-    /// Each module keeps its debug information and a description of its machine code in memory, and
-    /// registers it with the interface that gdb defines for just-in-time compilers. Variables are
-    /// not described. Code is optimized as ever, unless
-    /// [`cranelift_opt_level`](Self::cranelift_opt_level) says otherwise.
-    ///
-    /// Other compilers in the process that use the same interface must not register code at the
-    /// same moment: it has no lock.
-    pub fn debug_info(&mut self, enable: bool) -> &mut Self {
-        self.debug_info = enable;
-        self
-    }
-
-    /// Which profiler of native code is told of guests' functions. None by default.
-    ///
-    /// Files are created when the engine is made, which fails if they cannot be. If later one
-    /// cannot be written, making a module or a host function fails: an incomplete profile would be
-    /// taken for a complete one.
-    ///
-    /// # Errors
-    ///
-    /// Fails for [`ProfilingStrategy::VTune`] if the crate was built without its feature `vtune`.
-    pub fn profiler(&mut self, strategy: ProfilingStrategy) -> Result<&mut Self> {
-        if strategy == ProfilingStrategy::VTune && cfg!(not(feature = "vtune")) {
-            bail!("profiling with VTune needs the feature `vtune` of the crate `lampwick`");
-        }
-        self.profiler = strategy;
-        Ok(self)
-    }
-
-    /// Whether frames of [traps](crate::Trap) tell files and lines from the guest's own debug
-    /// information (DWARF); see [`FrameInfo::symbols`](crate::FrameInfo::symbols). What the
-    /// environment says by default.
-    ///
-    /// Modules then keep their debug information in memory, where they have any. It is not looked
-    /// at before somebody asks for the symbols of a frame.
-    pub fn wasm_backtrace_details(&mut self, details: WasmBacktraceDetails) -> &mut Self {
-        self.backtrace_details = details;
-        self
-    }
-
-    fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
-        self.compiler.features.set(feature, enable);
-        self
-    }
-
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
-    pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::REFERENCE_TYPES, enable)
-    }
-
-    /// Whether modules may use bulk memory and table operators. On by default.
-    pub fn wasm_bulk_memory(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::BULK_MEMORY, enable)
-    }
-
-    /// Whether functions and blocks may have several results. On by default.
-    pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
     /// Which compiler makes machine code. There is one.
@@ -315,9 +264,45 @@ impl Config {
         self
     }
 
-    /// Whether a tool is told which source line each instruction belongs to.
-    fn wants_lines(&self) -> bool {
-        self.debug_info || self.profiler == ProfilingStrategy::JitDump
+    /// Which versions of Lampwick may use each other's artifacts; see
+    /// [`Module::serialize`](crate::Module::serialize). By default those that were built from the
+    /// same sources.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a custom name is longer than 255 bytes.
+    pub fn module_version(&mut self, strategy: ModuleVersionStrategy) -> Result<&mut Self> {
+        if let ModuleVersionStrategy::Custom(name) = &strategy
+            && name.len() > MAX_VERSION_NAME
+        {
+            bail!(
+                "the name of a version has {} bytes, at most {MAX_VERSION_NAME} are allowed",
+                name.len()
+            );
+        }
+        self.compiler.module_version = strategy;
+        Ok(self)
+    }
+
+    /// The machine that code is made for, as a target triple such as `x86_64-unknown-linux-gnu`. It
+    /// can only be the host's, which is what code is made for anyway.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the triple cannot be parsed, or if its architecture or operating system is not the
+    /// host's.
+    pub fn target(&mut self, triple: &str) -> Result<&mut Self> {
+        let host = Triple::host();
+        let target: Triple = triple
+            .parse()
+            .map_err(|error| anyhow!("cannot parse the target `{triple}`: {error}"))?;
+        let what = |triple: &Triple| {
+            (triple.architecture, triple.operating_system, triple.pointer_width().ok())
+        };
+        if what(&target) != what(&host) {
+            bail!("the target `{triple}` is not the host, `{host}`, for which alone code is made");
+        }
+        Ok(self)
     }
 
     /// What the compiler is told.
@@ -344,6 +329,9 @@ impl Config {
         Ok(StackPoolConfig::new().stack_size(whole.saturating_add(FIBER_BASE)))
     }
 }
+
+/// The longest name of a custom version, in bytes.
+const MAX_VERSION_NAME: usize = 255;
 
 /// No single part of a memory's reservation is larger: 1 TiB. Two parts never overflow an address.
 const MAX_RESERVATION: u64 = 1 << 40;

@@ -8,6 +8,7 @@ mod func;
 mod instance;
 mod linker;
 mod module;
+mod pooling;
 mod store;
 mod symbols;
 mod tools;
@@ -19,7 +20,7 @@ mod vm;
 
 /// The attribute that implementations of [`ResourceLimiterAsync`] take.
 pub use async_trait::async_trait;
-pub use compile::OptLevel;
+pub use compile::{ModuleVersionStrategy, OptLevel};
 pub use config::{Config, Strategy};
 pub use engine::Engine;
 pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
@@ -27,6 +28,10 @@ pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmR
 pub use instance::{Export, Instance, InstancePre};
 pub use linker::Linker;
 pub use module::Module;
+pub use pooling::{
+    InstanceAllocationStrategy, InstanceLimits, ModuleLimits, PoolExhausted, PoolLimitError,
+    PoolingAllocationStrategy,
+};
 pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
@@ -40,3 +45,4 @@ pub use types::{
 };
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
+pub use vm::memory::{LinearMemory, MemoryCreator};

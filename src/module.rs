@@ -1,12 +1,17 @@
 //! Modules: compiled code that can be instantiated many times.
 
+#[cfg(feature = "cache")]
+mod cached;
+mod serialize;
+
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::compile::{Artifact, ModuleInfo};
+use crate::compile::{AddressMap, Artifact, Kind, ModuleInfo, kind};
 use crate::engine::{Engine, Signature};
 use crate::symbols::Symbolizer;
 use crate::tools::{self, Registration};
@@ -31,6 +36,7 @@ struct Inner {
     code: Arc<Code>,
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
+    addresses: AddressMap,
     /// The engine's entry for each type of the module, and the ids as machine code reads them.
     signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
@@ -48,9 +54,11 @@ impl Module {
     /// # Errors
     ///
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
-    /// the offset), or if it needs what the engine does not support.
+    /// the offset), if it needs what the engine does not support, or, with a
+    /// [`PoolLimitError`](crate::PoolLimitError), if it exceeds a limit of the engine's pool. Artifacts
+    /// (see [`Module::serialize`]) are refused.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        Self::from_binary(engine, &binary(bytes.as_ref())?)
+        Self::from_binary(engine, &parse(bytes.as_ref())?)
     }
 
     /// As [`Module::new`], with a name for the module that replaces its own.
@@ -59,9 +67,7 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn new_with_name(engine: &Engine, bytes: impl AsRef<[u8]>, name: &str) -> Result<Self> {
-        let mut artifact = engine.compiler().compile(&binary(bytes.as_ref())?)?;
-        artifact.info.name = Some(name.to_owned());
-        Self::load(engine, artifact)
+        Self::compiled(engine, &parse(bytes.as_ref())?, Some(name))
     }
 
     /// As [`Module::new`], for the contents of a file.
@@ -82,7 +88,23 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
-        Self::load(engine, engine.compiler().compile(binary)?)
+        Self::compiled(engine, binary, None)
+    }
+
+    /// Compiles a module, unless the cache has it; with this name, or its own.
+    fn compiled(engine: &Engine, binary: &[u8], name: Option<&str>) -> Result<Self> {
+        refuse_artifact(binary)?;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = engine.cache() {
+            return Self::cached(engine, cache, binary, name);
+        }
+        Self::publish(engine, compile(engine, binary)?, name)
+    }
+
+    /// Makes a module of what was just compiled.
+    fn publish(engine: &Engine, artifact: Artifact, name: Option<&str>) -> Result<Self> {
+        let code = Code::publish(&artifact.text, artifact.sites.clone())?;
+        Self::load(engine, artifact, code, name)
     }
 
     /// Checks that bytes are a valid module in the binary format that the engine supports.
@@ -91,11 +113,19 @@ impl Module {
     ///
     /// Fails if they are not, with the offset.
     pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        refuse_artifact(binary)?;
         engine.compiler().validate(binary)
     }
 
-    fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
-        let Artifact { mut info, layout, text, functions, sites, addresses, .. } = artifact;
+    /// Makes a module of what the compiler made, whose code is published, with this name or its own.
+    fn load(engine: &Engine, artifact: Artifact, code: Code, name: Option<&str>) -> Result<Self> {
+        let Artifact { mut info, layout, data, functions, addresses, .. } = artifact;
+        if let Some(pool) = engine.pool() {
+            pool.limits.check(&info)?;
+        }
+        if let Some(name) = name {
+            info.name = Some(name.to_owned());
+        }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.
@@ -104,13 +134,13 @@ impl Module {
             signatures[ty as usize].trampolines(engine)?;
         }
         let data = DataSegments {
-            bytes: std::mem::take(&mut info.data_bytes),
+            bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
         };
         let info = Arc::new(info);
         let symbolizer = engine.wants_symbols() && info.debug.present;
         let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
-        let code = Arc::new(Code::publish(&text, sites)?);
+        let code = Arc::new(code);
         let debugger = tools::tell_of_module(engine, &info, &code, &functions, &addresses)?;
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
@@ -119,6 +149,7 @@ impl Module {
             _debugger: debugger,
             layout,
             code,
+            addresses,
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
@@ -206,7 +237,28 @@ impl Module {
     }
 }
 
-/// The binary format of a module that may be in the text format.
-fn binary(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>> {
+/// A module in the binary format, from either.
+fn parse(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    refuse_artifact(bytes)?;
     wat::parse_bytes(bytes).context("cannot parse the text of the module")
+}
+
+/// Compiles a module, if the engine's pool could have it.
+fn compile(engine: &Engine, binary: &[u8]) -> Result<Artifact> {
+    if let Some(pool) = engine.pool() {
+        // Before it costs a compilation.
+        pool.limits.check(&engine.compiler().declarations(binary)?)?;
+    }
+    engine.compiler().compile(binary)
+}
+
+/// What is compiled already is no input for the compiler.
+fn refuse_artifact(bytes: &[u8]) -> Result<()> {
+    if kind(bytes) == Kind::Artifact {
+        bail!(
+            "this is an artifact, a module that is compiled already: use `Module::deserialize` or \
+             `Module::deserialize_file`"
+        );
+    }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! The types of WebAssembly, as the API shows them.
 
+pub(crate) mod wire;
+
 use std::fmt;
 
 /// The type of a value.
@@ -57,6 +59,13 @@ pub enum Mutability {
 }
 
 /// The type of a function: its parameters and results.
+///
+/// ```
+/// use lampwick::{FuncType, ValType};
+///
+/// let ty = FuncType::new([ValType::I32, ValType::I64], [ValType::F64]);
+/// assert_eq!((ty.params().len(), ty.results().next()), (2, Some(ValType::F64)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FuncType {
     params: Box<[ValType]>,
@@ -178,6 +187,7 @@ impl fmt::Display for TableType {
 pub struct MemoryType {
     minimum: u64,
     maximum: Option<u64>,
+    is_64: bool,
 }
 
 impl MemoryType {
@@ -186,9 +196,20 @@ impl MemoryType {
         Self::new_u64(minimum.into(), maximum.map(u64::from))
     }
 
-    /// The same, with limits as they are kept.
+    /// A memory type with 64-bit addresses from its limits in pages of 64 KiB. Such memories cannot
+    /// be made yet.
+    pub fn new64(minimum: u64, maximum: Option<u64>) -> Self {
+        Self { minimum, maximum, is_64: true }
+    }
+
+    /// A type with 32-bit addresses, with limits as they are kept.
     pub(crate) fn new_u64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum }
+        Self { minimum, maximum, is_64: false }
+    }
+
+    /// Whether addresses have 64 bits.
+    pub fn is_64(&self) -> bool {
+        self.is_64
     }
 
     /// The least size in pages.
@@ -204,7 +225,8 @@ impl MemoryType {
 
 impl fmt::Display for MemoryType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memory ({} pages, {})", at_least(self.minimum), at_most(self.maximum))
+        let kind = if self.is_64 { "64-bit memory" } else { "memory" };
+        write!(f, "{kind} ({} pages, {})", at_least(self.minimum), at_most(self.maximum))
     }
 }
 

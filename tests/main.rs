@@ -1,10 +1,22 @@
 //! The integration tests, a file for each topic.
 
 mod api;
+mod artifacts;
+mod artifacts_refused;
 mod backtraces;
 mod bad_input;
+#[cfg(feature = "cache")]
+mod cache;
+#[cfg(feature = "cache")]
+mod cache_config;
+#[cfg(feature = "call-hook")]
 mod call_hooks;
+mod collection;
+mod collection_calls;
+mod collection_drops;
+mod collection_random;
 mod compile_bombs;
+mod contract;
 mod cross_store;
 mod debugger;
 mod epochs;
@@ -16,6 +28,7 @@ mod fuel_modern;
 mod fuel_random;
 mod globals;
 mod host_functions;
+mod host_memory;
 mod hostile;
 mod interpreter;
 mod interrupts;
@@ -30,9 +43,14 @@ mod multi_value;
 mod nan;
 mod oracle;
 mod oracle_text;
+mod pooling;
+mod pooling_slots;
+mod pooling_waits;
+mod ported;
 mod profiling;
 mod programs;
 mod recursion;
+mod settings;
 mod signal_handler;
 mod signals;
 mod soak;

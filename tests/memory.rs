@@ -1,18 +1,32 @@
 //! Linear memories, from both sides.
 
+use std::sync::Arc;
+
 use lampwick::{
-    AsContext, AsContextMut, Caller, Engine, Extern, Func, Instance, Memory, MemoryType, Module,
-    Store, TrapCode, Val,
+    AsContext, AsContextMut, Caller, Engine, Extern, Func, Instance, InstanceAllocationStrategy,
+    Memory, MemoryType, Module, Store, TrapCode, Val,
 };
 
+use crate::host_memory::engine_with;
 use crate::support::{async_metered, block_on, engine, instantiate};
 
 const PAGE: usize = 1 << 16;
 
 /// Static memories, dynamic ones with room to grow in, and dynamic ones that move whenever they
-/// grow.
-fn engines() -> [Engine; 4] {
+/// grow; each also in a pool and made by the host.
+fn engines() -> [Engine; 8] {
     [
+        engine(|config| {
+            config.allocation_strategy(InstanceAllocationStrategy::pooling());
+        }),
+        engine(|config| {
+            config.allocation_strategy(InstanceAllocationStrategy::pooling());
+            config.static_memory_maximum_size(0).static_memory_guard_size(0);
+        }),
+        engine_with(Arc::default(), |_| {}),
+        engine_with(Arc::default(), |config| {
+            config.static_memory_maximum_size(0);
+        }),
         Engine::default(),
         engine(|config| {
             config.static_memory_maximum_size(0);
@@ -170,6 +184,21 @@ fn reads_and_writes_are_checked() {
     let empty = Memory::new(&mut store, MemoryType::new(0, Some(0))).unwrap();
     assert!(empty.data(&store).is_empty() && empty.grow(&mut store, 1).is_err());
     assert_eq!(empty.grow(&mut store, 0).unwrap(), 0);
+}
+
+#[test]
+fn memories_with_64_bit_addresses_are_types_only() {
+    let ty = MemoryType::new64(1, Some(1 << 40));
+    assert!(ty.is_64() && !MemoryType::new(1, None).is_64());
+    assert_eq!((ty.minimum(), ty.maximum()), (1, Some(1 << 40)));
+    assert_eq!(ty.to_string(), "64-bit memory (at least 1 pages, at most 1099511627776)");
+    assert_ne!(MemoryType::new64(1, Some(2)), MemoryType::new(1, Some(2)));
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let error = Memory::new(&mut store, ty.clone()).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("memories with 64-bit addresses are not implemented"), "{text}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the topics share: engines, instances, a poller by hand, random numbers, counted values.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use lampwick::unix::StoreExt;
 use lampwick::{Config, Engine, Instance, Module, Store, Trap};
+use tempfile::TempDir;
 
 /// A change of a configuration.
 pub(crate) type Change = fn(&mut Config);
@@ -75,6 +77,13 @@ pub(crate) fn note_faults<T>(store: &mut Store<T>) -> Arc<AtomicU64> {
         });
     }
     pc
+}
+
+/// A directory that is deleted in the end, where files may be executed, and its path without links.
+pub(crate) fn directory() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    (directory, path)
 }
 
 /// Polls once with a waker that does nothing.
@@ -179,6 +188,11 @@ impl Rng {
             Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
         };
         println!("{test}: LAMPWICK_SEED={seed}");
+        Self(seed)
+    }
+
+    /// From a number of another one.
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self(seed)
     }
 

@@ -1,6 +1,7 @@
 //! Compiles a module: all its functions, on all cores, into one text.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use bytes::Bytes;
 
 use super::Compiler;
 use super::code::Code;
@@ -10,19 +11,24 @@ use super::info::ModuleInfo;
 use super::link::Linker;
 use super::parse::{self, Body};
 use super::stubs;
-use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
+use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
 
 /// The offsets in a text where another operator begins than the one before, with the operator's
 /// offset in the module, or `u32::MAX` where there is none; sorted.
 pub(crate) type AddressMap = Vec<(u32, u32)>;
 
-/// A compiled module, in memory that cannot be executed yet.
+/// A compiled module, in memory that cannot be executed yet: just compiled, or in an artifact's
+/// bytes, of which it then keeps parts.
 #[derive(Debug)]
 pub(crate) struct Artifact {
+    /// The entry of a cache that it comes from; empty elsewhere.
+    pub(crate) key: Bytes,
     pub(crate) info: ModuleInfo,
     pub(crate) layout: ContextLayout,
+    /// The bytes of the data segments, one after the other.
+    pub(crate) data: Bytes,
     /// Machine code that can lie at any address.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Bytes,
     /// Where the functions that the module defines are in the text; each starts with its entry
     /// point.
     pub(crate) functions: Vec<std::ops::Range<u32>>,
@@ -57,8 +63,17 @@ impl Compiler {
         let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
         let (linker, sites, addresses) = self.link(codes, builtins)?;
         let (text, functions) = linker.finish()?;
-        let info = parsed.info;
-        Ok(Artifact { info, layout, text, functions, sites, addresses, write_through })
+        Ok(Artifact {
+            key: Bytes::new(),
+            info: parsed.info,
+            layout,
+            data: parsed.data.into(),
+            text: text.into(),
+            functions,
+            sites,
+            addresses,
+            write_through,
+        })
     }
 
     /// Compiles the functions, in any order; answers them in the module's.
@@ -80,20 +95,22 @@ impl Compiler {
     /// Puts functions and stubs in a row.
     fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
-        let mut sites = SiteTable::default();
+        let (mut traps, mut calls) = (Vec::new(), Vec::new());
+        let mut stack_maps = StackMaps::default();
         let mut addresses = AddressMap::new();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
-            sites.traps.extend(code.traps.iter().map(trap));
+            traps.extend(code.traps.iter().map(trap));
+            calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
             if self.settings.address_map {
                 addresses.extend(code.addresses.iter().map(|&(pc, wasm)| (pc + start, wasm)));
             }
-            sites.calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            ensure!(stack_maps.append(&code.stack_maps, start), "the module is too large");
         }
-        sites.traps.sort_by_key(|site| site.pc);
-        sites.traps.dedup_by_key(|site| site.pc);
-        sites.calls.sort_unstable();
+        traps.sort_by_key(|site: &TrapSite| site.pc);
+        traps.dedup_by_key(|site| site.pc);
+        calls.sort_unstable();
         let mut worker = Worker::default();
         for &builtin in
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u32) != 0)
@@ -102,6 +119,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, sites, addresses))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps), addresses))
     }
 }

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use lampwick_fibers::StackPool;
 
+#[cfg(feature = "cache")]
+use crate::compile::Cache;
 use crate::compile::Compiler;
 use crate::config::Config;
+use crate::pooling::Pool;
 use crate::tools::Profiler;
 use crate::trap::Trap;
 use crate::vm::interrupts::{Epoch, Interrupts};
-use crate::vm::memory::MemoryPool;
+use crate::vm::memory::MemorySource;
 use crate::vm::signals;
 
 use signatures::Registry;
@@ -25,6 +28,18 @@ pub(crate) use signatures::Signature;
 ///
 /// Stacks and reservations of address space that guests no longer use stay with the engine, for the
 /// next ones.
+///
+/// ```
+/// use lampwick::{Config, Engine, Module};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+/// // Modules are compiled for their engine once, and shared by threads and stores.
+/// let module = Module::new(&engine, "(module)")?;
+/// std::thread::spawn(move || assert_eq!(module.exports().len(), 0)).join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 
@@ -33,12 +48,15 @@ struct Inner {
     config: Config,
     compiler: Compiler,
     stacks: StackPool,
-    memories: Arc<MemoryPool>,
+    memories: MemorySource,
+    pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
     /// Whether frames of traps tell files and lines.
     symbols: bool,
     profiler: Option<Profiler>,
+    #[cfg(feature = "cache")]
+    cache: Option<Cache>,
 }
 
 impl Default for Engine {
@@ -60,21 +78,28 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, if this
-    /// machine lacks what generated code needs, or if the files of a
-    /// [profiler](Config::profiler) cannot be created.
+    /// Fails if the settings contradict each other, if a proposal is enabled that this version does
+    /// not implement, if a Cranelift setting is unknown, if this machine lacks what generated code
+    /// needs, if it does not have the address space of a
+    /// [pool](crate::InstanceAllocationStrategy::Pooling), if the directory of the cache cannot be
+    /// made or is open to others, or if the files of a [profiler](Config::profiler) cannot be
+    /// created.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
+        let (memories, pool) = config.allocation.build(config.memory)?;
         signals::install();
         Ok(Self(Arc::new(Inner {
             compiler,
             stacks,
-            memories: MemoryPool::new(config.memory),
+            memories,
+            pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
             symbols: config.backtrace_details.enabled(),
             profiler: Profiler::new(config.profiler)?,
+            #[cfg(feature = "cache")]
+            cache: config.cache.as_ref().map(Cache::open).transpose()?,
             config: config.clone(),
         })))
     }
@@ -143,12 +168,22 @@ impl Engine {
         &self.0.compiler
     }
 
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
+    }
+
     pub(crate) fn stacks(&self) -> &StackPool {
         &self.0.stacks
     }
 
-    pub(crate) fn memories(&self) -> &Arc<MemoryPool> {
+    pub(crate) fn memories(&self) -> &MemorySource {
         &self.0.memories
+    }
+
+    /// The pool, where the engine has one.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.0.pool.as_ref()
     }
 
     pub(crate) fn metered(&self) -> bool {

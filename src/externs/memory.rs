@@ -8,6 +8,7 @@ use crate::types::MemoryType;
 use crate::vm;
 use crate::vm::layout::VMMemory;
 use crate::vm::limits::{Growth, Resource};
+use crate::vm::memory::GrowError;
 use crate::vm::store::{Owned, Store};
 
 /// Why a memory cannot be read or written: a range of bytes does not lie within it, or it belongs
@@ -92,7 +93,9 @@ impl Memory {
 
     /// Makes a memory that was permitted.
     fn make<T>(store: &mut StoreInner<T>, ty: &MemoryType) -> Result<Self> {
-        let memory = vm::memory::Memory::new(store.engine.memories(), ty.minimum(), ty.maximum())
+        let memory = store.engine.memories().memory(ty);
+        let memory = memory
+            .map_err(GrowError::report)
             .with_context(|| format!("cannot make a {ty}"))
             .inspect_err(|error| store.grow_failed(Resource::Memory, error))?;
         let definition = memory.definition();
@@ -267,7 +270,7 @@ const ANOTHER: Counts = Counts { instances: 0, tables: 0, memories: 1 };
 
 /// Grows a memory, which was permitted.
 fn grow<T>(store: &mut StoreInner<T>, index: u32, delta: u64) -> Result<u64> {
-    let result = store.vm.grow_memory(index, delta).map_err(anyhow::Error::from);
+    let result = store.vm.grow_memory(index, delta).map_err(GrowError::report);
     result.inspect_err(|error| store.grow_failed(Resource::Memory, error))
 }
 

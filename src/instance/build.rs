@@ -1,7 +1,6 @@
 //! Making an instance: imports, definitions, segments.
 
 use std::ptr;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -10,6 +9,7 @@ use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::module::Module;
+use crate::pooling::InstanceSlot;
 use crate::store::{Counts, Invocation, StoreInner};
 use crate::trap::{Trap, TrapCode};
 use crate::vm;
@@ -17,6 +17,7 @@ use crate::vm::builtins::ENTRY_POINTS;
 use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::limits::{Growth, Resource};
+use crate::vm::memory::GrowError;
 use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
@@ -43,7 +44,7 @@ pub(super) fn initial_sizes(info: &ModuleInfo) -> impl Iterator<Item = Growth> +
 }
 
 /// Makes an instance, up to its start function, of a module that was checked and sizes that were
-/// permitted.
+/// permitted. In a pooling engine it gets the slot.
 ///
 /// # Safety
 ///
@@ -52,6 +53,7 @@ pub(super) unsafe fn instantiate<T>(
     store: &mut StoreInner<T>,
     module: &Module,
     given: &[Extern],
+    slot: Option<InstanceSlot>,
 ) -> Result<(Instance, Option<Invocation>)> {
     let index = store.vm.instances.len();
     let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);
@@ -59,12 +61,12 @@ pub(super) unsafe fn instantiate<T>(
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
     building.import(given)?;
     building.define_functions()?;
-    if let Err(error) = building.define_memories(store.engine.memories()) {
-        store.grow_failed(Resource::Memory, &error);
-        return Err(error);
-    }
-    if let Err(error) = building.define_tables() {
-        store.grow_failed(Resource::Table, &error);
+    let (memories, tables) = (building.store.memories.len(), building.store.tables.len());
+    if let Err((resource, error)) = building.define_storage(&store.engine, slot.as_ref()) {
+        // The slot is given back now, so that nothing may be left in it.
+        store.vm.memories.truncate(memories);
+        store.vm.tables.truncate(tables);
+        store.grow_failed(resource, &error);
         return Err(error);
     }
     building.define_globals();
@@ -78,6 +80,7 @@ pub(super) unsafe fn instantiate<T>(
     store.vm.code.insert(module.code());
     store.vm.instances.push(instance);
     store.modules.push(module.clone());
+    store.slots.extend(slot);
     apply_segments(&mut store.vm, index, module.info())?;
     Ok((Instance::at(&store.vm, index), start))
 }
@@ -163,11 +166,23 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn define_memories(&mut self, pool: &Arc<vm::memory::MemoryPool>) -> Result<()> {
+    /// Defines memories and tables; an error comes with what it is about.
+    fn define_storage(
+        &mut self,
+        engine: &Engine,
+        slot: Option<&InstanceSlot>,
+    ) -> Result<(), (Resource, anyhow::Error)> {
+        self.define_memories(engine, slot).map_err(|error| (Resource::Memory, error))?;
+        self.define_tables(engine).map_err(|error| (Resource::Table, error))
+    }
+
+    fn define_memories(&mut self, engine: &Engine, slot: Option<&InstanceSlot>) -> Result<()> {
         let defined = &self.info.memories[self.info.imported_memories as usize..];
+        let first = slot.zip(engine.pool()).map_or(0, |(slot, pool)| pool.first_memory(slot));
         for (index, ty) in defined.iter().enumerate() {
-            let memory = vm::memory::Memory::new(pool, ty.minimum(), ty.maximum())
-                .with_context(|| format!("cannot make a {ty}"))?;
+            let memory = engine.memories().memory_of_instance(ty, first + index);
+            let memory =
+                memory.map_err(GrowError::report).with_context(|| format!("cannot make a {ty}"))?;
             let place = self.instance.memory(index as u32);
             self.instance.memories.push(self.store.memories.len() as u32);
             // SAFETY: the place is in the context of the instance, which the store will keep; if
@@ -180,10 +195,13 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn define_tables(&mut self) -> Result<()> {
+    fn define_tables(&mut self, engine: &Engine) -> Result<()> {
         let defined = &self.info.tables[self.info.imported_tables as usize..];
         for (index, ty) in defined.iter().enumerate() {
             let Some(mut table) = vm::table::Table::new(ty) else { bail!("cannot make a {ty}") };
+            if let Some(pool) = engine.pool() {
+                table.limit(pool.limits.elements());
+            }
             let place = self.instance.table(index as u32);
             self.instance.tables.push(self.store.tables.len() as u32);
             // SAFETY: as for memories.

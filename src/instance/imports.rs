@@ -98,7 +98,11 @@ fn matches(expected: &ExternType, found: &ExternType) -> bool {
                 )
         }
         (ExternType::Memory(expected), ExternType::Memory(found)) => {
-            limits((expected.minimum(), expected.maximum()), (found.minimum(), found.maximum()))
+            expected.is_64() == found.is_64()
+                && limits(
+                    (expected.minimum(), expected.maximum()),
+                    (found.minimum(), found.maximum()),
+                )
         }
         _ => false,
     }

@@ -78,11 +78,28 @@ impl Instance {
     /// Instantiates a module with these imports, in the order of [`Module::imports`], and runs its
     /// start function.
     ///
+    /// ```
+    /// use lampwick::{Global, GlobalType, Instance, Module, Mutability, Store, Val, ValType};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut store = Store::<()>::default();
+    /// let wat = r#"(module (import "host" "count" (global $count (mut i32)))
+    ///     (func $start (global.set $count (i32.add (global.get $count) (i32.const 1))))
+    ///     (start $start))"#;
+    /// let module = Module::new(store.engine(), wat)?;
+    /// let ty = GlobalType::new(ValType::I32, Mutability::Var);
+    /// let count = Global::new(&mut store, ty, Val::I32(4))?;
+    /// Instance::new(&mut store, &module, &[count.into()])?;
+    /// assert_eq!(count.get(&mut store).unwrap_i32(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Errors
     ///
     /// Fails if imports are missing, of other types than expected or of another store, if the store
     /// may not have as many instances, tables or memories, if its
-    /// [limiter](crate::Store::limiter) refuses an initial size, or, with a
+    /// [limiter](crate::Store::limiter) refuses an initial size, with a
+    /// [`PoolExhausted`](crate::PoolExhausted) if the engine's pool has no slot free, or, with a
     /// [`Trap`](crate::Trap), if a segment does not fit or the start function traps. What an
     /// instance did before it failed stays done.
     ///
@@ -97,7 +114,9 @@ impl Instance {
         unsafe { Self::of_checked(store, module, imports) }
     }
 
-    /// As [`Instance::new`], for async stores: the start function may suspend.
+    /// As [`Instance::new`], for async stores: the start function may suspend. Where no slot of the
+    /// engine's pool is free it waits for one, if the engine is
+    /// [told to](crate::Config::wait_for_instance_slot).
     ///
     /// # Errors
     ///
@@ -129,11 +148,12 @@ impl Instance {
         imports: &[Extern],
     ) -> Result<Self> {
         check(store, module)?;
+        let slot = store.take_slot()?;
         for growth in initial_sizes(module.info()) {
             store.permit(growth, "Instance::new")?;
         }
         // SAFETY: by contract.
-        let (instance, start) = unsafe { instantiate(store, module, imports)? };
+        let (instance, start) = unsafe { instantiate(store, module, imports, slot)? };
         if let Some(start) = start {
             // SAFETY: a start function has neither parameters nor results, and belongs to this
             // store.
@@ -153,11 +173,13 @@ impl Instance {
         imports: &[Extern],
     ) -> Result<Self> {
         check(store, module)?;
+        // Before the limiter is asked, which is not told of permissions that come to nothing.
+        let slot = store.wait_for_slot().await?;
         for growth in initial_sizes(module.info()) {
             store.permit_async(growth).await?;
         }
         // SAFETY: by contract.
-        let (instance, start) = unsafe { instantiate(store, module, imports)? };
+        let (instance, start) = unsafe { instantiate(store, module, imports, slot)? };
         if let Some(start) = start {
             // SAFETY: as in `of_checked`.
             unsafe { store.call_async(start).await? };

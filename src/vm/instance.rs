@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
 };
@@ -13,7 +15,7 @@ use super::table::RawRef;
 /// The data segments of a module.
 #[derive(Debug, Default)]
 pub(crate) struct DataSegments {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
 }
 

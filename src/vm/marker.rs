@@ -7,11 +7,13 @@ use std::ptr;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+/// A page; the system maps no less.
+const LEN: usize = 4096;
+
 /// The first bytes of a file, mapped executable. Nothing is ever read or executed there.
 #[derive(Debug)]
 pub(crate) struct Marker {
     start: *mut c_void,
-    len: usize,
 }
 
 // SAFETY: nobody accesses what is mapped.
@@ -27,17 +29,16 @@ impl Marker {
     /// Fails if the system has no mapping left, or does not let files of this file system be
     /// executed.
     pub(crate) fn new(file: &File) -> io::Result<Self> {
-        let len = region::page::size();
         let protection = ProtFlags::READ | ProtFlags::EXEC;
         // SAFETY: the system picks addresses that nothing else uses.
-        let start = unsafe { mmap(ptr::null_mut(), len, protection, MapFlags::PRIVATE, file, 0)? };
-        Ok(Self { start, len })
+        let start = unsafe { mmap(ptr::null_mut(), LEN, protection, MapFlags::PRIVATE, file, 0)? };
+        Ok(Self { start })
     }
 }
 
 impl Drop for Marker {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and nobody accesses it. Nothing is lost if it stays.
-        let _ = unsafe { munmap(self.start, self.len) };
+        let _ = unsafe { munmap(self.start, LEN) };
     }
 }

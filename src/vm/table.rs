@@ -3,6 +3,7 @@
 use std::ptr;
 
 use super::layout::{VMFuncRef, VMTable};
+use crate::pooling::PoolLimitError;
 use crate::types::{TableType, ValType};
 
 /// The most elements that a table can have, whatever its type says. It bounds what one operator of
@@ -24,6 +25,8 @@ enum Elements {
 pub(crate) struct Table {
     elements: Elements,
     ty: TableType,
+    /// The most elements that the pool allows.
+    limit: Option<u64>,
 }
 
 /// A range does not lie within a table or segment.
@@ -33,10 +36,21 @@ pub(crate) struct OutOfBounds;
 
 /// A table did not grow.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot grow a {ty} by {delta} elements")]
-pub(crate) struct GrowError {
-    ty: TableType,
-    delta: u64,
+pub(crate) enum GrowError {
+    #[error("cannot grow a {ty} by {delta} elements")]
+    Refused { ty: TableType, delta: u64 },
+    #[error(transparent)]
+    Limit(#[from] PoolLimitError),
+}
+
+impl GrowError {
+    /// The error as the embedder gets it, who may want to downcast what lies inside.
+    pub(crate) fn report(self) -> anyhow::Error {
+        match self {
+            Self::Limit(error) => error.into(),
+            refused => refused.into(),
+        }
+    }
 }
 
 /// The elements from `start` to `start + len`, if there are as many.
@@ -65,7 +79,12 @@ impl Table {
             ValType::FuncRef => Elements::Funcs(vec![ptr::null_mut(); len]),
             _ => Elements::Externs(vec![0; len]),
         };
-        Some(Self { elements, ty: ty.clone() })
+        Some(Self { elements, ty: ty.clone(), limit: None })
+    }
+
+    /// Lets the table have at most so many elements, whatever its type says.
+    pub(crate) fn limit(&mut self, elements: u64) {
+        self.limit = Some(elements);
     }
 
     /// The type that the table was made with.
@@ -92,6 +111,14 @@ impl Table {
         match &self.elements {
             Elements::Funcs(funcs) => funcs.len(),
             Elements::Externs(externs) => externs.len(),
+        }
+    }
+
+    /// The elements, if they are references to values of the host.
+    pub(super) fn externs(&self) -> &[u32] {
+        match &self.elements {
+            Elements::Funcs(_) => &[],
+            Elements::Externs(externs) => externs,
         }
     }
 
@@ -158,9 +185,14 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum or without memory; the table is then as before.
+    /// Fails beyond the maximum or the pool's limit, or without memory; the table is then as before.
     pub(crate) fn grow(&mut self, delta: u64, value: RawRef) -> Result<u64, GrowError> {
-        self.try_grow(delta, value).ok_or_else(|| GrowError { ty: self.ty.clone(), delta })
+        if let Some(limit) = self.limit {
+            let desired = (self.len() as u64).saturating_add(delta);
+            PoolLimitError::check("table_elements", desired, limit)?;
+        }
+        let grown = self.try_grow(delta, value);
+        grown.ok_or_else(|| GrowError::Refused { ty: self.ty.clone(), delta })
     }
 
     fn try_grow(&mut self, delta: u64, value: RawRef) -> Option<u64> {

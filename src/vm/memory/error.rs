@@ -1,0 +1,36 @@
+//! Why a memory was not made, or did not grow.
+
+use std::io;
+
+use crate::pooling::PoolLimitError;
+
+/// Why a memory did not grow; the making of one is a growth from nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrowError {
+    /// It may not be that large.
+    #[error("a memory of {pages} pages cannot grow by {delta}: its maximum is {maximum}")]
+    Maximum { pages: u64, delta: u64, maximum: u64 },
+    /// The pool does not have memories that large.
+    #[error(transparent)]
+    Limit(#[from] PoolLimitError),
+    /// There are no such memories.
+    #[error("memories with 64-bit addresses are not implemented")]
+    Is64,
+    /// The system refused.
+    #[error("the system has no memory to grow into: {0}")]
+    System(#[from] io::Error),
+    /// The embedder's memory refused.
+    #[error("{0:#}")]
+    Host(anyhow::Error),
+}
+
+impl GrowError {
+    /// The error as the embedder gets it, who may want to downcast what lies inside.
+    pub(crate) fn report(self) -> anyhow::Error {
+        match self {
+            Self::Limit(error) => error.into(),
+            Self::Host(error) => error,
+            other => other.into(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Linear memories: a size, limits, and bytes that come from one of several places.
+
+mod error;
+mod host;
+mod moving;
+mod on_demand;
+mod reservation;
+mod settings;
+mod slots;
+
+use std::sync::Arc;
+
+use super::layout::{MAX_PAGES_32, MemoryStyle, VMMemory, WASM_PAGE_SIZE};
+use crate::pooling::PoolLimitError;
+use crate::types::MemoryType;
+
+pub(crate) use error::GrowError;
+pub(crate) use host::HostMemories;
+pub use host::{LinearMemory, MemoryCreator};
+pub(crate) use settings::MemorySettings;
+pub(crate) use slots::MemorySlots;
+
+use host::HostBytes;
+use moving::MovingBytes;
+use on_demand::{Idles, StaticBytes};
+use slots::SlotBytes;
+
+/// A memory's accessible bytes are kept for the next one up to this size; beyond it, giving pages
+/// back one memory at a time costs more than it saves.
+const MAX_KEPT_ACCESSIBLE: usize = 16 << 20;
+
+/// Where an engine's memories come from.
+#[derive(Debug)]
+pub(crate) struct MemorySource {
+    settings: MemorySettings,
+    idles: Arc<Idles>,
+    pool: Option<PooledMemories>,
+    host: Option<HostMemories>,
+}
+
+/// What a pooling engine's instances have their memories in.
+#[derive(Debug)]
+pub(crate) struct PooledMemories {
+    pub(crate) slots: Arc<MemorySlots>,
+    /// The most pages of each memory.
+    pub(crate) pages: u64,
+}
+
+impl MemorySource {
+    pub(crate) fn new(
+        settings: MemorySettings,
+        pool: Option<PooledMemories>,
+        host: Option<HostMemories>,
+    ) -> Self {
+        Self { settings, idles: Idles::new(settings), pool, host }
+    }
+
+    /// A memory of the host.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the type contradicts itself, or if the system or the embedder has no memory to
+    /// give.
+    pub(crate) fn memory(&self, ty: &MemoryType) -> Result<Memory, GrowError> {
+        let len = initial_len(ty)?;
+        let bytes = match (&self.host, self.settings.style(ty.maximum())) {
+            (Some(host), _) => {
+                let bytes = HostBytes::new(&*host.0, &self.settings, ty);
+                Bytes::Host(bytes.map_err(GrowError::Host)?)
+            }
+            (None, MemoryStyle::Static { .. }) => {
+                Bytes::Static(StaticBytes::new(&self.idles, len)?)
+            }
+            (None, MemoryStyle::Dynamic) => Bytes::Moving(MovingBytes::new(self.settings, len)?),
+        };
+        Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: None })
+    }
+
+    /// A memory of an instance; in a pooling engine in this slot, which must be the instance's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::memory`], and beyond the pool's limit.
+    pub(crate) fn memory_of_instance(
+        &self,
+        ty: &MemoryType,
+        slot: usize,
+    ) -> Result<Memory, GrowError> {
+        let Some(pool) = &self.pool else { return self.memory(ty) };
+        PoolLimitError::check("memory_pages", ty.minimum(), pool.pages)?;
+        let len = initial_len(ty)?;
+        let bytes = Bytes::Slot(SlotBytes::new(&pool.slots, slot, len)?);
+        Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: Some(pool.pages) })
+    }
+}
+
+/// The size in bytes that a memory of this type starts with, if there can be one.
+fn initial_len(ty: &MemoryType) -> Result<usize, GrowError> {
+    if ty.is_64() {
+        return Err(GrowError::Is64);
+    }
+    let maximum = ty.maximum().unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32);
+    if ty.minimum() > maximum {
+        return Err(GrowError::Maximum { pages: 0, delta: ty.minimum(), maximum });
+    }
+    Ok((ty.minimum() * WASM_PAGE_SIZE) as usize)
+}
+
+/// Where the bytes of a memory are.
+#[derive(Debug)]
+enum Bytes {
+    Static(StaticBytes),
+    Moving(MovingBytes),
+    Slot(SlotBytes),
+    Host(HostBytes),
+}
+
+/// A linear memory.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    bytes: Bytes,
+    /// The size in bytes.
+    len: usize,
+    /// The greatest size in pages that the memory's type allows.
+    declared_maximum: Option<u64>,
+    /// The greatest size in pages that the pool allows.
+    limit: Option<u64>,
+}
+
+impl Memory {
+    fn base(&self) -> *mut u8 {
+        match &self.bytes {
+            Bytes::Static(bytes) => bytes.base(),
+            Bytes::Moving(bytes) => bytes.base(),
+            Bytes::Slot(bytes) => bytes.base(),
+            Bytes::Host(bytes) => bytes.base(),
+        }
+    }
+
+    /// What machine code needs to know. It changes when the memory grows.
+    pub(crate) fn definition(&self) -> VMMemory {
+        VMMemory { base: self.base(), len: self.len }
+    }
+
+    /// The size in pages.
+    pub(crate) fn pages(&self) -> u64 {
+        self.len as u64 / WASM_PAGE_SIZE
+    }
+
+    /// The maximum in pages of the memory's type.
+    pub(crate) fn declared_maximum(&self) -> Option<u64> {
+        self.declared_maximum
+    }
+
+    fn maximum(&self) -> u64 {
+        self.declared_maximum.unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32)
+    }
+
+    /// Grows by `delta` pages. Answers the former size in pages.
+    ///
+    /// # Errors
+    ///
+    /// Fails beyond the maximum or the pool's limit, or if the system or the embedder has no
+    /// memory; the memory is then as before.
+    pub(crate) fn grow(&mut self, delta: u64) -> Result<u64, GrowError> {
+        let old = self.pages();
+        let new = old.checked_add(delta).filter(|&new| new <= self.maximum());
+        let new = new.ok_or(GrowError::Maximum { pages: old, delta, maximum: self.maximum() })?;
+        if let Some(limit) = self.limit {
+            PoolLimitError::check("memory_pages", new, limit)?;
+        }
+        if delta > 0 {
+            self.grow_to((new * WASM_PAGE_SIZE) as usize)?;
+        }
+        Ok(old)
+    }
+
+    fn grow_to(&mut self, len: usize) -> Result<(), GrowError> {
+        match &mut self.bytes {
+            Bytes::Static(bytes) => bytes.grow_to(len)?,
+            Bytes::Moving(bytes) => bytes.grow_to(len)?,
+            Bytes::Slot(bytes) => bytes.grow_to(len)?,
+            Bytes::Host(bytes) => bytes.grow_to(len).map_err(GrowError::Host)?,
+        }
+        self.len = len;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

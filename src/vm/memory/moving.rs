@@ -1,0 +1,70 @@
+//! Dynamic memories: they reserve what they need and some room, and move when that is used up.
+
+use std::io;
+
+use rustix::mm::{self, MremapFlags};
+
+use super::reservation::Reservation;
+use super::settings::MemorySettings;
+use crate::vm::layout::WASM_PAGE_SIZE;
+
+/// The bytes of a dynamic memory.
+#[derive(Debug)]
+pub(super) struct MovingBytes {
+    reservation: Reservation,
+    accessible: usize,
+    settings: MemorySettings,
+}
+
+impl MovingBytes {
+    /// `accessible` zero bytes.
+    pub(super) fn new(settings: MemorySettings, accessible: usize) -> io::Result<Self> {
+        let reservation = reserve(&settings, accessible)?;
+        Ok(Self { reservation, accessible, settings })
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.reservation.base()
+    }
+
+    /// Grows in place while the reservation has room, else moves the pages to a larger one.
+    pub(super) fn grow_to(&mut self, len: usize) -> io::Result<()> {
+        let old = &self.reservation;
+        if len <= old.len() - self.settings.dynamic_guard as usize {
+            old.protect(self.accessible..len, true)?;
+        } else {
+            let new = reserve(&self.settings, len)?;
+            self.move_to(&new)?;
+            self.reservation = new;
+        }
+        self.accessible = len;
+        Ok(())
+    }
+
+    fn move_to(&self, new: &Reservation) -> io::Result<()> {
+        if self.accessible == 0 {
+            return Ok(());
+        }
+        // SAFETY: both ranges are ours; the page tables of the old one move to the start of the
+        // new one. The old range stays mapped, and so stays ours until it is dropped: in a hole
+        // another thread's mapping could be, which the drop would take away.
+        unsafe {
+            mm::mremap_fixed(
+                self.reservation.base().cast(),
+                self.accessible,
+                self.accessible,
+                MremapFlags::MAYMOVE | MremapFlags::DONTUNMAP,
+                new.base().cast(),
+            )
+        }?;
+        Ok(())
+    }
+}
+
+fn reserve(settings: &MemorySettings, accessible: usize) -> io::Result<Reservation> {
+    let slack = (settings.dynamic_growth + settings.dynamic_guard) as usize;
+    let slack = slack.next_multiple_of(WASM_PAGE_SIZE as usize);
+    let reservation = Reservation::new(settings.before(), accessible + slack)?;
+    reservation.protect(0..accessible, true)?;
+    Ok(reservation)
+}

@@ -1,0 +1,107 @@
+//! Static memories that are reserved when they are needed.
+//!
+//! Ended guests' reservations are kept for the next ones: a guest's start then costs no `mmap`.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use super::MAX_KEPT_ACCESSIBLE;
+use super::reservation::{Cleared, Reservation};
+use super::settings::MemorySettings;
+
+/// A reservation that waits for its next memory. Its accessible bytes are zero.
+#[derive(Debug)]
+struct Idle {
+    reservation: Reservation,
+    accessible: usize,
+}
+
+/// The reservations that an engine keeps. All are of the size that its static memories share.
+#[derive(Debug)]
+pub(super) struct Idles {
+    settings: MemorySettings,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// The most reservations that an engine keeps; each costs address space and one or two mappings.
+const MAX_IDLE: usize = 1000;
+
+impl Idles {
+    pub(super) fn new(settings: MemorySettings) -> Arc<Self> {
+        Arc::new(Self { settings, idle: Mutex::default() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// How many reservations wait.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+/// The bytes of a static memory.
+#[derive(Debug)]
+pub(super) struct StaticBytes {
+    /// `None` only while it is dropped.
+    reservation: Option<Reservation>,
+    accessible: usize,
+    idles: Arc<Idles>,
+}
+
+impl StaticBytes {
+    /// `accessible` zero bytes.
+    pub(super) fn new(idles: &Arc<Idles>, accessible: usize) -> io::Result<Self> {
+        let idle = idles.lock().pop();
+        let (reservation, before) = match idle {
+            Some(idle) => (idle.reservation, idle.accessible),
+            None => {
+                let MemorySettings { static_maximum, static_guard, .. } = idles.settings;
+                let len = (static_maximum + static_guard) as usize;
+                (Reservation::new(idles.settings.before(), len)?, 0)
+            }
+        };
+        if before < accessible {
+            reservation.protect(before..accessible, true)?;
+        } else {
+            reservation.protect(accessible..before, false)?;
+        }
+        Ok(Self { reservation: Some(reservation), accessible, idles: idles.clone() })
+    }
+
+    fn reservation(&self) -> &Reservation {
+        self.reservation.as_ref().expect("present until the memory is dropped")
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.reservation().base()
+    }
+
+    /// Makes the bytes up to `len` accessible.
+    pub(super) fn grow_to(&mut self, len: usize) -> io::Result<()> {
+        self.reservation().protect(self.accessible..len, true)?;
+        self.accessible = len;
+        Ok(())
+    }
+}
+
+impl Drop for StaticBytes {
+    fn drop(&mut self) {
+        let Some(reservation) = self.reservation.take() else { return };
+        if self.accessible > MAX_KEPT_ACCESSIBLE {
+            return;
+        }
+        let accessible = match reservation.clear(0..self.accessible) {
+            Ok(Cleared::Kept) => self.accessible,
+            Ok(Cleared::Replaced) => 0,
+            // A page that keeps its bytes must never reach another guest.
+            Err(_) => return,
+        };
+        let mut idle = self.idles.lock();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { reservation, accessible });
+        }
+    }
+}

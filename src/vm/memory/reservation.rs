@@ -1,0 +1,150 @@
+//! Ranges of address space, parts of which are made accessible.
+
+use std::io;
+use std::ops::Range;
+use std::ptr::{self, NonNull};
+
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+
+/// A range of address space of which nothing is accessible at first. Offsets count from
+/// [`base`](Self::base).
+#[derive(Debug)]
+pub(super) struct Reservation {
+    start: NonNull<u8>,
+    /// Bytes before the base that always fault.
+    before: usize,
+    len: usize,
+}
+
+// SAFETY: the reservation owns its mapping; who may access it is up to the memory that owns it.
+unsafe impl Send for Reservation {}
+// SAFETY: as above.
+unsafe impl Sync for Reservation {}
+
+/// What [`Reservation::clear`] left of a range, whose bytes are zero when next accessible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Cleared {
+    /// It is as accessible as before.
+    Kept,
+    /// It is inaccessible.
+    Replaced,
+}
+
+impl Reservation {
+    /// `before` bytes that always fault, and `len` from the base on.
+    pub(super) fn new(before: usize, len: usize) -> io::Result<Self> {
+        let total = before.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)?.max(1);
+        // SAFETY: a fresh anonymous mapping overlaps nothing.
+        let start = unsafe {
+            mm::mmap_anonymous(
+                ptr::null_mut(),
+                total,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        let start = NonNull::new(start.cast()).expect("mmap answers no null");
+        Ok(Self { start, before, len: total })
+    }
+
+    pub(super) fn base(&self) -> *mut u8 {
+        self.start.as_ptr().wrapping_add(self.before)
+    }
+
+    /// The bytes from the base to the end.
+    pub(super) fn len(&self) -> usize {
+        self.len - self.before
+    }
+
+    /// The address of a range of this reservation.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the range is not within it: what lies there is somebody else's.
+    fn address(&self, range: &Range<usize>) -> *mut u8 {
+        assert!(range.start <= range.end && range.end <= self.len(), "within the reservation");
+        self.base().wrapping_add(range.start)
+    }
+
+    /// Makes a range accessible or inaccessible.
+    pub(super) fn protect(&self, range: Range<usize>, accessible: bool) -> io::Result<()> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        let flags = if accessible {
+            MprotectFlags::READ | MprotectFlags::WRITE
+        } else {
+            MprotectFlags::empty()
+        };
+        // SAFETY: the range belongs to this reservation, and no Rust reference into what becomes
+        // inaccessible exists.
+        unsafe { mm::mprotect(self.address(&range).cast(), range.len(), flags) }?;
+        Ok(())
+    }
+
+    /// Gives the pages of a range back, which nobody may be using any more.
+    ///
+    /// # Errors
+    ///
+    /// After an error its bytes may still be what they were.
+    pub(super) fn clear(&self, range: Range<usize>) -> io::Result<Cleared> {
+        if range.is_empty() {
+            return Ok(Cleared::Kept);
+        }
+        let address = self.address(&range).cast();
+        // SAFETY: the range is private to us; its pages are zero when next touched.
+        if unsafe { mm::madvise(address, range.len(), Advice::LinuxDontNeed) }.is_ok() {
+            return Ok(Cleared::Kept);
+        }
+        // The process may have locked its memory, whose pages can only be unmapped.
+        // SAFETY: the range is ours, and what is mapped there is no longer used.
+        unsafe {
+            mm::mmap_anonymous(
+                address,
+                range.len(),
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
+            )
+        }?;
+        Ok(Cleared::Replaced)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing refers to it any more.
+        let result = unsafe { mm::munmap(self.start.as_ptr().cast(), self.len) };
+        debug_assert!(result.is_ok(), "munmap: {result:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    #[test]
+    fn locked_pages_are_cleared_too() {
+        let reservation = Reservation::new(PAGE, 4 * PAGE).unwrap();
+        reservation.protect(0..2 * PAGE, true).unwrap();
+        // SAFETY: both pages are accessible and ours.
+        unsafe { reservation.base().write_bytes(0xaa, 2 * PAGE) };
+        // SAFETY: as above.
+        unsafe { mm::mlock(reservation.base().add(PAGE).cast(), PAGE) }.unwrap();
+        assert_eq!(reservation.clear(0..PAGE).unwrap(), Cleared::Kept);
+        assert_eq!(reservation.clear(PAGE..2 * PAGE).unwrap(), Cleared::Replaced);
+        reservation.protect(PAGE..2 * PAGE, true).unwrap();
+        // SAFETY: as above.
+        let bytes = unsafe { std::slice::from_raw_parts(reservation.base(), 2 * PAGE) };
+        assert!(bytes.iter().all(|&byte| byte == 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "within the reservation")]
+    fn ranges_beyond_the_end_are_refused() {
+        let reservation = Reservation::new(PAGE, 2 * PAGE).unwrap();
+        let _ = reservation.protect(PAGE..3 * PAGE, true);
+    }
+}

@@ -1,0 +1,25 @@
+//! How an engine lays memories out.
+
+use crate::vm::layout::MemoryStyle;
+
+/// How an engine lays memories out, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemorySettings {
+    pub(crate) static_maximum: u64,
+    pub(crate) static_guard: u64,
+    pub(crate) dynamic_guard: u64,
+    pub(crate) dynamic_growth: u64,
+    pub(crate) guard_before: bool,
+}
+
+impl MemorySettings {
+    /// The style of a memory with this maximum in pages.
+    pub(super) fn style(&self, maximum: Option<u64>) -> MemoryStyle {
+        MemoryStyle::of(maximum, self.static_maximum, self.static_guard)
+    }
+
+    /// Bytes before a memory's first byte that always fault.
+    pub(super) fn before(&self) -> usize {
+        if self.guard_before { self.static_guard as usize } else { 0 }
+    }
+}

@@ -3,6 +3,7 @@
 #[cfg(feature = "cache")]
 mod cache;
 mod proposals;
+mod tools;
 
 use anyhow::{Result, anyhow, bail};
 use lampwick_fibers::StackPoolConfig;
@@ -12,6 +13,8 @@ use target_lexicon::Triple;
 use crate::compile::CacheSettings;
 use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
 use crate::pooling::Allocation;
+use crate::symbols::WasmBacktraceDetails;
+use crate::tools::ProfilingStrategy;
 use crate::vm::memory::MemorySettings;
 
 /// Which compiler makes machine code.
@@ -44,6 +47,9 @@ pub struct Config {
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
+    pub(crate) backtrace_details: WasmBacktraceDetails,
+    pub(crate) profiler: ProfilingStrategy,
+    pub(crate) debug_info: bool,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<CacheSettings>,
 }
@@ -71,6 +77,9 @@ impl Default for Config {
             async_support: false,
             max_wasm_stack: 512 << 10,
             async_stack_size: 2 << 20,
+            backtrace_details: WasmBacktraceDetails::default(),
+            profiler: ProfilingStrategy::None,
+            debug_info: false,
             #[cfg(feature = "cache")]
             cache: None,
         }
@@ -301,6 +310,8 @@ impl Config {
         Settings {
             static_memory_maximum: self.memory.static_maximum,
             static_memory_guard: self.memory.static_guard,
+            debug_sections: self.backtrace_details.enabled() || self.wants_lines(),
+            address_map: self.wants_lines(),
             ..self.compiler.clone()
         }
     }

@@ -10,8 +10,11 @@ mod linker;
 mod module;
 mod pooling;
 mod store;
+mod symbols;
+mod tools;
 mod trap;
 mod types;
+pub mod unix;
 mod values;
 mod vm;
 
@@ -33,6 +36,8 @@ pub use store::{
     AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
     StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
 };
+pub use symbols::{FrameSymbol, WasmBacktraceDetails};
+pub use tools::ProfilingStrategy;
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,

@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::compile::{Artifact, Kind, ModuleInfo, kind};
+use crate::compile::{AddressMap, Artifact, Kind, ModuleInfo, kind};
 use crate::engine::{Engine, Signature};
+use crate::symbols::Symbolizer;
+use crate::tools::{self, Registration};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
@@ -29,15 +31,20 @@ pub struct Module(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     engine: Engine,
-    info: ModuleInfo,
+    info: Arc<ModuleInfo>,
     layout: ContextLayout,
     code: Arc<Code>,
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
+    addresses: AddressMap,
     /// The engine's entry for each type of the module, and the ids as machine code reads them.
     signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
     data: Arc<DataSegments>,
+    /// Where the engine wants details of frames and the module has them.
+    symbolizer: Option<Arc<Symbolizer>>,
+    /// Where the engine wants debuggers to know the module.
+    _debugger: Option<Registration>,
 }
 
 impl Module {
@@ -60,10 +67,7 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn new_with_name(engine: &Engine, bytes: impl AsRef<[u8]>, name: &str) -> Result<Self> {
-        let mut module = Self::new(engine, bytes)?;
-        let inner = Arc::get_mut(&mut module.0).expect("nobody else has the new module");
-        inner.info.name = Some(name.to_owned());
-        Ok(module)
+        Self::compiled(engine, &parse(bytes.as_ref())?, Some(name))
     }
 
     /// As [`Module::new`], for the contents of a file.
@@ -84,18 +88,23 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
+        Self::compiled(engine, binary, None)
+    }
+
+    /// Compiles a module, unless the cache has it; with this name, or its own.
+    fn compiled(engine: &Engine, binary: &[u8], name: Option<&str>) -> Result<Self> {
         refuse_artifact(binary)?;
         #[cfg(feature = "cache")]
         if let Some(cache) = engine.cache() {
-            return Self::cached(engine, cache, binary);
+            return Self::cached(engine, cache, binary, name);
         }
-        Self::publish(engine, compile(engine, binary)?)
+        Self::publish(engine, compile(engine, binary)?, name)
     }
 
     /// Makes a module of what was just compiled.
-    fn publish(engine: &Engine, artifact: Artifact) -> Result<Self> {
+    fn publish(engine: &Engine, artifact: Artifact, name: Option<&str>) -> Result<Self> {
         let code = Code::publish(&artifact.text, artifact.sites.clone())?;
-        Self::load(engine, artifact, code)
+        Self::load(engine, artifact, code, name)
     }
 
     /// Checks that bytes are a valid module in the binary format that the engine supports.
@@ -108,28 +117,39 @@ impl Module {
         engine.compiler().validate(binary)
     }
 
-    /// Makes a module of what the compiler made, whose code is published.
-    fn load(engine: &Engine, artifact: Artifact, code: Code) -> Result<Self> {
-        let Artifact { info, layout, data, functions, .. } = artifact;
+    /// Makes a module of what the compiler made, whose code is published, with this name or its own.
+    fn load(engine: &Engine, artifact: Artifact, code: Code, name: Option<&str>) -> Result<Self> {
+        let Artifact { mut info, layout, data, functions, addresses, .. } = artifact;
         if let Some(pool) = engine.pool() {
             pool.limits.check(&info)?;
+        }
+        if let Some(name) = name {
+            info.name = Some(name.to_owned());
         }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
         // Only what escapes can be called by the host.
         for &function in &info.escaping {
             let ty = info.functions[function as usize];
-            signatures[ty as usize].trampolines(engine.compiler())?;
+            signatures[ty as usize].trampolines(engine)?;
         }
         let data = DataSegments {
             bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
         };
+        let info = Arc::new(info);
+        let symbolizer = engine.wants_symbols() && info.debug.present;
+        let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
+        let code = Arc::new(code);
+        let debugger = tools::tell_of_module(engine, &info, &code, &functions, &addresses)?;
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             info,
+            symbolizer,
+            _debugger: debugger,
             layout,
-            code: Arc::new(code),
+            code,
+            addresses,
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
@@ -194,7 +214,7 @@ impl Module {
         let defined = index - self.0.info.imported_functions;
         let code = self.0.code.at(self.0.functions[defined as usize].start);
         let signature = &self.0.signatures[self.0.info.functions[index as usize] as usize];
-        Ok((code, signature.trampolines(self.0.engine.compiler())?.enter))
+        Ok((code, signature.trampolines(&self.0.engine)?.enter))
     }
 
     /// What is known of a frame, if it is one of this module's.
@@ -211,14 +231,9 @@ impl Module {
         let inside = if frame.exact { offset } else { offset - 1 };
         let defined = self.0.functions.partition_point(|range| range.end <= inside);
         self.0.functions.get(defined).filter(|range| range.contains(&inside))?;
-        let index = defined as u32 + self.0.info.imported_functions;
-        Some(FrameInfo {
-            module_name: self.0.info.name.clone(),
-            func_index: index,
-            func_name: self.0.info.function_name(index).map(str::to_owned),
-            func_start: self.0.info.body_offsets[defined] as usize,
-            module_offset: module_offset.unwrap_or_default() as usize,
-        })
+        let module_offset = module_offset.unwrap_or_default() as usize;
+        let Inner { info, symbolizer, .. } = &*self.0;
+        Some(FrameInfo::new(info.clone(), defined, module_offset, symbolizer.clone()))
     }
 }
 

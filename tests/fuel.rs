@@ -172,6 +172,10 @@ fn configurations() -> Vec<(&'static str, Change)> {
         ("dynamic memories", |config| {
             config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
         }),
+        // Every operator has a source location then.
+        ("debugger", |config| {
+            config.debug_info(true);
+        }),
     ]
 }
 

@@ -91,7 +91,7 @@ fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Se
 
 /// Engines that make different machine code, with their names; each synchronous and async.
 fn engines() -> Vec<(String, [Engine; 2])> {
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 6] = [
         ("default", |_| {}),
         ("no optimization", |config| {
             config.cranelift_opt_level(OptLevel::None);
@@ -104,6 +104,10 @@ fn engines() -> Vec<(String, [Engine; 2])> {
         }),
         ("interrupts and epochs", |config| {
             config.interruptable(true).epoch_interruption(true);
+        }),
+        // Every operator has a source location then.
+        ("debugger", |config| {
+            config.debug_info(true);
         }),
     ];
     let make = |(name, change): (&str, Change)| {

@@ -30,35 +30,25 @@ fn assert_other_store<R>(what: &str, result: anyhow::Result<R>) {
 }
 
 #[test]
-fn handles_of_another_store_panic() {
+fn handles_of_another_store_panic_where_there_is_no_result() {
     let (mut store, instance, mut other) = stores();
     let memory = instance.get_memory(&mut store, "memory").unwrap();
     let table = instance.get_table(&mut store, "table").unwrap();
     let global = instance.get_global(&mut store, "global").unwrap();
     let func = instance.get_func(&mut store, "add").unwrap();
-    let mut buffer = [0; 4];
     let panics: Vec<(&str, String)> = vec![
         ("Memory::ty", panic_of(|| memory.ty(&other))),
-        ("Memory::read", panic_of(|| memory.read(&other, 0, &mut buffer))),
-        ("Memory::write", panic_of(|| memory.write(&mut other, 0, &[1]))),
         ("Memory::data", panic_of(|| memory.data(&other).len())),
         ("Memory::data_mut", panic_of(|| memory.data_mut(&mut other).len())),
         ("Memory::data_ptr", panic_of(|| memory.data_ptr(&other))),
         ("Memory::data_size", panic_of(|| memory.data_size(&other))),
         ("Memory::size", panic_of(|| memory.size(&other))),
-        ("Memory::grow", panic_of(|| memory.grow(&mut other, 1))),
         ("Table::ty", panic_of(|| table.ty(&other))),
         ("Table::get", panic_of(|| table.get(&mut other, 0))),
-        ("Table::set", panic_of(|| table.set(&mut other, 0, Val::FuncRef(None)))),
         ("Table::size", panic_of(|| table.size(&other))),
-        ("Table::grow", panic_of(|| table.grow(&mut other, 1, Val::FuncRef(None)))),
-        ("Table::fill", panic_of(|| table.fill(&mut other, 0, Val::FuncRef(None), 1))),
-        ("Table::copy", panic_of(|| Table::copy(&mut other, &table, 0, &table, 0, 1))),
         ("Global::ty", panic_of(|| global.ty(&other))),
         ("Global::get", panic_of(|| global.get(&mut other))),
-        ("Global::set", panic_of(|| global.set(&mut other, Val::FuncRef(None)))),
         ("Func::ty", panic_of(|| func.ty(&other))),
-        ("Func::typed", panic_of(|| func.typed::<(i32, i32), i32, _>(&other))),
         ("Instance::get_export", panic_of(|| instance.get_export(&mut other, "add"))),
         ("Instance::get_func", panic_of(|| instance.get_func(&mut other, "add"))),
         ("Instance::exports", panic_of(|| instance.exports(&mut other).len())),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use lampwick::{
-    Caller, Engine, Extern, Func, Instance, InstanceAllocationStrategy, Memory, MemoryType, Module,
-    Store, TrapCode, Val,
+    AsContext, AsContextMut, Caller, Engine, Extern, Func, Instance, InstanceAllocationStrategy,
+    Memory, MemoryType, Module, Store, TrapCode, Val,
 };
 
 use crate::host_memory::engine_with;
@@ -81,6 +81,83 @@ fn guest_and_host_see_the_same_bytes() {
         assert_eq!(data[0], 9);
         assert_eq!(memory.data_ptr(&store).cast_const(), memory.data(&store).as_ptr());
     }
+}
+
+/// All forms of access, by whatever stands for the store. Adds one page and answers the last byte
+/// of what there was, which it sets to `mark`.
+fn use_all_forms(mut store: impl AsContextMut<Data = u32>, memory: Memory, mark: u8) -> u8 {
+    let pages = memory.size(&store);
+    let end = memory.data_size(&store);
+    assert_eq!(end, pages as usize * PAGE);
+    let last = memory.data(store.as_context())[end - 1];
+    memory.data_mut(store.as_context_mut())[end - 1] = mark;
+    let mut byte = [0];
+    memory.read(&store, end - 1, &mut byte).unwrap();
+    assert_eq!(byte, [mark]);
+    let (data, host) = memory.data_and_store_mut(store.as_context_mut());
+    *host += u32::from(data[end - 1]);
+    memory.write(&mut store, end - 2, &[mark + 1]).unwrap();
+    // SAFETY: the memory has more than one byte, and does not move while it is read.
+    let before_last = unsafe { memory.data_ptr(&store).add(end - 2).read() };
+    assert_eq!(before_last, mark + 1);
+    assert_eq!(memory.grow(&mut store, 1).unwrap(), pages);
+    assert_eq!(memory.ty(&store).minimum(), pages + 1);
+    assert_eq!(memory.data(store.as_context())[end..], [0; PAGE]);
+    last
+}
+
+#[test]
+fn all_forms_from_stores_contexts_and_callers() {
+    let wat = r#"(module (import "" "" (func $host)) (memory (export "memory") 1)
+        (func (export "run") (result i32)
+            (i32.store8 (i32.const 65535) (i32.const 40))
+            call $host
+            (i32.load8_u (i32.const 65535))))"#;
+    for engine in engines() {
+        let mut store = Store::new(&engine, 0_u32);
+        let host = Func::wrap(&mut store, |mut caller: Caller<'_, u32>| {
+            let memory = caller.get_export("memory").and_then(Extern::into_memory).unwrap();
+            assert_eq!(use_all_forms(&mut caller, memory, 50), 40);
+            assert_eq!(memory.data(&caller)[PAGE - 1], 50);
+            assert_eq!(memory.data_and_store_mut(&mut caller).1, &50);
+            assert_eq!(use_all_forms(caller, memory, 60), 0);
+        });
+        let module = Module::new(&engine, wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+        let run = instance.get_typed_func::<(), i32, _>(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, ()).unwrap(), 50);
+        let memory = instance.get_memory(&mut store, "memory").unwrap();
+        assert_eq!((memory.size(&store), *store.data()), (3, 110));
+        assert_eq!(use_all_forms(&mut store, memory, 70), 0);
+        assert_eq!(use_all_forms(store.as_context_mut(), memory, 80), 0);
+        let mut context = store.as_context_mut();
+        assert_eq!(use_all_forms(&mut context, memory, 90), 0);
+        assert_eq!((memory.size(context.as_context()), *context.data()), (6, 350));
+        assert_eq!(use_all_forms(store, memory, 100), 0);
+    }
+}
+
+#[test]
+fn an_async_host_function_grows_its_callers_memory() {
+    let engine = async_metered();
+    let mut store = Store::new(&engine, ());
+    store.add_fuel(1000).unwrap();
+    let host = Func::wrap0_async(&mut store, |mut caller: Caller<'_, ()>| {
+        Box::new(async move {
+            let memory = caller.get_export("memory").and_then(Extern::into_memory).unwrap();
+            let old = memory.grow_async(&mut caller, 2).await.unwrap();
+            crate::support::pend(1).await;
+            memory.data_mut(&mut caller)[3 * PAGE - 1] = 9;
+            old
+        })
+    });
+    let wat = r#"(module (import "" "" (func $host (result i64))) (memory (export "memory") 1)
+        (func (export "run") (result i64 i32)
+            call $host (i32.load8_u (i32.const 196607))))"#;
+    let module = Module::new(&engine, wat).unwrap();
+    let instance = block_on(Instance::new_async(&mut store, &module, &[host.into()])).unwrap();
+    let run = instance.get_typed_func::<(), (u64, i32), _>(&mut store, "run").unwrap();
+    assert_eq!(block_on(run.call_async(&mut store, ())).unwrap(), (1, 9));
 }
 
 #[test]

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use lampwick::unix::StoreExt;
 use lampwick::{Config, Engine, Instance, Module, Store, Trap};
 use tempfile::TempDir;
 
@@ -60,6 +61,22 @@ pub(crate) fn instantiate_async(engine: &Engine, wat: &str) -> (Store<()>, Insta
 /// The trap that an error is.
 pub(crate) fn trap(error: anyhow::Error) -> Trap {
     error.downcast().expect("the error is a trap")
+}
+
+/// Where the guests of a store met a fault last: the address of the machine instruction.
+pub(crate) fn note_faults<T>(store: &mut Store<T>) -> Arc<AtomicU64> {
+    let pc = Arc::new(AtomicU64::new(0));
+    let note = pc.clone();
+    // SAFETY: the handler reads the context that it got, and writes an atomic number.
+    unsafe {
+        store.set_signal_handler(move |_, _, context| {
+            let context = context.cast::<libc::ucontext_t>();
+            let pc = (*context).uc_mcontext.gregs[libc::REG_RIP as usize];
+            note.store(pc as u64, Ordering::Relaxed);
+            false
+        });
+    }
+    pc
 }
 
 /// A directory that is deleted in the end, where files may be executed, and its path without links.

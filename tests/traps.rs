@@ -94,7 +94,7 @@ const PRELUDE: &str = r#"
         call $recurse_far call $recurse_far)
 "#;
 
-fn engines() -> [Engine; 4] {
+fn engines() -> [Engine; 5] {
     [
         Engine::default(),
         metered(),
@@ -103,6 +103,10 @@ fn engines() -> [Engine; 4] {
         }),
         engine(|config| {
             config.cranelift_opt_level(lampwick::OptLevel::None);
+        }),
+        // Every operator has a source location then.
+        engine(|config| {
+            config.debug_info(true).consume_fuel(true);
         }),
     ]
 }

@@ -17,6 +17,9 @@ pub(super) struct Code {
     pub(super) traps: Vec<TrapSite>,
     /// Return addresses with the operators that call.
     pub(super) calls: Vec<(u32, u32)>,
+    /// Where instructions begin that belong to another operator than those before, or to none
+    /// (`u32::MAX`).
+    pub(super) addresses: Vec<(u32, u32)>,
     /// Where the frame holds references to values of the host, for each such call.
     pub(super) stack_maps: StackMaps,
     /// A bit for each builtin that it calls.
@@ -67,6 +70,7 @@ impl Code {
             let (wasm, fuel) = examine(site).ok_or(Failure::NotLocated)?;
             code.traps.push(TrapSite { pc, code: meaning, wasm, fuel });
         }
+        code.addresses = address_map(locations);
         for call in buffer.call_sites() {
             code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
         }
@@ -97,6 +101,23 @@ fn operator_at(locations: &[MachSrcLoc<cranelift_codegen::Final>], offset: u32) 
     let location = after.checked_sub(1).map(|index| &locations[index]);
     let location = location.filter(|location| offset < location.end);
     location.map_or(u32::MAX, |location| location.loc.bits())
+}
+
+fn address_map(locations: &[MachSrcLoc<cranelift_codegen::Final>]) -> Vec<(u32, u32)> {
+    let mut addresses: Vec<(u32, u32)> = Vec::new();
+    let mut end = 0;
+    let gap_after = |end| MachSrcLoc { start: end, end, loc: Default::default() };
+    for location in locations.iter().filter(|location| location.start < location.end) {
+        let gap = (location.start > end).then(|| gap_after(end));
+        for MachSrcLoc { start, loc, .. } in gap.iter().chain([location]) {
+            if addresses.last().is_none_or(|&(_, operator)| operator != loc.bits()) {
+                addresses.push((*start, loc.bits()));
+            }
+        }
+        end = location.end;
+    }
+    addresses.push((end, u32::MAX));
+    addresses
 }
 
 fn relocation(func: &Function, reloc: &FinalizedMachReloc) -> Result<Relocation> {

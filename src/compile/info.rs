@@ -103,6 +103,18 @@ pub(crate) struct ModuleInfo {
     pub(crate) escaping: Vec<u32>,
     /// Names from the name section, sorted by function index.
     pub(crate) function_names: Vec<(u32, String)>,
+    pub(crate) debug: DebugSections,
+}
+
+/// The DWARF that the guest's compiler left. Nothing in it was checked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct DebugSections {
+    /// Whether the module has any, kept or not.
+    pub(crate) present: bool,
+    /// Where the contents of the code section start in the module: addresses count from there.
+    pub(crate) code_start: u32,
+    /// The custom sections by name, each once, where the compiler was told to keep them.
+    pub(crate) sections: Vec<(String, Vec<u8>)>,
 }
 
 impl ModuleInfo {

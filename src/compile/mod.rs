@@ -42,8 +42,8 @@ pub use settings::OptLevel;
 pub(crate) use artifact::{Kind, Parts, kind};
 #[cfg(feature = "cache")]
 pub(crate) use cache::{Cache, CacheSettings};
-pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
-pub(crate) use module::Artifact;
+pub(crate) use info::{ConstExpr, DebugSections, EntityIndex, Import, ModuleInfo, SegmentMode};
+pub(crate) use module::{AddressMap, Artifact};
 #[cfg(test)]
 pub(crate) use settings::FuelTracking;
 pub(crate) use settings::Settings;
@@ -76,7 +76,7 @@ impl Compiler {
     ///
     /// When the rest is not valid, with the offset.
     pub(crate) fn declarations(&self, wasm: &[u8]) -> Result<ModuleInfo> {
-        Ok(parse::module(wasm, self.settings.features)?.info)
+        Ok(parse::module(wasm, &self.settings)?.info)
     }
 
     /// Checks that bytes are a valid module that may be compiled.
@@ -86,7 +86,7 @@ impl Compiler {
     /// When they are not, with the offset and what was expected.
     pub(crate) fn validate(&self, wasm: &[u8]) -> Result<()> {
         // What is valid but unsupported outside of functions is found by reading.
-        parse::module(wasm, self.settings.features)?;
+        parse::module(wasm, &self.settings)?;
         let mut validator = Validator::new_with_features(self.settings.features);
         validator.validate_all(wasm).context("invalid WebAssembly module")?;
         Ok(())

@@ -13,6 +13,10 @@ use super::parse::{self, Body};
 use super::stubs;
 use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
 
+/// The offsets in a text where another operator begins than the one before, with the operator's
+/// offset in the module, or `u32::MAX` where there is none; sorted.
+pub(crate) type AddressMap = Vec<(u32, u32)>;
+
 /// A compiled module, in memory that cannot be executed yet: just compiled, or in an artifact's
 /// bytes, of which it then keeps parts.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Artifact {
     pub(crate) functions: Vec<std::ops::Range<u32>>,
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,
+    /// Empty unless the settings want it.
+    pub(crate) addresses: AddressMap,
     /// How many functions write their fuel counter through because it could not be located.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
@@ -43,7 +49,7 @@ impl Compiler {
     /// When the bytes are no valid module under the settings, with the offset; and when a function
     /// exceeds what the code generator can do, with the function.
     pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Artifact> {
-        let parsed = parse::module(wasm, self.settings.features)?;
+        let parsed = parse::module(wasm, &self.settings)?;
         let layout = parsed.info.context_layout();
         let module = ModuleScope {
             info: &parsed.info,
@@ -55,7 +61,7 @@ impl Compiler {
         let codes = self.compile_bodies(&module, &parsed.bodies)?;
         let write_through = codes.iter().filter(|code| code.fell_back).count();
         let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
-        let (linker, sites) = self.link(codes, builtins)?;
+        let (linker, sites, addresses) = self.link(codes, builtins)?;
         let (text, functions) = linker.finish()?;
         Ok(Artifact {
             key: Bytes::new(),
@@ -65,6 +71,7 @@ impl Compiler {
             text: text.into(),
             functions,
             sites,
+            addresses,
             write_through,
         })
     }
@@ -86,15 +93,19 @@ impl Compiler {
     }
 
     /// Puts functions and stubs in a row.
-    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable)> {
+    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
         let (mut traps, mut calls) = (Vec::new(), Vec::new());
         let mut stack_maps = StackMaps::default();
+        let mut addresses = AddressMap::new();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             traps.extend(code.traps.iter().map(trap));
             calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            if self.settings.address_map {
+                addresses.extend(code.addresses.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            }
             ensure!(stack_maps.append(&code.stack_maps, start), "the module is too large");
         }
         traps.sort_by_key(|site: &TrapSite| site.pc);
@@ -108,6 +119,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps)))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps), addresses))
     }
 }

@@ -64,6 +64,10 @@ pub(crate) struct Settings {
     pub(crate) static_memory_guard: u64,
     /// Whether functions are compiled on all cores, where the crate is built with the ability.
     pub(crate) parallel: bool,
+    /// Whether guests' DWARF is kept.
+    pub(crate) debug_sections: bool,
+    /// Whether the artifact tells of every instruction which operator it belongs to.
+    pub(crate) address_map: bool,
     /// Which versions may use the compiler's artifacts.
     pub(crate) module_version: ModuleVersionStrategy,
     /// The proposals that modules may use.
@@ -84,6 +88,8 @@ impl Default for Settings {
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
             parallel: true,
+            debug_sections: false,
+            address_map: false,
             module_version: ModuleVersionStrategy::default(),
             features: FEATURES,
         }

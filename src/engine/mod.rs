@@ -12,6 +12,8 @@ use crate::compile::Cache;
 use crate::compile::Compiler;
 use crate::config::Config;
 use crate::pooling::Pool;
+use crate::tools::Profiler;
+use crate::trap::Trap;
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemorySource;
 use crate::vm::signals;
@@ -50,6 +52,9 @@ struct Inner {
     pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
+    /// Whether frames of traps tell files and lines.
+    symbols: bool,
+    profiler: Option<Profiler>,
     #[cfg(feature = "cache")]
     cache: Option<Cache>,
 }
@@ -76,8 +81,9 @@ impl Engine {
     /// Fails if the settings contradict each other, if a proposal is enabled that this version does
     /// not implement, if a Cranelift setting is unknown, if this machine lacks what generated code
     /// needs, if it does not have the address space of a
-    /// [pool](crate::InstanceAllocationStrategy::Pooling), or if the directory of the cache cannot be
-    /// made or is open to others.
+    /// [pool](crate::InstanceAllocationStrategy::Pooling), if the directory of the cache cannot be
+    /// made or is open to others, or if the files of a [profiler](Config::profiler) cannot be
+    /// created.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
@@ -90,10 +96,28 @@ impl Engine {
             pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
+            symbols: config.backtrace_details.enabled(),
+            profiler: Profiler::new(config.profiler)?,
             #[cfg(feature = "cache")]
             cache: config.cache.as_ref().map(Cache::open).transpose()?,
             config: config.clone(),
         })))
+    }
+
+    /// Prepares this thread for guests, as the first call of wasm on it does otherwise: it gets an
+    /// alternate stack of 64 KiB for signal handlers, unless it has one that is large enough. Tells
+    /// whether that is possible, and takes the time for it away from the first call.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system refuses the stack. A call of wasm on such a thread panics.
+    ///
+    /// ```
+    /// std::thread::spawn(|| lampwick::Engine::tls_eager_initialize()).join().unwrap()?;
+    /// # Ok::<(), lampwick::Trap>(())
+    /// ```
+    pub fn tls_eager_initialize() -> Result<(), Trap> {
+        signals::try_prepare_thread().map_err(|error| anyhow::Error::new(error).into())
     }
 
     /// The configuration that the engine was made with.
@@ -124,6 +148,20 @@ impl Engine {
 
     pub(crate) fn interruptable(&self) -> bool {
         self.0.config.compiler.interruptable
+    }
+
+    /// What is told of new machine code.
+    pub(crate) fn profiler(&self) -> Option<&Profiler> {
+        self.0.profiler.as_ref()
+    }
+
+    /// Whether somebody wants to know of new machine code.
+    pub(crate) fn has_tools(&self) -> bool {
+        self.0.profiler.is_some() || self.0.config.debug_info
+    }
+
+    pub(crate) fn wants_symbols(&self) -> bool {
+        self.0.symbols
     }
 
     pub(crate) fn compiler(&self) -> &Compiler {

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use anyhow::Result;
 
-use crate::compile::Compiler;
+use super::Engine;
+use crate::tools::{self, Registration};
 use crate::types::FuncType;
 use crate::vm::code::Code;
 use crate::vm::layout::EnterTrampoline;
@@ -23,14 +24,14 @@ pub(crate) struct Signature {
 }
 
 /// How the host and wasm call each other with a function type.
-#[derive(Clone)]
 pub(crate) struct Trampolines {
     /// Enters wasm.
     pub(crate) enter: EnterTrampoline,
     /// The entry point of host functions.
     pub(crate) exit: *const u8,
+    _debugger: Option<Registration>,
     /// Keeps both.
-    _code: Arc<Code>,
+    _code: Code,
 }
 
 // SAFETY: the pointers are to code that is kept beside them.
@@ -95,18 +96,20 @@ impl Signature {
     }
 
     /// The ways in and out, which are compiled when they are asked for first.
-    pub(crate) fn trampolines(&self, compiler: &Compiler) -> Result<&Trampolines> {
+    pub(crate) fn trampolines(&self, engine: &Engine) -> Result<&Trampolines> {
         if let Some(trampolines) = self.trampolines.get() {
             return Ok(trampolines);
         }
-        let compiled = compiler.compile_trampolines(&self.ty)?;
-        let code = Arc::new(Code::publish(&compiled.text, Default::default())?);
+        let compiled = engine.compiler().compile_trampolines(&self.ty)?;
+        let code = Code::publish(&compiled.text, Default::default())?;
         // SAFETY: the compiler made a function of this type at this offset.
         let enter =
             unsafe { std::mem::transmute::<*const u8, EnterTrampoline>(code.at(compiled.enter)) };
         let exit = code.at(compiled.exit);
         // Another thread may have been faster; its code then stays.
-        Ok(self.trampolines.get_or_init(|| Trampolines { enter, exit, _code: code }))
+        let debugger = tools::tell_of_trampolines(engine, &self.ty, &code, compiled.exit)?;
+        let new = Trampolines { enter, exit, _debugger: debugger, _code: code };
+        Ok(self.trampolines.get_or_init(|| new))
     }
 }
 

@@ -71,14 +71,11 @@ impl Global {
     ///
     /// # Errors
     ///
-    /// Fails if the global is constant, or if the value is not of its type or belongs to another
-    /// store.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the global belongs to another store.
+    /// Fails if the global is constant, if the value is not of its type, or if value or global
+    /// belong to another store.
     pub fn set(&self, mut store: impl AsContextMut, value: Val) -> Result<()> {
         let store = &mut store.as_context_mut().0.vm;
+        self.0.try_index(store)?;
         let ty = self.slot(store).value.clone();
         if ty.mutability() == Mutability::Const {
             bail!("a constant global cannot be set");

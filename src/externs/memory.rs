@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::Stored;
+use super::{OtherStore, Stored};
 use crate::store::{AsContext, AsContextMut, Counts, StoreContext, StoreContextMut, StoreInner};
 use crate::types::MemoryType;
 use crate::vm;
@@ -11,20 +11,49 @@ use crate::vm::limits::{Growth, Resource};
 use crate::vm::memory::GrowError;
 use crate::vm::store::{Owned, Store};
 
-/// A range of bytes does not lie within a memory.
+/// Why a memory cannot be read or written: a range of bytes does not lie within it, or it belongs
+/// to another store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("out of bounds memory access: {len} bytes at {offset:#x} of a memory of {size} bytes")]
-#[non_exhaustive]
-pub struct MemoryAccessError {
-    offset: usize,
-    len: usize,
-    size: usize,
+#[error(transparent)]
+pub struct MemoryAccessError(#[from] Refusal);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("out of bounds memory access: {len} bytes at {offset:#x} of a memory of {size} bytes")]
+    OutOfBounds { offset: usize, len: usize, size: usize },
+    #[error(transparent)]
+    OtherStore(#[from] OtherStore),
 }
 
 /// A linear memory of a store. A handle: small, copied freely, valid with the store that it came
 /// from.
 ///
 /// Sizes are in pages of 64 KiB where a method says `pages`, else in bytes.
+///
+/// ```
+/// # fn main() -> anyhow::Result<()> {
+/// use lampwick::{Memory, MemoryType, Store};
+///
+/// let mut store = Store::<Vec<u8>>::default();
+/// let memory = Memory::new(&mut store, MemoryType::new(1, Some(2)))?;
+/// memory.write(&mut store, 100, b"wick")?;
+/// let mut copy = [0; 4];
+/// memory.read(&store, 100, &mut copy)?;
+/// assert_eq!(&copy, b"wick");
+/// // Without a copy, and together with the host's data.
+/// assert_eq!(&memory.data(&store)[100..104], b"wick");
+/// let (bytes, host) = memory.data_and_store_mut(&mut store);
+/// host.extend_from_slice(&bytes[100..104]);
+/// bytes[100..104].fill(0);
+/// assert_eq!(store.data(), b"wick");
+///
+/// assert_eq!((memory.size(&store), memory.data_size(&store)), (1, 65536));
+/// assert_eq!(memory.grow(&mut store, 1)?, 1);
+/// assert!(memory.grow(&mut store, 1).is_err());
+/// assert!(memory.read(&store, 2 * 65536 - 3, &mut copy).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Memory(pub(crate) Stored);
 
@@ -93,11 +122,8 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails, with nothing copied, if they do not lie within the memory.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the memory belongs to another store.
+    /// Fails, with nothing copied, if they do not lie within the memory, or if it belongs to another
+    /// store.
     pub fn read(
         &self,
         store: impl AsContext,
@@ -105,6 +131,7 @@ impl Memory {
         buffer: &mut [u8],
     ) -> Result<(), MemoryAccessError> {
         let context = store.as_context();
+        self.0.try_index(&context.0.vm).map_err(Refusal::from)?;
         let data = self.data(context);
         buffer.copy_from_slice(&data[checked(offset, buffer.len(), data.len())?]);
         Ok(())
@@ -114,11 +141,8 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails, with nothing copied, if they do not lie within the memory.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the memory belongs to another store.
+    /// Fails, with nothing copied, if they do not lie within the memory, or if it belongs to another
+    /// store.
     pub fn write(
         &self,
         mut store: impl AsContextMut,
@@ -126,6 +150,7 @@ impl Memory {
         buffer: &[u8],
     ) -> Result<(), MemoryAccessError> {
         let context = store.as_context_mut();
+        self.0.try_index(&context.0.vm).map_err(Refusal::from)?;
         let data = self.data_mut(context);
         let range = checked(offset, buffer.len(), data.len())?;
         data[range].copy_from_slice(buffer);
@@ -205,15 +230,15 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum, if the store's [limiter](crate::Store::limiter) refuses, or if the
-    /// system has no memory left; the memory is then as before.
+    /// Fails beyond the maximum, if the store's [limiter](crate::Store::limiter) refuses, if the
+    /// system has no memory left, or if the memory belongs to another store; it is then as before.
     ///
     /// # Panics
     ///
-    /// Panics if the memory belongs to another store, or if the store's limiter is async.
+    /// Panics if the store's limiter is async.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u64) -> Result<u64> {
         let store = store.as_context_mut().0;
-        let index = self.0.index(&store.vm) as u32;
+        let index = self.0.try_index(&store.vm)? as u32;
         if delta > 0 {
             store.permit(store.vm.memory_growth(index, delta), "Memory::grow")?;
         }
@@ -227,17 +252,13 @@ impl Memory {
     /// # Errors
     ///
     /// As for [`Memory::grow`].
-    ///
-    /// # Panics
-    ///
-    /// The future panics if the memory belongs to another store.
     pub async fn grow_async<T: Send>(
         &self,
         mut store: impl AsContextMut<Data = T>,
         delta: u64,
     ) -> Result<u64> {
         let store = store.as_context_mut().0;
-        let index = self.0.index(&store.vm) as u32;
+        let index = self.0.try_index(&store.vm)? as u32;
         if delta > 0 {
             store.permit_async(store.vm.memory_growth(index, delta)).await?;
         }
@@ -258,9 +279,6 @@ fn checked(
     len: usize,
     size: usize,
 ) -> Result<std::ops::Range<usize>, MemoryAccessError> {
-    vm::table::checked_range(offset as u64, len as u64, size).map_err(|_| MemoryAccessError {
-        offset,
-        len,
-        size,
-    })
+    vm::table::checked_range(offset as u64, len as u64, size)
+        .map_err(|_| MemoryAccessError(Refusal::OutOfBounds { offset, len, size }))
 }

@@ -101,11 +101,15 @@ impl Stored {
     }
 
     /// The place of the thing, if it is in this store.
-    pub(crate) fn try_index(self, store: &Store) -> anyhow::Result<usize> {
-        anyhow::ensure!(
-            self.store == store.id,
-            "something was used with another store than its own"
-        );
+    pub(crate) fn try_index(self, store: &Store) -> Result<usize, OtherStore> {
+        if self.store != store.id {
+            return Err(OtherStore);
+        }
         Ok(self.index as usize)
     }
 }
+
+/// A handle means nothing in a store that it did not come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("something was used with another store than its own")]
+pub(crate) struct OtherStore;

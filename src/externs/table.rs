@@ -117,7 +117,7 @@ impl Table {
 
     /// The raw form of a value that is to become an element.
     fn element(&self, store: &mut Store, value: &Val) -> Result<u64> {
-        let element: ValType = self.slot(store).value.ty().element();
+        let element: ValType = store.tables[self.0.try_index(store)?].value.ty().element();
         Ok(value.to_raw_alone(store, element)?.to_u64())
     }
 
@@ -125,12 +125,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the end, or if the value is not of the elements' type or belongs to another
-    /// store.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the table belongs to another store.
+    /// Fails beyond the end, if the value is not of the elements' type, or if value or table belong
+    /// to another store.
     pub fn set(&self, store: impl AsContextMut, index: u32, value: Val) -> Result<()> {
         self.fill(store, index, value, 1)
     }
@@ -149,12 +145,12 @@ impl Table {
     /// # Errors
     ///
     /// Fails beyond the maximum (10,000,000 elements where the type has no smaller one), if the
-    /// store's [limiter](crate::Store::limiter) refuses, without memory, or if the value is not
-    /// of the elements' type or belongs to another store.
+    /// store's [limiter](crate::Store::limiter) refuses, without memory, if the value is not of the
+    /// elements' type, or if value or table belong to another store.
     ///
     /// # Panics
     ///
-    /// Panics if the table belongs to another store, or if the store's limiter is async.
+    /// Panics if the store's limiter is async.
     pub fn grow(&self, mut store: impl AsContextMut, delta: u32, init: Val) -> Result<u32> {
         let store = store.as_context_mut().0;
         let raw = self.element(&mut store.vm, &init)?;
@@ -172,10 +168,6 @@ impl Table {
     /// # Errors
     ///
     /// As for [`Table::grow`].
-    ///
-    /// # Panics
-    ///
-    /// The future panics if the table belongs to another store.
     pub async fn grow_async<T: Send>(
         &self,
         mut store: impl AsContextMut<Data = T>,
@@ -195,12 +187,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails, with no element copied, if a range does not lie within its table, or if the tables
-    /// are of different types.
-    ///
-    /// # Panics
-    ///
-    /// Panics if a table belongs to another store.
+    /// Fails, with no element copied, if a range does not lie within its table, if the tables are of
+    /// different types, or if one belongs to another store.
     pub fn copy(
         mut store: impl AsContextMut,
         dst: &Self,
@@ -210,11 +198,15 @@ impl Table {
         len: u32,
     ) -> Result<()> {
         let store = &mut store.as_context_mut().0.vm;
-        let (to, from) = (&dst.slot(store).value, &src.slot(store).value);
-        let (to, from) = (to.ty().element(), from.ty().element());
-        ensure!(to == from, "cannot copy from a table of {from} to a table of {to}");
-        let to = (dst.0.index(store) as u32, dst_index.into());
-        let from = (src.0.index(store) as u32, src_index.into());
+        let (to, from) = (dst.0.try_index(store)?, src.0.try_index(store)?);
+        let element = |table: usize| store.tables[table].value.ty().element();
+        ensure!(
+            element(to) == element(from),
+            "cannot copy from a table of {} to a table of {}",
+            element(from),
+            element(to)
+        );
+        let (to, from) = ((to as u32, dst_index.into()), (from as u32, src_index.into()));
         store.copy_table(to, from, len.into())?;
         Ok(())
     }
@@ -223,12 +215,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails, with none set, beyond the end, or if the value is not of the elements' type or
-    /// belongs to another store.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the table belongs to another store.
+    /// Fails, with none set, beyond the end, if the value is not of the elements' type, or if value
+    /// or table belong to another store.
     pub fn fill(&self, mut store: impl AsContextMut, dst: u32, value: Val, len: u32) -> Result<()> {
         let store = &mut store.as_context_mut().0.vm;
         let raw = self.element(store, &value)?;

@@ -86,7 +86,7 @@ impl HostDefinition {
     pub(crate) fn try_place<T>(&self, store: &mut StoreInner<T>) -> Result<Func> {
         let signature = store.engine.signatures().signature(&self.ty);
         let trampolines = signature
-            .trampolines(store.engine.compiler())
+            .trampolines(&store.engine)
             .with_context(|| format!("cannot make a host function of type {}", self.ty))?;
         let code = (trampolines.enter, trampolines.exit);
         let vm = &raw mut store.vm;

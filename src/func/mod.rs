@@ -209,13 +209,15 @@ impl Func {
     ///
     /// # Errors
     ///
-    /// Fails if the function is of another type.
+    /// Fails if the function is of another type, or belongs to another store.
     pub fn typed<Params, Results, S>(&self, store: S) -> Result<TypedFunc<Params, Results>>
     where
         Params: WasmParams,
         Results: WasmResults,
         S: AsContext,
     {
+        let store = store.as_context();
+        self.record(&store.0.vm)?;
         let ty = self.ty(store);
         let asked = FuncType::new(Params::types(), Results::types());
         if ty != asked {

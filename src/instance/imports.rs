@@ -60,7 +60,9 @@ pub(super) fn check_store<T>(store: &StoreInner<T>, import: &Import, item: &Exte
         Extern::Func(func) => func.record(&store.vm).map(drop),
         Extern::Global(Global(stored))
         | Extern::Table(Table(stored))
-        | Extern::Memory(Memory(stored)) => stored.try_index(&store.vm).map(drop),
+        | Extern::Memory(Memory(stored)) => {
+            stored.try_index(&store.vm).map(drop).map_err(Into::into)
+        }
     }
     .with_context(|| format!("import `{}::{}`", import.module, import.name))
 }

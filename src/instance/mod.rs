@@ -192,6 +192,11 @@ impl Instance {
         Self(Stored::new(store, index))
     }
 
+    /// Fails if the instance belongs to another store.
+    pub(crate) fn check_store(&self, store: &Store) -> Result<()> {
+        Ok(self.0.try_index(store).map(drop)?)
+    }
+
     /// Everything that the instance exports, in the order of its module.
     ///
     /// # Panics
@@ -263,11 +268,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// Fails if there is no such function, or if it is of another type.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the instance belongs to another store.
+    /// Fails if there is no such function, if it is of another type, or if the instance belongs to
+    /// another store.
     pub fn get_typed_func<Params, Results, S>(
         &self,
         mut store: S,
@@ -278,6 +280,7 @@ impl Instance {
         Results: WasmResults,
         S: AsContextMut,
     {
+        self.check_store(&store.as_context_mut().0.vm)?;
         let func = self.get_func(store.as_context_mut(), name);
         let func = func.ok_or_else(|| anyhow!("the instance exports no function `{name}`"))?;
         func.typed(store.as_context_mut()).with_context(|| format!("function `{name}`"))

@@ -49,17 +49,14 @@ impl<T> Linker<T> {
     /// # Errors
     ///
     /// Fails, with nothing defined, if a name is taken, unless [shadowing](Self::allow_shadowing)
-    /// is allowed.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the instance belongs to another store.
+    /// is allowed, and if the instance belongs to another store.
     pub fn instance(
         &mut self,
         mut store: impl AsContextMut<Data = T>,
         module: &str,
         instance: Instance,
     ) -> Result<&mut Self> {
+        instance.check_store(&store.as_context_mut().0.vm)?;
         let exports = instance.exports(store.as_context_mut());
         let items = exports
             .map(|export| (export.name().to_owned(), Definition::Extern(export.into_extern())))

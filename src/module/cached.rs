@@ -8,13 +8,19 @@ use crate::engine::Engine;
 
 impl Module {
     /// The module of these bytes, from the cache, or compiled and put there.
-    pub(super) fn cached(engine: &Engine, cache: &Cache, binary: &[u8]) -> Result<Self> {
+    pub(super) fn cached(
+        engine: &Engine,
+        cache: &Cache,
+        binary: &[u8],
+        name: Option<&str>,
+    ) -> Result<Self> {
         let compiler = engine.compiler();
         let key = compiler.cache_key(binary)?;
         if let Some(file) = cache.find(&key) {
             // SAFETY: the cache answers only files that nobody else can write to; we never change
             // one, and whoever else runs as us was told not to.
-            let module = unsafe { Self::from_artifact_file(engine, &file, Some(key.as_bytes())) };
+            let module =
+                unsafe { Self::from_artifact_file(engine, &file, Some(key.as_bytes()), name) };
             // One that is damaged is replaced.
             if let Ok(module) = module {
                 return Ok(module);
@@ -26,6 +32,6 @@ impl Module {
         if let Ok(bytes) = compiler.write_artifact(parts) {
             cache.insert(&key, &bytes);
         }
-        Self::publish(engine, artifact)
+        Self::publish(engine, artifact, name)
     }
 }

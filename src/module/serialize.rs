@@ -48,6 +48,7 @@ impl Module {
             key: &[],
             info: &inner.info,
             functions: &inner.functions,
+            addresses: &inner.addresses,
             sites: inner.code.sites(),
             data: &inner.data.bytes,
             text: inner.code.text(),
@@ -74,7 +75,8 @@ impl Module {
     /// difference. Fails if the system has no memory for it.
     pub unsafe fn deserialize(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
         let pages = Mapping::copy(bytes.as_ref()).context("cannot copy the artifact")?;
-        Self::from_mapping(engine, &pages, None).context("cannot make a module of an artifact")
+        Self::from_mapping(engine, &pages, None, None)
+            .context("cannot make a module of an artifact")
     }
 
     /// As [`Module::deserialize`], for an artifact in a file, which is mapped: its pages are shared
@@ -97,12 +99,13 @@ impl Module {
         let map = || -> Result<Self> {
             let file = File::open(path)?;
             // SAFETY: the caller answers for it.
-            unsafe { Self::from_artifact_file(engine, &file, None) }
+            unsafe { Self::from_artifact_file(engine, &file, None, None) }
         };
         map().with_context(|| format!("cannot make a module of the artifact `{}`", path.display()))
     }
 
-    /// The module in an artifact in an open file, which is to be this entry of a cache.
+    /// The module in an artifact in an open file, which is to be this entry of a cache; with this
+    /// name, or its own.
     ///
     /// # Safety
     ///
@@ -111,20 +114,26 @@ impl Module {
         engine: &Engine,
         file: &File,
         key: Option<&[u8]>,
+        name: Option<&str>,
     ) -> Result<Self> {
         let metadata = file.metadata()?;
         ensure!(metadata.is_file(), "it is not a regular file");
         ensure!(metadata.len() > 0, "the file is empty");
         // SAFETY: the caller answers for it.
         let pages = unsafe { Mapping::file(file) }.context("cannot map the file")?;
-        Self::from_mapping(engine, &pages, key)
+        Self::from_mapping(engine, &pages, key, name)
     }
 
-    fn from_mapping(engine: &Engine, pages: &Mapping, key: Option<&[u8]>) -> Result<Self> {
+    fn from_mapping(
+        engine: &Engine,
+        pages: &Mapping,
+        key: Option<&[u8]>,
+        name: Option<&str>,
+    ) -> Result<Self> {
         let artifact = engine.compiler().read_artifact(&Bytes::from_owner(pages.clone()))?;
         ensure!(key.is_none_or(|key| key == artifact.key), "it is another entry of a cache");
         let code = Code::publish_in(pages, &artifact.text, artifact.sites.clone())?;
-        Self::load(engine, artifact, code)
+        Self::load(engine, artifact, code, name)
     }
 }
 

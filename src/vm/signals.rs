@@ -4,9 +4,11 @@
 //! says nothing of how much of it is left. It looks up the interrupted instruction among the trap
 //! sites of the code of the store that is running, reads the fuel counter out of the registers, and
 //! lets the thread go on in `activation::after_fault`. Whatever is no trap of a guest goes to the
-//! handler that was there before ours.
+//! handler that was there before ours. A store may have a handler of the embedder's, which is asked
+//! before all that.
 
 use std::cell::Cell;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Once;
@@ -14,6 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::activation::{self, Fault};
 use super::arch::Registers;
+
+/// What an embedder wants to be asked first; it answers whether the interrupted instruction can go
+/// on.
+pub(crate) type Handler =
+    Box<dyn Fn(libc::c_int, *const libc::siginfo_t, *const libc::c_void) -> bool + Send + Sync>;
 
 const SIGNALS: [libc::c_int; 4] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE];
 
@@ -55,10 +62,30 @@ unsafe extern "C" fn handle(
 ) {
     // SAFETY: these are the arguments of the running handler.
     unsafe {
-        if !handle_trap(context) {
+        if !ask_store(signal, info, context) && !handle_trap(context) {
             forward(signal, info, context);
         }
     }
+}
+
+/// Asks the handler of the store whose wasm, or whose host function, runs on this thread.
+///
+/// # Safety
+///
+/// The arguments must be those of the running signal handler.
+unsafe fn ask_store(
+    signal: libc::c_int,
+    info: *const libc::siginfo_t,
+    context: *const libc::c_void,
+) -> bool {
+    let activation = activation::current();
+    if activation.is_null() {
+        return false;
+    }
+    // SAFETY: the thread's current activation is live, and so is its store, whose handler changes
+    // only while no wasm runs: that takes the store itself, which the call of wasm borrows.
+    let handler = unsafe { &(*(*activation).store).signal_handler };
+    handler.as_ref().is_some_and(|handler| handler(signal, info, context))
 }
 
 /// Diverts the thread if it faulted at a trap site of the guest that it runs. Answers whether it
@@ -133,35 +160,60 @@ struct AlternateStack(Option<Box<[MaybeUninit<u8>]>>);
 
 thread_local! {
     static PREPARED: Cell<bool> = const { Cell::new(false) };
-    static STACK: AlternateStack = AlternateStack::install();
+    static STACK: Result<AlternateStack, FailedInstall> = AlternateStack::install();
+}
+
+/// Why a thread has no alternate stack.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the system refused an alternate signal stack: {}", io::Error::from_raw_os_error(*.0))]
+pub(crate) struct FailedInstall(i32);
+
+impl FailedInstall {
+    fn last() -> Self {
+        Self(io::Error::last_os_error().raw_os_error().unwrap_or_default())
+    }
 }
 
 /// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to
 /// another.
+///
+/// # Panics
+///
+/// Panics where [`try_prepare_thread`] fails.
 #[inline]
 pub(crate) fn prepare_thread() {
     if !PREPARED.get() {
-        prepare();
+        try_prepare_thread().unwrap_or_else(|error| panic!("{error}"));
     }
 }
 
+/// As [`prepare_thread`].
+///
+/// # Errors
+///
+/// Fails if the system refuses an alternate stack, for instance on a thread that is handling a
+/// signal.
 #[cold]
 #[inline(never)]
-fn prepare() {
+pub(crate) fn try_prepare_thread() -> Result<(), FailedInstall> {
     // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
-    PREPARED.set(STACK.try_with(|_| ()).is_ok());
+    let stack = STACK.try_with(|stack| stack.as_ref().map(drop).map_err(|error| *error));
+    PREPARED.set(matches!(stack, Ok(Ok(()))));
+    stack.unwrap_or(Ok(()))
 }
 
 impl AlternateStack {
-    fn install() -> Self {
+    fn install() -> Result<Self, FailedInstall> {
         let mut old = MaybeUninit::<libc::stack_t>::uninit();
         // SAFETY: only queries.
         let old = unsafe {
-            assert_eq!(libc::sigaltstack(ptr::null(), old.as_mut_ptr()), 0, "sigaltstack failed");
+            if libc::sigaltstack(ptr::null(), old.as_mut_ptr()) != 0 {
+                return Err(FailedInstall::last());
+            }
             old.assume_init()
         };
         if old.ss_flags & libc::SS_DISABLE == 0 && old.ss_size >= ALTERNATE_STACK {
-            return Self(None);
+            return Ok(Self(None));
         }
         let mut memory = Box::new_uninit_slice(ALTERNATE_STACK);
         let stack = libc::stack_t {
@@ -171,9 +223,10 @@ impl AlternateStack {
         };
         // SAFETY: the memory is kept until the thread ends, when it is no longer the alternate
         // stack.
-        let status = unsafe { libc::sigaltstack(&stack, ptr::null_mut()) };
-        assert_eq!(status, 0, "sigaltstack failed: {}", std::io::Error::last_os_error());
-        Self(Some(memory))
+        match unsafe { libc::sigaltstack(&stack, ptr::null_mut()) } {
+            0 => Ok(Self(Some(memory))),
+            _ => Err(FailedInstall::last()),
+        }
     }
 }
 

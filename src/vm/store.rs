@@ -15,6 +15,7 @@ use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
+use super::signals;
 use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
@@ -78,6 +79,8 @@ pub struct Store {
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     pub(crate) call_hook: Option<Hook>,
+    /// What is asked about a signal before we look at it ourselves.
+    pub(crate) signal_handler: Option<signals::Handler>,
     /// Whether fuel is counted.
     metered: bool,
     /// How the embedder's limiter is asked, if there is one.
@@ -110,6 +113,7 @@ impl Store {
             activation: ptr::null_mut(),
             #[cfg(feature = "call-hook")]
             call_hook: None,
+            signal_handler: None,
             metered,
             limiter: None,
             code: CodeMap::default(),

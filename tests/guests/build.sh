@@ -29,6 +29,11 @@ c ray pixels
 c x25519 key
 c json
 
+# The one with debug information, which names files relative to this folder.
+"$CLANG" -x c++ --target=wasm32 -std=c++23 -O1 -g -Wall -Wextra -Werror \
+    -ffreestanding -fno-exceptions -nostdlib -ffile-prefix-map="$PWD"=. \
+    -Wl,--no-entry,--stack-first,-z,stack-size=65536 lines.cpp -o lines.wasm
+
 # 64 KiB of stack below the data, as the guests in C have it.
 "$RUSTC" --target wasm32-unknown-unknown --crate-type cdylib --edition 2021 -O -C panic=abort \
     -C linker="$RUST_LD" -C strip=symbols -C link-arg=-zstack-size=65536 -C link-arg=--stack-first \

@@ -31,7 +31,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::info::ModuleInfo;
-use super::{Artifact, Compiler};
+use super::{AddressMap, Artifact, Compiler};
 use crate::vm::layout::SiteTable;
 
 use container::{Sections, symbol_name};
@@ -48,6 +48,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) info: &'a ModuleInfo,
     pub(crate) functions: &'a [Range<u32>],
+    pub(crate) addresses: &'a [(u32, u32)],
     pub(crate) sites: &'a SiteTable,
     pub(crate) data: &'a [u8],
     pub(crate) text: &'a [u8],
@@ -58,6 +59,7 @@ pub(crate) struct Parts<'a> {
 struct Declarations<'a> {
     info: &'a ModuleInfo,
     functions: &'a [Range<u32>],
+    addresses: &'a [(u32, u32)],
 }
 
 /// The same, decoded.
@@ -65,13 +67,14 @@ struct Declarations<'a> {
 struct OwnedDeclarations {
     info: ModuleInfo,
     functions: Vec<Range<u32>>,
+    addresses: AddressMap,
 }
 
 impl Artifact {
     /// What an artifact of this module would consist of.
     pub(crate) fn parts(&self) -> Parts<'_> {
-        let Self { info, functions, sites, data, text, .. } = self;
-        Parts { key: &[], info, functions, sites, data, text }
+        let Self { info, functions, addresses, sites, data, text, .. } = self;
+        Parts { key: &[], info, functions, addresses, sites, data, text }
     }
 }
 
@@ -82,8 +85,8 @@ impl Compiler {
     ///
     /// When it is too large for its format.
     pub(crate) fn write_artifact(&self, module: Parts<'_>) -> Result<Vec<u8>> {
-        let Parts { key, info, functions, sites, data, text } = module;
-        let declarations = postcard::to_stdvec(&Declarations { info, functions })
+        let Parts { key, info, functions, addresses, sites, data, text } = module;
+        let declarations = postcard::to_stdvec(&Declarations { info, functions, addresses })
             .context("cannot write what the module declares")?;
         let [traps, calls, maps, bits] = sites.parts();
         let head = head::unfinished(&self.origin)?;
@@ -105,13 +108,14 @@ impl Compiler {
     pub(crate) fn read_artifact(&self, bytes: &Bytes) -> Result<Artifact> {
         head::check(bytes, &self.origin)?;
         let sections = container::read(bytes)?;
-        let OwnedDeclarations { info, functions } = postcard::from_bytes(&sections.info)
+        let OwnedDeclarations { info, functions, addresses } = postcard::from_bytes(&sections.info)
             .context("damaged artifact: cannot read what the module declares")?;
         let sites =
             SiteTable::from_parts([sections.traps, sections.calls, sections.maps, sections.bits])
                 .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();
         let (key, data, text) = (sections.key, sections.data, sections.text);
-        Ok(Artifact { key, info, layout, data, text, functions, sites, write_through: 0 })
+        let write_through = 0;
+        Ok(Artifact { key, info, layout, data, text, functions, sites, addresses, write_through })
     }
 }

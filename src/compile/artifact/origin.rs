@@ -15,6 +15,9 @@ use crate::compile::settings::{FuelTracking, Settings};
 pub(crate) struct Origin {
     version: Version,
     machine: Machine,
+    /// What is kept for people and tools: the guest's debug information, and the map of addresses.
+    #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "only caches tell them apart"))]
+    kept: (bool, bool),
 }
 
 /// For what an artifact was made; read only after the version is known to be right.
@@ -37,7 +40,8 @@ impl Origin {
             cpu: features.map(|flag| flag.name.to_owned()).collect(),
             settings: all_settings(settings, isa),
         };
-        Self { version: Version::new(&settings.module_version), machine }
+        let kept = (settings.debug_sections, settings.address_map);
+        Self { version: Version::new(&settings.module_version), machine, kept }
     }
 
     /// As it is in an artifact: the version first, which alone says how the rest is to be read.
@@ -46,11 +50,11 @@ impl Origin {
     }
 
     /// All that what is made depends on, beside the module: as in an artifact, and the version
-    /// even where it is not compared.
+    /// even where it is not compared, and what is kept.
     #[cfg(feature = "cache")]
     pub(in crate::compile) fn identity(&self) -> Result<Vec<u8>> {
         let version = Version::new(&ModuleVersionStrategy::LampwickVersion);
-        postcard::to_stdvec(&(version, &self.version, &self.machine))
+        postcard::to_stdvec(&(version, &self.version, &self.machine, self.kept))
             .context("cannot write the origin")
     }
 
@@ -106,6 +110,9 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
         parallel: _,
         // Compared by itself.
         module_version: _,
+        // What they keep helps people and tools only, and may be missing or too much.
+        debug_sections: _,
+        address_map: _,
     } = settings;
     let own = [
         ("consume_fuel", metered.to_string()),

@@ -4,7 +4,7 @@
 //! takes two hidden arguments, the callee's context and the caller's (see [`crate::vm::layout`]).
 //!
 //! Source locations are set for operators that can trap or call, where their instructions are made;
-//! `compile::locations` sees to the rest.
+//! `compile::locations` sees to the rest. Only for debuggers and profilers every operator has one.
 
 mod bulk;
 mod calls;
@@ -226,6 +226,9 @@ impl FuncEnvironment for Env<'_> {
     ) -> WasmResult<()> {
         self.offset = offset as u32;
         if reachable {
+            if self.module.settings.address_map {
+                self.locate(builder);
+            }
             self.charge(builder, operator);
         }
         Ok(())

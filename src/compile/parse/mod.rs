@@ -5,6 +5,7 @@
 
 mod constant;
 mod convert;
+mod debug;
 mod names;
 mod segments;
 
@@ -12,11 +13,12 @@ use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail};
 use wasmparser::{
-    Encoding, ExternalKind, FuncToValidate, FunctionBody, Parser, Payload, TypeRef, ValidPayload,
-    Validator, ValidatorResources, WasmFeatures,
+    CustomSectionReader, Encoding, ExternalKind, FuncToValidate, FunctionBody, Parser, Payload,
+    TypeRef, ValidPayload, Validator, ValidatorResources,
 };
 
 use super::info::{EntityIndex, Export, Import, ModuleInfo};
+use super::settings::Settings;
 use segments::Escaping;
 
 /// A function to compile.
@@ -39,7 +41,8 @@ pub(super) struct Parsed<'a> {
 }
 
 /// Reads and validates all of a module but the insides of its functions.
-pub(super) fn module(wasm: &[u8], features: WasmFeatures) -> Result<Parsed<'_>> {
+pub(super) fn module<'a>(wasm: &'a [u8], settings: &Settings) -> Result<Parsed<'a>> {
+    let features = settings.features;
     let mut validator = Validator::new_with_features(features);
     let mut parsed = Parsed::default();
     let mut parser = Parser::new(0);
@@ -58,7 +61,15 @@ pub(super) fn module(wasm: &[u8], features: WasmFeatures) -> Result<Parsed<'_>> 
             }
             ValidPayload::Ok | ValidPayload::Parser(_) | ValidPayload::End(_) => {}
         }
-        parsed.payload(payload)?;
+        match payload {
+            Payload::CodeSectionStart { unchecked_range: range, .. } => {
+                parsed.info.debug.code_start = range.start as u32;
+            }
+            Payload::CustomSection(section) => {
+                parsed.custom_section(&section, settings.debug_sections);
+            }
+            payload => parsed.payload(payload)?,
+        }
     }
     parsed.info.escaping = parsed.escaping.finish();
     Ok(parsed)
@@ -89,15 +100,18 @@ impl<'a> Parsed<'a> {
             }
             Payload::ElementSection(elements) => self.elements(elements)?,
             Payload::DataSection(data) => self.data(data)?,
-            Payload::CustomSection(section) => {
-                if let wasmparser::KnownCustom::Name(names) = section.as_known() {
-                    names::read(&mut self.info, names);
-                }
-            }
             // The rest has no meaning beyond what the validator checked.
             _ => {}
         }
         Ok(())
+    }
+
+    /// Custom sections only help those who look for errors.
+    fn custom_section(&mut self, section: &CustomSectionReader<'_>, keep_debug: bool) {
+        if let wasmparser::KnownCustom::Name(names) = section.as_known() {
+            names::read(&mut self.info, names);
+        }
+        debug::read(&mut self.info.debug, section.name(), section.data(), keep_debug);
     }
 
     fn types(&mut self, types: wasmparser::TypeSectionReader<'a>) -> Result<()> {

@@ -17,6 +17,9 @@ pub enum TrapCode {
     StackOverflow,
     /// An access to linear memory outside of its bounds.
     MemoryOutOfBounds,
+    /// An atomic access to linear memory at an address that is no multiple of its size. Only the
+    /// operators of the threads proposal raise it.
+    HeapMisaligned,
     /// An access to a table outside of its bounds.
     TableOutOfBounds,
     /// A call through a null reference.

@@ -7,6 +7,7 @@ mod on_demand;
 mod reservation;
 mod settings;
 mod slots;
+mod touched;
 
 use std::sync::Arc;
 

@@ -66,7 +66,7 @@ impl StaticBytes {
         if before < accessible {
             reservation.protect(before..accessible, true)?;
         } else {
-            reservation.protect(accessible..before, false)?;
+            reservation.withdraw(accessible..before)?;
         }
         Ok(Self { reservation: Some(reservation), accessible, idles: idles.clone() })
     }
@@ -93,7 +93,11 @@ impl Drop for StaticBytes {
         if self.accessible > MAX_KEPT_ACCESSIBLE {
             return;
         }
-        let accessible = match reservation.clear(0..self.accessible) {
+        // SAFETY: the memory is dropped, and its bytes up to here are accessible.
+        let zeroed = unsafe { reservation.zero(0..self.accessible) };
+        let cleared =
+            if zeroed { Ok(Cleared::Kept) } else { reservation.give_back(0..self.accessible) };
+        let accessible = match cleared {
             Ok(Cleared::Kept) => self.accessible,
             Ok(Cleared::Replaced) => 0,
             // A page that keeps its bytes must never reach another guest.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
@@ -111,6 +111,7 @@ impl Module {
         let data = DataSegments {
             bytes: std::mem::take(&mut info.data_bytes),
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
+            image: OnceLock::new(),
         };
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),

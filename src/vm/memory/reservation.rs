@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::image::MemoryImage;
 use super::touched;
 
 /// A range of address space of which nothing is accessible at first. Offsets count from
@@ -110,16 +111,50 @@ impl Reservation {
             return Ok(Cleared::Kept);
         }
         // The process may have locked its memory, whose pages can only be unmapped.
+        self.replace(range)?;
+        Ok(Cleared::Replaced)
+    }
+
+    /// Makes a range what it was at first, whatever was mapped there. Nobody may be using it any
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// After an error its bytes may still be what they were.
+    pub(super) fn replace(&self, range: Range<usize>) -> io::Result<()> {
         // SAFETY: the range is ours, and what is mapped there is no longer used.
         unsafe {
             mm::mmap_anonymous(
-                address,
+                self.address(&range).cast(),
                 range.len(),
                 ProtFlags::empty(),
                 MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
             )
         }?;
-        Ok(Cleared::Replaced)
+        Ok(())
+    }
+
+    /// Maps an image over its range, counted from `start`, where nobody has been yet. What is
+    /// written there later stays here. Only [`replace`](Self::replace) removes it.
+    ///
+    /// # Errors
+    ///
+    /// After an error nothing has changed.
+    pub(super) fn map(&self, start: usize, image: &MemoryImage) -> io::Result<()> {
+        let range = start + image.range.start..start + image.range.end;
+        // SAFETY: the range is ours and unused; the file is sealed, so that nothing changes or
+        // truncates it, and mapped privately.
+        unsafe {
+            mm::mmap(
+                self.address(&range).cast(),
+                range.len(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
+                &image.file,
+                0,
+            )
+        }?;
+        Ok(())
     }
 
     /// Makes a range inaccessible and gives its pages back. Nobody may be using it any more.

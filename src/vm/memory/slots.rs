@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::MAX_KEPT_ACCESSIBLE;
+use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
 use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
@@ -116,7 +117,7 @@ impl MemorySlots {
             self.left[slot].store(left & !WARM, Relaxed);
             return Ok(left & !WARM);
         }
-        self.reservation.withdraw(self.range(slot, 0..self.stride))?;
+        self.reservation.replace(self.range(slot, 0..self.stride))?;
         self.left[slot].store(0, Relaxed);
         Ok(0)
     }
@@ -128,6 +129,8 @@ pub(super) struct SlotBytes {
     slots: Arc<MemorySlots>,
     slot: usize,
     accessible: usize,
+    /// Whether an image is mapped.
+    has_image: bool,
 }
 
 impl SlotBytes {
@@ -143,11 +146,18 @@ impl SlotBytes {
         } else {
             slots.reservation.withdraw(slots.range(slot, accessible..before))?;
         }
-        Ok(Self { slots: slots.clone(), slot, accessible })
+        Ok(Self { slots: slots.clone(), slot, accessible, has_image: false })
     }
 
     pub(super) fn base(&self) -> *mut u8 {
         self.slots.reservation.base().wrapping_add(self.slot * self.slots.stride)
+    }
+
+    /// Maps the image, which must lie within what is accessible and unused.
+    pub(super) fn start_with(&mut self, image: &MemoryImage) -> io::Result<()> {
+        self.slots.reservation.map(self.slot * self.slots.stride, image)?;
+        self.has_image = true;
+        Ok(())
     }
 
     /// Makes the bytes up to `len` accessible.
@@ -160,8 +170,13 @@ impl SlotBytes {
 
 impl Drop for SlotBytes {
     fn drop(&mut self) {
-        // SAFETY: the memory is dropped, and its bytes up to here are accessible.
-        let left = unsafe { self.slots.clear(self.slot, self.accessible) };
+        let left = if self.has_image {
+            let all = self.slots.range(self.slot, 0..self.accessible);
+            self.slots.reservation.replace(all).map_or(UNCLEAN, |()| 0)
+        } else {
+            // SAFETY: the memory is dropped, and its bytes up to here are accessible.
+            unsafe { self.slots.clear(self.slot, self.accessible) }
+        };
         self.slots.left[self.slot].store(left, Relaxed);
     }
 }

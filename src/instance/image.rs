@@ -7,8 +7,10 @@ use crate::vm::memory::MemoryImage;
 use crate::vm::store::Store;
 
 /// Less data is copied: an image costs each instance a mapping, and system calls to make and remove
-/// it, which copies of up to about this size do not (`cargo bench --bench instances`).
-const MIN_DATA: usize = 64 << 10;
+/// it. Copies are dear as soon as they take more pages than an ended guest's memory keeps
+/// (`vm/memory/touched.rs`), to which the pages come that guests write
+/// (`cargo bench --bench instances`).
+const MIN_DATA: usize = 48 << 10;
 
 /// No image spans more of a memory, in bytes.
 const MAX_SPAN: usize = 256 << 20;

@@ -1,10 +1,16 @@
 //! What an engine is told when it is made.
 
-use anyhow::{Result, bail};
-use lampwick_fibers::StackPoolConfig;
-use wasmparser::WasmFeatures;
+#[cfg(feature = "cache")]
+mod cache;
+mod proposals;
 
-use crate::compile::{OptLevel, Settings};
+use anyhow::{Result, anyhow, bail};
+use lampwick_fibers::StackPoolConfig;
+use target_lexicon::Triple;
+
+#[cfg(feature = "cache")]
+use crate::compile::CacheSettings;
+use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
 use crate::pooling::Allocation;
 use crate::vm::memory::MemorySettings;
 
@@ -38,6 +44,8 @@ pub struct Config {
     pub(crate) async_support: bool,
     pub(crate) max_wasm_stack: usize,
     pub(crate) async_stack_size: usize,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<CacheSettings>,
 }
 
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
@@ -63,6 +71,8 @@ impl Default for Config {
             async_support: false,
             max_wasm_stack: 512 << 10,
             async_stack_size: 2 << 20,
+            #[cfg(feature = "cache")]
+            cache: None,
         }
     }
 }
@@ -135,27 +145,6 @@ impl Config {
         }
         self.async_stack_size = bytes;
         Ok(self)
-    }
-
-    fn feature(&mut self, feature: WasmFeatures, enable: bool) -> &mut Self {
-        self.compiler.features.set(feature, enable);
-        self
-    }
-
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
-    pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::REFERENCE_TYPES, enable)
-    }
-
-    /// Whether modules may use bulk memory and table operators. On by default.
-    pub fn wasm_bulk_memory(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::BULK_MEMORY, enable)
-    }
-
-    /// Whether functions and blocks may have several results. On by default.
-    pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
-        self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
     /// Which compiler makes machine code. There is one.
@@ -266,6 +255,47 @@ impl Config {
         self
     }
 
+    /// Which versions of Lampwick may use each other's artifacts; see
+    /// [`Module::serialize`](crate::Module::serialize). By default those that were built from the
+    /// same sources.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a custom name is longer than 255 bytes.
+    pub fn module_version(&mut self, strategy: ModuleVersionStrategy) -> Result<&mut Self> {
+        if let ModuleVersionStrategy::Custom(name) = &strategy
+            && name.len() > MAX_VERSION_NAME
+        {
+            bail!(
+                "the name of a version has {} bytes, at most {MAX_VERSION_NAME} are allowed",
+                name.len()
+            );
+        }
+        self.compiler.module_version = strategy;
+        Ok(self)
+    }
+
+    /// The machine that code is made for, as a target triple such as `x86_64-unknown-linux-gnu`. It
+    /// can only be the host's, which is what code is made for anyway.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the triple cannot be parsed, or if its architecture or operating system is not the
+    /// host's.
+    pub fn target(&mut self, triple: &str) -> Result<&mut Self> {
+        let host = Triple::host();
+        let target: Triple = triple
+            .parse()
+            .map_err(|error| anyhow!("cannot parse the target `{triple}`: {error}"))?;
+        let what = |triple: &Triple| {
+            (triple.architecture, triple.operating_system, triple.pointer_width().ok())
+        };
+        if what(&target) != what(&host) {
+            bail!("the target `{triple}` is not the host, `{host}`, for which alone code is made");
+        }
+        Ok(self)
+    }
+
     /// What the compiler is told.
     pub(crate) fn compiler_settings(&self) -> Settings {
         Settings {
@@ -288,6 +318,9 @@ impl Config {
         Ok(StackPoolConfig::new().stack_size(whole.saturating_add(FIBER_BASE)))
     }
 }
+
+/// The longest name of a custom version, in bytes.
+const MAX_VERSION_NAME: usize = 255;
 
 /// No single part of a memory's reservation is larger: 1 TiB. Two parts never overflow an address.
 const MAX_RESERVATION: u64 = 1 << 40;

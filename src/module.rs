@@ -1,12 +1,17 @@
 //! Modules: compiled code that can be instantiated many times.
 
+#[cfg(feature = "cache")]
+mod cached;
+mod serialize;
+
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::compile::{Artifact, ModuleInfo};
+use crate::compile::{Artifact, Kind, ModuleInfo, kind};
 use crate::engine::{Engine, Signature};
 use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
@@ -43,11 +48,10 @@ impl Module {
     ///
     /// Fails if the text cannot be parsed (with line and column), if the module is not valid (with
     /// the offset), if it needs what the engine does not support, or, with a
-    /// [`PoolLimitError`](crate::PoolLimitError), if it exceeds a limit of the engine's pool.
+    /// [`PoolLimitError`](crate::PoolLimitError), if it exceeds a limit of the engine's pool. Artifacts
+    /// (see [`Module::serialize`]) are refused.
     pub fn new(engine: &Engine, bytes: impl AsRef<[u8]>) -> Result<Self> {
-        let bytes = bytes.as_ref();
-        let wasm = wat::parse_bytes(bytes).context("cannot parse the text of the module")?;
-        Self::from_binary(engine, &wasm)
+        Self::from_binary(engine, &parse(bytes.as_ref())?)
     }
 
     /// As [`Module::new`], with a name for the module that replaces its own.
@@ -80,11 +84,18 @@ impl Module {
     ///
     /// As for [`Module::new`].
     pub fn from_binary(engine: &Engine, binary: &[u8]) -> Result<Self> {
-        if let Some(pool) = engine.pool() {
-            // Before it costs a compilation.
-            pool.limits.check(&engine.compiler().declarations(binary)?)?;
+        refuse_artifact(binary)?;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = engine.cache() {
+            return Self::cached(engine, cache, binary);
         }
-        Self::load(engine, engine.compiler().compile(binary)?)
+        Self::publish(engine, compile(engine, binary)?)
+    }
+
+    /// Makes a module of what was just compiled.
+    fn publish(engine: &Engine, artifact: Artifact) -> Result<Self> {
+        let code = Code::publish(&artifact.text, artifact.sites.clone())?;
+        Self::load(engine, artifact, code)
     }
 
     /// Checks that bytes are a valid module in the binary format that the engine supports.
@@ -93,11 +104,13 @@ impl Module {
     ///
     /// Fails if they are not, with the offset.
     pub fn validate(engine: &Engine, binary: &[u8]) -> Result<()> {
+        refuse_artifact(binary)?;
         engine.compiler().validate(binary)
     }
 
-    fn load(engine: &Engine, artifact: Artifact) -> Result<Self> {
-        let Artifact { mut info, layout, text, functions, sites, .. } = artifact;
+    /// Makes a module of what the compiler made, whose code is published.
+    fn load(engine: &Engine, artifact: Artifact, code: Code) -> Result<Self> {
+        let Artifact { info, layout, data, functions, .. } = artifact;
         if let Some(pool) = engine.pool() {
             pool.limits.check(&info)?;
         }
@@ -109,7 +122,7 @@ impl Module {
             signatures[ty as usize].trampolines(engine.compiler())?;
         }
         let data = DataSegments {
-            bytes: std::mem::take(&mut info.data_bytes),
+            bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
             image: OnceLock::new(),
         };
@@ -117,7 +130,7 @@ impl Module {
             engine: engine.clone(),
             info,
             layout,
-            code: Arc::new(Code::publish(&text, sites)?),
+            code: Arc::new(code),
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
@@ -208,4 +221,30 @@ impl Module {
             module_offset: module_offset.unwrap_or_default() as usize,
         })
     }
+}
+
+/// A module in the binary format, from either.
+fn parse(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    refuse_artifact(bytes)?;
+    wat::parse_bytes(bytes).context("cannot parse the text of the module")
+}
+
+/// Compiles a module, if the engine's pool could have it.
+fn compile(engine: &Engine, binary: &[u8]) -> Result<Artifact> {
+    if let Some(pool) = engine.pool() {
+        // Before it costs a compilation.
+        pool.limits.check(&engine.compiler().declarations(binary)?)?;
+    }
+    engine.compiler().compile(binary)
+}
+
+/// What is compiled already is no input for the compiler.
+fn refuse_artifact(bytes: &[u8]) -> Result<()> {
+    if kind(bytes) == Kind::Artifact {
+        bail!(
+            "this is an artifact, a module that is compiled already: use `Module::deserialize` or \
+             `Module::deserialize_file`"
+        );
+    }
+    Ok(())
 }

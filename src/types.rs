@@ -1,5 +1,7 @@
 //! The types of WebAssembly, as the API shows them.
 
+pub(crate) mod wire;
+
 use std::fmt;
 
 /// The type of a value.
@@ -57,6 +59,13 @@ pub enum Mutability {
 }
 
 /// The type of a function: its parameters and results.
+///
+/// ```
+/// use lampwick::{FuncType, ValType};
+///
+/// let ty = FuncType::new([ValType::I32, ValType::I64], [ValType::F64]);
+/// assert_eq!((ty.params().len(), ty.results().next()), (2, Some(ValType::F64)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FuncType {
     params: Box<[ValType]>,

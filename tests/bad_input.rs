@@ -1,7 +1,9 @@
 //! Bytes that are no module, modules that do not fit: an error that says where and what, never a
 //! panic.
 
-use lampwick::{Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val};
+use lampwick::{
+    Config, Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val,
+};
 
 use crate::support::{Rng, block_on, instantiate, metered, rounds};
 
@@ -217,6 +219,23 @@ fn proposals_can_be_turned_off() {
     }
     Module::new(&engine, "(module (memory 1) (func (param i32) (result i32) local.get 0))")
         .unwrap();
+}
+
+#[test]
+fn proposals_that_are_not_implemented_are_refused_by_name() {
+    type Setter = fn(&mut Config, bool) -> &mut Config;
+    let setters: [(Setter, &str); 3] = [
+        (Config::wasm_simd, "`simd`"),
+        (Config::wasm_threads, "`threads`"),
+        (Config::wasm_memory64, "`memory64`"),
+    ];
+    for (set, name) in setters {
+        let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
+        assert!(text.contains(name), "{text}");
+    }
+    let mut config = Config::new();
+    config.wasm_simd(false).wasm_threads(false).wasm_memory64(false);
+    Engine::new(&config).unwrap();
 }
 
 #[test]

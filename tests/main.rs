@@ -1,9 +1,21 @@
 //! The integration tests, a file for each topic.
 
 mod api;
+mod artifacts;
+mod artifacts_refused;
 mod bad_input;
+#[cfg(feature = "cache")]
+mod cache;
+#[cfg(feature = "cache")]
+mod cache_config;
+#[cfg(feature = "call-hook")]
 mod call_hooks;
+mod collection;
+mod collection_calls;
+mod collection_drops;
+mod collection_random;
 mod compile_bombs;
+mod contract;
 mod epochs;
 mod externref;
 mod forget;
@@ -31,8 +43,10 @@ mod oracle_text;
 mod pooling;
 mod pooling_slots;
 mod pooling_waits;
+mod ported;
 mod programs;
 mod recursion;
+mod settings;
 mod signals;
 mod soak;
 mod support;

@@ -5,8 +5,15 @@ use lampwick::{Config, Engine, Instance, Module, Store, Val};
 
 use crate::support::block_on;
 
+/// A way to make a module.
+pub(crate) type Make = fn(&Engine, &[u8]) -> Module;
+
+fn compile(engine: &Engine, wasm: &[u8]) -> Module {
+    Module::new(engine, wasm).unwrap()
+}
+
 /// A program, a call of it, the result as its bits, and the fuel.
-struct Program(&'static str, &'static [u8], &'static str, &'static [i32], u64, u64);
+pub(crate) struct Program(&'static str, &'static [u8], &'static str, &'static [i32], u64, u64);
 
 macro_rules! program {
     ($name:literal, $function:literal, $args:expr, $result:expr, $fuel:expr) => {
@@ -24,7 +31,7 @@ macro_rules! program {
 /// `tests/guests/expected.py` computes the results without the guests. The fuel of fib, nbody, ray
 /// and sort, in which no operator's cost depends on a size, is what wasmtime counts, whose rules
 /// are otherwise the same.
-fn programs() -> [Program; 8] {
+pub(crate) fn programs() -> [Program; 8] {
     let i32 = |value: i32| u64::from(value as u32);
     let i64 = |value: i64| value as u64;
     [
@@ -52,11 +59,17 @@ fn args(args: &[i32]) -> Vec<Val> {
     args.iter().map(|&arg| Val::I32(arg)).collect()
 }
 
+/// Runs a program without suspensions, and checks its result and fuel.
+pub(crate) fn check(config: &mut Config, program: &Program, make: Make) {
+    let fuel = run(config, program, make);
+    assert!(fuel.is_none_or(|fuel| fuel == program.5), "{}: {fuel:?} fuel", program.0);
+}
+
 /// Runs a program without suspensions; answers its fuel.
-fn run(config: &mut Config, program: &Program) -> Option<u64> {
+fn run(config: &mut Config, program: &Program, make: Make) -> Option<u64> {
     let Program(name, wasm, function, arguments, expected, _) = program;
     let engine = Engine::new(config).unwrap();
-    let module = Module::new(&engine, wasm).unwrap();
+    let module = make(&engine, wasm);
     let mut store = Store::new(&engine, ());
     // Fails where fuel is not counted, which is one of the cases.
     let _ = store.add_fuel(u64::MAX);
@@ -87,11 +100,11 @@ fn run_in_slices(program: &Program, slice: u64) -> Option<u64> {
 fn programs_compute_what_they_should_on_the_same_fuel() {
     for program in programs() {
         let fuel = Some(program.5);
-        assert_eq!(run(Config::new().consume_fuel(true), &program), fuel, "{}", program.0);
-        assert_eq!(run(&mut Config::new(), &program), None);
+        assert_eq!(run(Config::new().consume_fuel(true), &program, compile), fuel, "{}", program.0);
+        assert_eq!(run(&mut Config::new(), &program, compile), None);
         let mut dynamic = Config::new();
         dynamic.consume_fuel(true).static_memory_maximum_size(0);
-        assert_eq!(run(&mut dynamic, &program), fuel, "{}", program.0);
+        assert_eq!(run(&mut dynamic, &program, compile), fuel, "{}", program.0);
         assert_eq!(run_in_slices(&program, 10_007), fuel, "{}", program.0);
     }
 }

@@ -1,12 +1,14 @@
 //! What the topics share: engines, instances, a poller by hand, random numbers, counted values.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use lampwick::{Config, Engine, Instance, Module, Store, Trap};
+use tempfile::TempDir;
 
 /// A change of a configuration.
 pub(crate) type Change = fn(&mut Config);
@@ -58,6 +60,13 @@ pub(crate) fn instantiate_async(engine: &Engine, wat: &str) -> (Store<()>, Insta
 /// The trap that an error is.
 pub(crate) fn trap(error: anyhow::Error) -> Trap {
     error.downcast().expect("the error is a trap")
+}
+
+/// A directory that is deleted in the end, where files may be executed, and its path without links.
+pub(crate) fn directory() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    (directory, path)
 }
 
 /// Polls once with a waker that does nothing.

@@ -6,6 +6,7 @@
 //! memory belongs to nobody.
 
 use crate::suspender::Suspender;
+use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +18,8 @@ use std::thread;
 #[derive(Debug)]
 pub(crate) struct Header {
     invoke: unsafe fn(*mut Header, &Suspender),
+    /// What the job panicked with. Apart from the result, which so is read as it was written.
+    panic: Option<Box<dyn Any + Send>>,
     /// The context of the first poll; null in a blocking call.
     pub(crate) context: Cell<*mut Context<'static>>,
 }
@@ -42,7 +45,7 @@ pub(crate) struct Job<F, R> {
 
 union Slot<F, R> {
     closure: ManuallyDrop<F>,
-    result: ManuallyDrop<thread::Result<R>>,
+    result: ManuallyDrop<R>,
 }
 
 impl<F, R> Job<F, R>
@@ -51,7 +54,8 @@ where
 {
     #[inline]
     pub(crate) fn new(closure: F) -> Self {
-        let header = Header { invoke: invoke::<F, R>, context: Cell::new(ptr::null_mut()) };
+        let context = Cell::new(ptr::null_mut());
+        let header = Header { invoke: invoke::<F, R>, panic: None, context };
         Self { header, slot: Slot { closure: ManuallyDrop::new(closure) } }
     }
 
@@ -65,15 +69,20 @@ where
         unsafe { ManuallyDrop::drop(&mut (*job).slot.closure) }
     }
 
-    /// Takes the result of a job that has finished.
+    /// Takes the result of a job that has finished, or its panic.
     ///
     /// # Safety
     ///
     /// `job` has finished, and this is called once.
     #[inline]
     pub(crate) unsafe fn take_result(job: *mut Self) -> thread::Result<R> {
-        // SAFETY: a finished job holds its result.
-        unsafe { ManuallyDrop::take(&mut (*job).slot.result) }
+        // SAFETY: a finished job that did not panic holds its result.
+        unsafe {
+            match (*job).header.panic.take() {
+                None => Ok(ManuallyDrop::take(&mut (*job).slot.result)),
+                Some(payload) => Err(payload),
+            }
+        }
     }
 }
 
@@ -92,5 +101,10 @@ where
     let result = catch_unwind(AssertUnwindSafe(|| closure(suspender)));
     // SAFETY: the job outlives its run: its owner waits for the result, or forgot a pinned future,
     // whose memory is never used again.
-    unsafe { (&raw mut (*job).slot.result).write(ManuallyDrop::new(result)) }
+    unsafe {
+        match result {
+            Ok(result) => (&raw mut (*job).slot.result).write(ManuallyDrop::new(result)),
+            Err(payload) => (*job).header.panic = Some(payload),
+        }
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType};
+use serde::{Deserialize, Serialize};
+
+use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, wire};
 use crate::vm::layout::{ContextCounts, ContextLayout};
 
 /// An entry of one of the module's index spaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EntityIndex {
     Function(u32),
     Table(u32),
@@ -15,7 +17,7 @@ pub(crate) enum EntityIndex {
 }
 
 /// An import; the index spaces hold the imported entities first, in the order of these.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Import {
     pub(crate) module: String,
     pub(crate) name: String,
@@ -23,14 +25,14 @@ pub(crate) struct Import {
 }
 
 /// An export.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Export {
     pub(crate) name: String,
     pub(crate) entity: EntityIndex,
 }
 
 /// A constant expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ConstExpr {
     I32(i32),
     I64(i64),
@@ -42,7 +44,7 @@ pub(crate) enum ConstExpr {
 }
 
 /// When a segment is copied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum SegmentMode {
     /// At instantiation, into this memory or table at this offset.
     Active { target: u32, offset: ConstExpr },
@@ -53,31 +55,35 @@ pub(crate) enum SegmentMode {
 }
 
 /// A data segment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DataSegment {
     pub(crate) mode: SegmentMode,
-    /// Its bytes in [`ModuleInfo::data_bytes`].
+    /// Its bytes among those of all segments, [`Artifact::data`](super::Artifact::data).
     pub(crate) bytes: Range<usize>,
 }
 
 /// An element segment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ElementSegment {
     pub(crate) mode: SegmentMode,
     pub(crate) items: Box<[ConstExpr]>,
 }
 
-/// What a module declares. Index spaces hold imports first; `*_inits` only what the module defines.
-#[derive(Clone, Debug, Default)]
+/// What a module declares, as it is in an artifact, too. Index spaces hold imports first; `*_inits` only what the module defines.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ModuleInfo {
     pub(crate) name: Option<String>,
+    #[serde(with = "wire")]
     pub(crate) types: Vec<FuncType>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
     /// The type index of each function.
     pub(crate) functions: Vec<u32>,
+    #[serde(with = "wire")]
     pub(crate) tables: Vec<TableType>,
+    #[serde(with = "wire")]
     pub(crate) memories: Vec<MemoryType>,
+    #[serde(with = "wire")]
     pub(crate) globals: Vec<GlobalType>,
     /// Where the body of each defined function starts in the module, in bytes.
     pub(crate) body_offsets: Vec<u32>,
@@ -91,7 +97,6 @@ pub(crate) struct ModuleInfo {
     pub(crate) global_inits: Vec<ConstExpr>,
     pub(crate) elements: Vec<ElementSegment>,
     pub(crate) data: Vec<DataSegment>,
-    pub(crate) data_bytes: Vec<u8>,
     pub(crate) start: Option<u32>,
     /// Functions that need a reference record (exported, in an element segment or global, named by
     /// `ref.func`, the start function), sorted; a function's slot is its place here.

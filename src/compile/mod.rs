@@ -2,11 +2,14 @@
 //!
 //! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function
 //! (`function`, against the environment in `env`), and puts the machine code into one text (`link`,
-//! `module`). [`Compiler::compile_trampolines`] makes the ways in and out for a function type
-//! (`stubs`). Nothing here runs code or knows of stores; what code will address is in
-//! [`crate::vm::layout`].
+//! `module`), which `artifact` writes and reads and `cache` keeps in files.
+//! [`Compiler::compile_trampolines`] makes the ways in and out for a function type (`stubs`).
+//! Nothing here runs code or knows of stores; what code will address is in [`crate::vm::layout`].
 #![deny(unsafe_code)]
 
+mod artifact;
+#[cfg(feature = "cache")]
+mod cache;
 mod code;
 mod env;
 mod fuel_sites;
@@ -30,10 +33,15 @@ use std::fmt;
 use anyhow::{Context as _, Result};
 use wasmparser::Validator;
 
+use artifact::Origin;
 use isa::Targets;
 
+pub use artifact::ModuleVersionStrategy;
 pub use settings::OptLevel;
 
+pub(crate) use artifact::{Kind, Parts, kind};
+#[cfg(feature = "cache")]
+pub(crate) use cache::{Cache, CacheSettings};
 pub(crate) use info::{ConstExpr, EntityIndex, Import, ModuleInfo, SegmentMode};
 pub(crate) use module::Artifact;
 #[cfg(test)]
@@ -44,6 +52,8 @@ pub(crate) use settings::Settings;
 pub(crate) struct Compiler {
     pub(crate) settings: Settings,
     targets: Targets,
+    /// What the compiler's artifacts say of themselves.
+    origin: Origin,
 }
 
 impl Compiler {
@@ -51,11 +61,13 @@ impl Compiler {
     ///
     /// # Errors
     ///
-    /// When no code can be generated for this machine, or one of the flags is unknown or has no
-    /// such value.
+    /// When no code can be generated for this machine, one of the flags is unknown or has no
+    /// such value, or a proposal is enabled that is not implemented.
     pub(crate) fn new(settings: Settings) -> Result<Self> {
+        settings.check()?;
         let targets = Targets::new(&settings)?;
-        Ok(Self { settings, targets })
+        let origin = Origin::new(&settings, &*targets.normal);
+        Ok(Self { settings, targets, origin })
     }
 
     /// What a module declares, without a look inside its functions.

@@ -1,6 +1,7 @@
 //! Compiles a module: all its functions, on all cores, into one text.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use bytes::Bytes;
 
 use super::Compiler;
 use super::code::Code;
@@ -10,15 +11,20 @@ use super::info::ModuleInfo;
 use super::link::Linker;
 use super::parse::{self, Body};
 use super::stubs;
-use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
+use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
 
-/// A compiled module, in memory that cannot be executed yet.
+/// A compiled module, in memory that cannot be executed yet: just compiled, or in an artifact's
+/// bytes, of which it then keeps parts.
 #[derive(Debug)]
 pub(crate) struct Artifact {
+    /// The entry of a cache that it comes from; empty elsewhere.
+    pub(crate) key: Bytes,
     pub(crate) info: ModuleInfo,
     pub(crate) layout: ContextLayout,
+    /// The bytes of the data segments, one after the other.
+    pub(crate) data: Bytes,
     /// Machine code that can lie at any address.
-    pub(crate) text: Vec<u8>,
+    pub(crate) text: Bytes,
     /// Where the functions that the module defines are in the text; each starts with its entry
     /// point.
     pub(crate) functions: Vec<std::ops::Range<u32>>,
@@ -51,7 +57,16 @@ impl Compiler {
         let builtins = codes.iter().fold(0, |all, code| all | code.builtins);
         let (linker, sites) = self.link(codes, builtins)?;
         let (text, functions) = linker.finish()?;
-        Ok(Artifact { info: parsed.info, layout, text, functions, sites, write_through })
+        Ok(Artifact {
+            key: Bytes::new(),
+            info: parsed.info,
+            layout,
+            data: parsed.data.into(),
+            text: text.into(),
+            functions,
+            sites,
+            write_through,
+        })
     }
 
     /// Compiles the functions, in any order; answers them in the module's.
@@ -73,16 +88,18 @@ impl Compiler {
     /// Puts functions and stubs in a row.
     fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable)> {
         let mut linker = Linker::default();
-        let mut sites = SiteTable::default();
+        let (mut traps, mut calls) = (Vec::new(), Vec::new());
+        let mut stack_maps = StackMaps::default();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
-            sites.traps.extend(code.traps.iter().map(trap));
-            sites.calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            traps.extend(code.traps.iter().map(trap));
+            calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            ensure!(stack_maps.append(&code.stack_maps, start), "the module is too large");
         }
-        sites.traps.sort_by_key(|site| site.pc);
-        sites.traps.dedup_by_key(|site| site.pc);
-        sites.calls.sort_unstable();
+        traps.sort_by_key(|site: &TrapSite| site.pc);
+        traps.dedup_by_key(|site| site.pc);
+        calls.sort_unstable();
         let mut worker = Worker::default();
         for &builtin in
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u32) != 0)
@@ -91,6 +108,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, sites))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps)))
     }
 }

@@ -1,6 +1,9 @@
 //! What a compiler is told when it is made.
 
+use anyhow::{Result, bail};
 use wasmparser::WasmFeatures;
+
+use super::artifact::ModuleVersionStrategy;
 
 /// How much the compiler works to make code fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -34,7 +37,6 @@ pub(crate) enum FuelTracking {
     #[default]
     Located,
     /// The counter is put into its register before every operator that may fault.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the other"))]
     WriteThrough,
 }
 
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) static_memory_guard: u64,
     /// Whether functions are compiled on all cores, where the crate is built with the ability.
     pub(crate) parallel: bool,
+    /// Which versions may use the compiler's artifacts.
+    pub(crate) module_version: ModuleVersionStrategy,
     /// The proposals that modules may use.
     pub(crate) features: WasmFeatures,
 }
@@ -80,12 +84,29 @@ impl Default for Settings {
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
             parallel: true,
+            module_version: ModuleVersionStrategy::default(),
             features: FEATURES,
         }
     }
 }
 
-/// The proposals that the compiler can translate.
+impl Settings {
+    /// Checks that the compiler can translate what modules may use.
+    ///
+    /// # Errors
+    ///
+    /// When a proposal is enabled that is not implemented, with its name.
+    pub(super) fn check(&self) -> Result<()> {
+        let missing = self.features.difference(FEATURES.union(WasmFeatures::MULTI_MEMORY));
+        if let Some((name, _)) = missing.iter_names().next() {
+            let name = name.to_lowercase().replace('_', "-");
+            bail!("the proposal `{name}` is enabled, which this version does not implement");
+        }
+        Ok(())
+    }
+}
+
+/// The proposals that modules may use unless the embedder says otherwise.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)

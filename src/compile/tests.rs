@@ -47,8 +47,7 @@ fn output_does_not_depend_on_threads() {
         let one = compile(&compiler_with(|s| (s.metered, s.parallel) = (metered, false)), MANY);
         let many = compile(&compiler(metered), MANY);
         assert_eq!(one.text, many.text);
-        assert_eq!(one.sites.traps, many.sites.traps);
-        assert_eq!(one.sites.calls, many.sites.calls);
+        assert_eq!(one.sites.parts(), many.sites.parts());
     }
 }
 
@@ -56,20 +55,20 @@ fn output_does_not_depend_on_threads() {
 fn sites_are_sorted_and_lie_in_functions() {
     for metered in [false, true] {
         let artifact = compile(&compiler(metered), MANY);
-        assert!(artifact.sites.traps.is_sorted_by(|one, other| one.pc < other.pc));
-        assert!(artifact.sites.calls.is_sorted_by(|one, other| one.0 < other.0));
+        assert!(artifact.sites.traps().is_sorted_by(|one, other| one.pc < other.pc));
+        assert!(artifact.sites.calls().is_sorted_by(|one, other| one.0 < other.0));
         let inside = |pc: u32| artifact.functions.iter().any(|range| range.contains(&pc));
-        assert!(artifact.sites.traps.iter().all(|site| inside(site.pc)));
-        assert!(artifact.sites.calls.iter().all(|&(pc, _)| inside(pc - 1)));
-        assert!(artifact.sites.calls.iter().all(|&(_, operator)| operator != u32::MAX));
+        assert!(artifact.sites.traps().all(|site| inside(site.pc)));
+        assert!(artifact.sites.calls().all(|(pc, _)| inside(pc - 1)));
+        assert!(artifact.sites.calls().all(|(_, operator)| operator != u32::MAX));
     }
 }
 
 #[test]
 fn metered_trap_sites_know_the_fuel() {
     let artifact = compile(&compiler(true), MANY);
-    assert!(artifact.sites.traps.iter().all(|site| site.fuel != FuelAt::Unmetered));
-    let accesses = artifact.sites.traps.iter();
+    assert!(artifact.sites.traps().all(|site| site.fuel != FuelAt::Unmetered));
+    let accesses = artifact.sites.traps();
     let accesses = accesses.filter(|site| site.code == TrapCode::MemoryOutOfBounds);
     assert_eq!(accesses.count(), 4);
 }
@@ -86,7 +85,7 @@ fn written_through_counters_are_in_the_pinned_register() {
     };
     let artifact = compile(&compiler_with(change), MANY);
     let pinned = FuelAt::Register { register: 15, delta: 0 };
-    assert!(artifact.sites.traps.iter().all(|site| site.fuel == pinned));
+    assert!(artifact.sites.traps().all(|site| site.fuel == pinned));
 }
 
 #[test]
@@ -103,7 +102,7 @@ fn metered_accesses_are_never_merged() {
     let increment = r#"(module (memory 1) (func (param i32)
         (i32.store (local.get 0) (i32.add (i32.load (local.get 0)) (i32.const 1)))))"#;
     let artifact = compile(&compiler(true), increment);
-    let accesses = artifact.sites.traps.iter();
+    let accesses = artifact.sites.traps();
     let accesses = accesses.filter(|site| site.code == TrapCode::MemoryOutOfBounds);
     let mut operators: Vec<u32> = accesses.map(|site| site.wasm).collect();
     operators.dedup();
@@ -124,7 +123,7 @@ fn one_check_stands_at_each_entry_and_loop_head() {
             let change = |s: &mut Settings| {
                 (s.metered, s.interruptable, s.epochs) = (metered, interruptable, epochs);
             };
-            compile(&compiler_with(change), MANY).sites.calls.len()
+            compile(&compiler_with(change), MANY).sites.calls().count()
         };
         let (with, without) = (calls(interruptable, epochs), calls(false, false));
         assert_eq!(with - without, checks, "{metered} {interruptable} {epochs}");
@@ -136,7 +135,7 @@ fn counters_of_interruptable_loops_are_located() {
     let change = |s: &mut Settings| (s.metered, s.interruptable, s.epochs) = (true, true, true);
     let artifact = compile(&compiler_with(change), MANY);
     assert_eq!(artifact.write_through, 0);
-    assert!(artifact.sites.traps.iter().all(|site| site.fuel != FuelAt::Unmetered));
+    assert!(artifact.sites.traps().all(|site| site.fuel != FuelAt::Unmetered));
 }
 
 #[test]
@@ -153,7 +152,7 @@ fn every_trap_of_the_language_has_a_site() {
         TrapCode::BadConversionToInteger,
         TrapCode::UnreachableCodeReached,
     ] {
-        assert!(artifact.sites.traps.iter().any(|site| site.code == code), "{code:?}");
+        assert!(artifact.sites.traps().any(|site| site.code == code), "{code:?}");
     }
 }
 
@@ -220,6 +219,48 @@ fn hostile_functions_end() {
             if let Err(error) = compiler(metered).compile(&wasm) {
                 assert!(!format!("{error:#}").contains("internal"), "{error:#}");
             }
+        }
+    }
+}
+
+/// Functions with references, over whose calls some of them live, and one without.
+const REFERENCES: &str = r#"(module
+    (import "host" "make" (func $make (result externref)))
+    (import "host" "take" (func $take (param externref)))
+    (memory 1)
+    (func $holds (param i32 externref) (result i32) (local externref)
+        (local.set 2 (call $make))
+        (loop $again
+            (call $take (local.get 2))
+            (local.set 0 (i32.add (local.get 0) (i32.load (local.get 0))))
+            (br_if $again (i32.load offset=4 (local.get 0))))
+        (call $take (local.get 1))
+        (local.get 0))
+    (func $passes (param externref) (call $take (local.get 0)))
+    (func $none (param i32) (result i32) (call $holds (local.get 0) (ref.null extern))))"#;
+
+#[test]
+fn references_are_mapped_where_they_are_live() {
+    for metered in [false, true] {
+        for opt_level in [OptLevel::None, OptLevel::Speed] {
+            let change = |s: &mut Settings| (s.metered, s.opt_level) = (metered, opt_level);
+            let artifact = compile(&compiler_with(change), REFERENCES);
+            let maps = artifact.sites.stack_maps();
+            let live = |function: usize| -> Vec<usize> {
+                let range = &artifact.functions[function];
+                let calls = artifact.sites.calls().map(|(pc, _)| pc);
+                let calls = calls.filter(|&pc| range.contains(&(pc - 1)));
+                calls.map(|pc| maps.distances(pc).count()).collect()
+            };
+            // The calls of `make` and of `take`; slow paths of checks come last.
+            let holds = live(0);
+            assert_eq!(holds[..3], [1, 2, 0], "{metered} {opt_level:?}");
+            assert_eq!(holds[3..], [1, 2][..if metered { 2 } else { 0 }]);
+            assert_eq!(live(1), [0, 1][..if metered { 2 } else { 1 }]);
+            assert!(live(2).iter().all(|&count| count == 0));
+            assert_eq!(artifact.write_through, 0, "counters are located beside references");
+            let again = compile(&compiler_with(change), REFERENCES);
+            assert_eq!((&artifact.text, maps), (&again.text, again.sites.stack_maps()));
         }
     }
 }

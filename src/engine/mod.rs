@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use lampwick_fibers::StackPool;
 
+#[cfg(feature = "cache")]
+use crate::compile::Cache;
 use crate::compile::Compiler;
 use crate::config::Config;
 use crate::pooling::Pool;
@@ -24,6 +26,18 @@ pub(crate) use signatures::Signature;
 ///
 /// Stacks and reservations of address space that guests no longer use stay with the engine, for the
 /// next ones.
+///
+/// ```
+/// use lampwick::{Config, Engine, Module};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+/// // Modules are compiled for their engine once, and shared by threads and stores.
+/// let module = Module::new(&engine, "(module)")?;
+/// std::thread::spawn(move || assert_eq!(module.exports().len(), 0)).join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Engine(Arc<Inner>);
 
@@ -36,6 +50,8 @@ struct Inner {
     pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
+    #[cfg(feature = "cache")]
+    cache: Option<Cache>,
 }
 
 impl Default for Engine {
@@ -57,9 +73,11 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Fails if the settings contradict each other, if a Cranelift setting is unknown, if this
-    /// machine lacks what generated code needs, or if it does not have the address space of a
-    /// [pool](crate::InstanceAllocationStrategy::Pooling).
+    /// Fails if the settings contradict each other, if a proposal is enabled that this version does
+    /// not implement, if a Cranelift setting is unknown, if this machine lacks what generated code
+    /// needs, if it does not have the address space of a
+    /// [pool](crate::InstanceAllocationStrategy::Pooling), or if the directory of the cache cannot be
+    /// made or is open to others.
     pub fn new(config: &Config) -> Result<Self> {
         let compiler = Compiler::new(config.compiler_settings())?;
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
@@ -72,6 +90,8 @@ impl Engine {
             pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
+            #[cfg(feature = "cache")]
+            cache: config.cache.as_ref().map(Cache::open).transpose()?,
             config: config.clone(),
         })))
     }
@@ -108,6 +128,11 @@ impl Engine {
 
     pub(crate) fn compiler(&self) -> &Compiler {
         &self.0.compiler
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.0.cache.as_ref()
     }
 
     pub(crate) fn stacks(&self) -> &StackPool {

@@ -10,6 +10,20 @@ use crate::vm::layout::{VMGlobal, ValRaw};
 use crate::vm::store::{Owned, Store};
 
 /// A global of a store. A handle: small, copied freely, valid with the store that it came from.
+///
+/// ```
+/// use lampwick::{Global, GlobalType, Mutability, Store, Val, ValType};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let ty = GlobalType::new(ValType::I64, Mutability::Var);
+/// let global = Global::new(&mut store, ty, Val::I64(1))?;
+/// global.set(&mut store, Val::I64(2))?;
+/// assert_eq!(global.get(&mut store).unwrap_i64(), 2);
+/// assert!(global.set(&mut store, Val::I32(3)).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Global(pub(crate) Stored);
 
@@ -21,7 +35,7 @@ impl Global {
     /// Fails if the value is not of the type, or belongs to another store.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = value.to_raw(&mut store.vm, *ty.content())?;
+        let raw = value.to_raw_alone(&mut store.vm, *ty.content())?;
         let index = store.vm.globals.len();
         store.vm.globals.push(Owned::boxed(ty, VMGlobal(raw.0)));
         Ok(Self(Stored::new(&store.vm, index)))
@@ -69,7 +83,7 @@ impl Global {
         if ty.mutability() == Mutability::Const {
             bail!("a constant global cannot be set");
         }
-        let raw = value.to_raw(store, *ty.content())?;
+        let raw = value.to_raw_alone(store, *ty.content())?;
         let definition = self.slot(store).definition;
         // SAFETY: the definition is live with the store, which is ours for now.
         unsafe { definition.write(VMGlobal(raw.0)) };

@@ -13,6 +13,22 @@ use crate::vm::store::{Owned, Store};
 use crate::vm::table::RawRef;
 
 /// A table of a store. A handle: small, copied freely, valid with the store that it came from.
+///
+/// ```
+/// use lampwick::{ExternRef, Store, Table, TableType, Val, ValType};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let ty = TableType::new(ValType::ExternRef, 2, Some(8));
+/// let table = Table::new(&mut store, ty, Val::null())?;
+/// table.set(&mut store, 1, ExternRef::new("a value of the host").into())?;
+/// assert_eq!(table.grow(&mut store, 3, Val::null())?, 2);
+/// assert_eq!(table.size(&store), 5);
+/// assert!(table.get(&mut store, 1).unwrap().unwrap_externref().is_some());
+/// assert!(table.get(&mut store, 5).is_none());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Table(pub(crate) Stored);
 
@@ -31,7 +47,7 @@ impl Table {
     /// Panics if the store's limiter is async.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        let raw = init.to_raw_alone(&mut store.vm, ty.element())?.to_u64();
         store.check_counts(ANOTHER)?;
         store.permit(Growth::to_new_table(&ty), "Table::new")?;
         Self::make(store, &ty, raw)
@@ -48,7 +64,7 @@ impl Table {
         init: Val,
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        let raw = init.to_raw_alone(&mut store.vm, ty.element())?.to_u64();
         store.check_counts(ANOTHER)?;
         store.permit_async(Growth::to_new_table(&ty)).await?;
         Self::make(store, &ty, raw)
@@ -102,7 +118,7 @@ impl Table {
     /// The raw form of a value that is to become an element.
     fn element(&self, store: &mut Store, value: &Val) -> Result<u64> {
         let element: ValType = self.slot(store).value.ty().element();
-        Ok(value.to_raw(store, element)?.to_u64())
+        Ok(value.to_raw_alone(store, element)?.to_u64())
     }
 
     /// Sets an element.

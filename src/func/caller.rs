@@ -11,6 +11,32 @@ use crate::store::{
 use crate::vm::host::HostCaller;
 
 /// The store, and the instance that called a host function.
+///
+/// ```
+/// use lampwick::{Caller, Engine, Linker, Module, Store, Trap};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::default();
+/// let mut linker = Linker::new(&engine);
+/// // A guest passes text as an address and a length in its memory.
+/// linker.func_wrap("host", "log", |mut caller: Caller<'_, String>, at: u32, len: u32| {
+///     let memory = caller.get_export("memory").and_then(|export| export.into_memory());
+///     let memory = memory.ok_or_else(|| Trap::new("the guest has no `memory`"))?;
+///     let mut text = vec![0; len.min(1024) as usize];
+///     memory.read(&caller, at as usize, &mut text).map_err(anyhow::Error::from)?;
+///     caller.data_mut().push_str(&String::from_utf8_lossy(&text));
+///     Ok(())
+/// })?;
+/// let wat = r#"(module (import "host" "log" (func $log (param i32 i32)))
+///     (memory (export "memory") 1) (data (i32.const 8) "hello")
+///     (func (export "run") (call $log (i32.const 8) (i32.const 5))))"#;
+/// let mut store = Store::new(&engine, String::new());
+/// let instance = linker.instantiate(&mut store, &Module::new(&engine, wat)?)?;
+/// instance.get_typed_func::<(), (), _>(&mut store, "run")?.call(&mut store, ())?;
+/// assert_eq!(store.data(), "hello");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Caller<'a, T> {
     store: StoreContextMut<'a, T>,
     instance: Option<usize>,
@@ -45,6 +71,15 @@ impl<'a, T> Caller<'a, T> {
     /// The engine that the store was made with.
     pub fn engine(&self) -> &Engine {
         self.store.engine()
+    }
+
+    /// As [`Store::gc`](crate::Store::gc); what the calling guests have in use stays.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a value's drop code.
+    pub fn gc(&mut self) {
+        self.store.gc();
     }
 
     /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this

@@ -22,7 +22,7 @@ pub use wrap::{IntoFunc, WasmRet};
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::Val;
+use crate::values::{Val, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
 
@@ -48,6 +48,21 @@ impl Func {
     /// must put values of the right types there. [`Func::wrap`] is faster and safer where the
     /// type is known.
     ///
+    /// ```
+    /// use lampwick::{Func, FuncType, Store, Val, ValType};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut store = Store::<()>::default();
+    /// let ty = FuncType::new([ValType::I32, ValType::I32], [ValType::I32]);
+    /// let add = Func::new(&mut store, ty, |_caller, args, results| {
+    ///     results[0] = Val::I32(args[0].unwrap_i32().wrapping_add(args[1].unwrap_i32()));
+    ///     Ok(())
+    /// });
+    /// let results = add.call(&mut store, &[Val::I32(3), Val::I32(4)])?;
+    /// assert_eq!(results[0].unwrap_i32(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Panics
     ///
     /// Panics if there is no memory for the code that calls functions of this type.
@@ -64,6 +79,25 @@ impl Func {
     /// While its future is pending the guest's fiber is suspended. If the call of wasm is
     /// dropped meanwhile, the future is dropped with it.
     ///
+    /// ```
+    /// use lampwick::{Config, Engine, Func, FuncType, Store, Val, ValType};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> anyhow::Result<()> {
+    /// let engine = Engine::new(Config::new().async_support(true))?;
+    /// let mut store = Store::new(&engine, 5);
+    /// let ty = FuncType::new([], [ValType::I32]);
+    /// let later = Func::new_async(&mut store, ty, |caller, _args, results| {
+    ///     Box::new(async move {
+    ///         tokio::task::yield_now().await;
+    ///         results[0] = Val::I32(*caller.data());
+    ///         Ok(())
+    ///     })
+    /// });
+    /// assert_eq!(later.call_async(&mut store, &[]).await?[0].unwrap_i32(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Panics
     ///
     /// Panics if the store's engine is not async, or if there is no memory for the code that calls
@@ -216,6 +250,7 @@ impl Func {
         if params.len() != ty.params().len() {
             bail!("expected {} arguments, found {}", ty.params().len(), params.len());
         }
+        make_room(&mut store.vm, params);
         let mut values = vec![ValRaw::ZERO; params.len().max(ty.results().len())];
         for (index, ((slot, param), ty)) in
             values.iter_mut().zip(params).zip(ty.params()).enumerate()

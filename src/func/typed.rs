@@ -12,6 +12,22 @@ use crate::vm::layout::ValRaw;
 /// A [`Func`] whose parameters and results are known to the Rust compiler, so that a call checks
 /// nothing and allocates nothing. Made by [`Func::typed`] and
 /// [`Instance::get_typed_func`](crate::Instance::get_typed_func).
+///
+/// ```
+/// use lampwick::{Instance, Module, Store, TypedFunc};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let wat = r#"(module (func (export "swap") (param i32 i64) (result i64 i32)
+///     (local.get 1) (local.get 0)))"#;
+/// let module = Module::new(store.engine(), wat)?;
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let swap: TypedFunc<(i32, i64), (i64, i32)> = instance.get_typed_func(&mut store, "swap")?;
+/// assert_eq!(swap.call(&mut store, (1, 2))?, (2, 1));
+/// assert!(instance.get_typed_func::<(), (), _>(&mut store, "swap").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TypedFunc<Params, Results> {
     func: Func,
@@ -44,6 +60,8 @@ impl<P: RawList, R: RawList> Slots<P, R> {
 }
 
 impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
+    /// A function with a type that is not checked; [`Func::typed`] checks it.
+    ///
     /// # Safety
     ///
     /// The function must be of this type.

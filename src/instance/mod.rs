@@ -79,6 +79,22 @@ impl Instance {
     /// Instantiates a module with these imports, in the order of [`Module::imports`], and runs its
     /// start function.
     ///
+    /// ```
+    /// use lampwick::{Global, GlobalType, Instance, Module, Mutability, Store, Val, ValType};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut store = Store::<()>::default();
+    /// let wat = r#"(module (import "host" "count" (global $count (mut i32)))
+    ///     (func $start (global.set $count (i32.add (global.get $count) (i32.const 1))))
+    ///     (start $start))"#;
+    /// let module = Module::new(store.engine(), wat)?;
+    /// let ty = GlobalType::new(ValType::I32, Mutability::Var);
+    /// let count = Global::new(&mut store, ty, Val::I32(4))?;
+    /// Instance::new(&mut store, &module, &[count.into()])?;
+    /// assert_eq!(count.get(&mut store).unwrap_i32(), 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Errors
     ///
     /// Fails if imports are missing, of other types than expected or of another store, if the store

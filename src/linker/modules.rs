@@ -174,6 +174,19 @@ impl<T> Linker<T> {
     /// The function to call where a module is to be run: what is defined as its `_start`, else what
     /// is defined under the empty name, else a function that does nothing.
     ///
+    /// ```
+    /// # use lampwick::{Engine, Linker, Module, Store};
+    /// # fn main() -> anyhow::Result<()> {
+    /// # let engine = Engine::default();
+    /// let mut store = Store::new(&engine, ());
+    /// let mut linker = Linker::new(&engine);
+    /// let program = Module::new(&engine, r#"(module (func (export "_start")))"#)?;
+    /// linker.module(&mut store, "program", &program)?;
+    /// let start = linker.get_default(&mut store, "program")?;
+    /// start.typed::<(), (), _>(&store)?.call(&mut store, ())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Errors
     ///
     /// Fails if what is defined is not a function.

@@ -101,6 +101,15 @@ impl<T> Linker<T> {
     /// Defines what `module::name` stands for under other names as well. It goes on to stand for
     /// that if `module::name` is shadowed later.
     ///
+    /// ```
+    /// # use lampwick::{Engine, Linker};
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut linker = Linker::<()>::new(&Engine::default());
+    /// linker.func_wrap("wasi_snapshot_preview1", "sched_yield", || 0_i32)?;
+    /// linker.alias("wasi_snapshot_preview1", "sched_yield", "wasi_unstable", "sched_yield")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Errors
     ///
     /// Fails if `module::name` is not defined, or if the new name is taken and

@@ -48,12 +48,12 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[inline]
-    unsafe fn run(self, suspender: &Suspender) -> Result<(), Unwind> {
+    unsafe fn run(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         let Invocation { function, values } = self.invocation;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         let result = unsafe {
-            let hook = (*self.store).call_hook;
+            let hook = store::Store::call_hook(self.store);
             if let Some(hook) = hook {
                 hooks::calling_wasm(hook, self.store)?;
             }
@@ -65,23 +65,37 @@ impl Job {
                 Some(hook) => hooks::returning_from_wasm(hook, self.store, result),
             }
         };
-        match result {
-            // Nobody will look at the result: the panic leaves the drop of the future.
-            Err(Unwind::Panic(payload)) if suspender.is_cancelled() => resume_unwind(payload),
-            result => result,
+        if let Err(unwind) = result {
+            return Err(leave(*unwind, suspender));
         }
+        Ok(())
+    }
+}
+
+/// Lets a panic leave the drop of a future, where nobody will look at the result.
+#[cold]
+fn leave(unwind: Unwind, suspender: &Suspender) -> Box<Unwind> {
+    match unwind {
+        Unwind::Panic(payload) if suspender.is_cancelled() => resume_unwind(payload),
+        unwind => Box::new(unwind),
     }
 }
 
 impl<T> StoreInner<T> {
     /// A fiber for the next call.
-    fn take_fiber(&mut self) -> Result<Resident, Trap> {
+    #[inline]
+    fn take_fiber(&mut self) -> Result<Box<Resident>, Trap> {
         match self.fiber.take() {
             Some(fiber) => Ok(fiber),
-            None => match self.engine.stacks().take() {
-                Ok(stack) => Ok(Resident::new(stack)),
-                Err(error) => Err(anyhow::Error::new(error).context("no stack for a guest").into()),
-            },
+            None => self.new_fiber(),
+        }
+    }
+
+    #[cold]
+    fn new_fiber(&self) -> Result<Box<Resident>, Trap> {
+        match self.engine.stacks().take() {
+            Ok(stack) => Ok(Box::new(Resident::new(stack))),
+            Err(error) => Err(anyhow::Error::new(error).context("no stack for a guest").into()),
         }
     }
 
@@ -103,7 +117,7 @@ impl<T> StoreInner<T> {
         // SAFETY: by contract; the job runs on this fiber.
         let result = fiber.run_blocking(|suspender| unsafe { job.run(suspender) });
         self.fiber = Some(fiber);
-        result.map_err(|unwind| self.trap(unwind))
+        result.map_err(|unwind| self.trap(*unwind))
     }
 
     /// Calls a function on a fiber that suspends with the future.
@@ -122,7 +136,7 @@ impl<T> StoreInner<T> {
         let run = unsafe { fiber.run_send(move |suspender| job.run(suspender)) };
         let result = OnFiber::new(run).await;
         self.fiber = Some(fiber);
-        result.map_err(|unwind| self.trap(unwind))
+        result.map_err(|unwind| self.trap(*unwind))
     }
 
     /// What the caller is told of an unwinding.

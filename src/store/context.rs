@@ -67,6 +67,23 @@ pub trait AsContext {
 }
 
 /// What a store can be changed through.
+///
+/// ```
+/// use lampwick::{AsContextMut, Caller, Func, Memory, MemoryType, Store};
+///
+/// /// For the host with its store, and for host functions with their caller.
+/// fn clear(mut store: impl AsContextMut, memory: Memory) {
+///     memory.data_mut(&mut store).fill(0);
+/// }
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let memory = Memory::new(&mut store, MemoryType::new(1, None))?;
+/// clear(&mut store, memory);
+/// Func::wrap(&mut store, move |mut caller: Caller<'_, ()>| clear(&mut caller, memory));
+/// # Ok(())
+/// # }
+/// ```
 pub trait AsContextMut: AsContext {
     /// The store.
     fn as_context_mut(&mut self) -> StoreContextMut<'_, Self::Data>;

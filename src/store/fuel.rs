@@ -87,6 +87,22 @@ macro_rules! mirror {
             ///
             /// Fuel saturates at its maximum, which no guest lives to burn.
             ///
+            /// ```
+            /// use lampwick::{Config, Engine, Instance, Module, Store};
+            ///
+            /// # fn main() -> anyhow::Result<()> {
+            /// let engine = Engine::new(Config::new().consume_fuel(true))?;
+            /// let module = Module::new(&engine, r#"(module (func (export "forever") (loop (br 0))))"#)?;
+            /// let mut store = Store::new(&engine, ());
+            /// store.add_fuel(10_000)?;
+            /// let instance = Instance::new(&mut store, &module, &[])?;
+            /// let forever = instance.get_typed_func::<(), (), _>(&mut store, "forever")?;
+            /// let trap = forever.call(&mut store, ()).unwrap_err();
+            /// assert!(trap.to_string().contains("all fuel consumed by WebAssembly"));
+            /// assert!(store.fuel_consumed().unwrap() >= 10_000);
+            /// # Ok(())
+            /// # }
+            /// ```
             /// # Errors
             ///
             /// Fails where the engine does not count fuel.
@@ -96,6 +112,18 @@ macro_rules! mirror {
 
             /// Burns fuel for work that the host did for a guest, and answers what is left.
             ///
+            /// ```
+            /// # use lampwick::{Config, Engine, Store};
+            /// # fn main() -> anyhow::Result<()> {
+            /// # let engine = Engine::new(Config::new().consume_fuel(true))?;
+            /// # let mut store = Store::new(&engine, ());
+            /// store.add_fuel(100)?;
+            /// assert_eq!(store.consume_fuel(60)?, 40);
+            /// assert!(store.consume_fuel(40).is_err());
+            /// assert_eq!(store.fuel_consumed(), Some(60));
+            /// # Ok(())
+            /// # }
+            /// ```
             /// # Errors
             ///
             /// Fails, without burning any, where no less than `fuel` is left, or where the engine does not count fuel.
@@ -133,6 +161,17 @@ macro_rules! mirror {
             /// When the store's fuel is gone the guest traps, or gets what
             /// [`out_of_fuel_async_yield`](Self::out_of_fuel_async_yield) injects, which is then cut into slices, too.
             ///
+            /// ```
+            /// # use lampwick::{Config, Engine, Store};
+            /// # fn main() -> anyhow::Result<()> {
+            /// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+            /// let mut store = Store::new(&engine, ());
+            /// // A guest may burn a million units, and no more than 10,000 of them in one poll.
+            /// store.set_fuel(1_000_000)?;
+            /// store.fuel_async_yield_interval(Some(10_000))?;
+            /// # Ok(())
+            /// # }
+            /// ```
             /// # Errors
             ///
             /// Fails where the engine does not count fuel or is not async, and if `interval` is 0.
@@ -154,6 +193,23 @@ macro_rules! mirror {
             /// One poll thus burns no more than `fuel_to_inject` units and those of the
             /// straight-line code behind the last check; checks are at function entries and loop heads.
             ///
+            /// ```
+            /// use lampwick::{Config, Engine, Instance, Module, Store};
+            ///
+            /// # #[tokio::main(flavor = "current_thread")]
+            /// # async fn main() -> anyhow::Result<()> {
+            /// let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+            /// let module = Module::new(&engine, r#"(module (func (export "forever") (loop (br 0))))"#)?;
+            /// let mut store = Store::new(&engine, ());
+            /// store.out_of_fuel_async_yield(9, 10_000);
+            /// let instance = Instance::new_async(&mut store, &module, &[]).await?;
+            /// let forever = instance.get_typed_func::<(), (), _>(&mut store, "forever")?;
+            /// // Other tasks run nine times meanwhile.
+            /// forever.call_async(&mut store, ()).await.unwrap_err();
+            /// assert!((90_000..90_100).contains(&store.fuel_consumed().unwrap()));
+            /// # Ok(())
+            /// # }
+            /// ```
             /// # Panics
             ///
             /// Panics where the engine is not async.

@@ -12,6 +12,34 @@ pub(crate) const DEFAULT_COUNT: usize = 10_000;
 ///
 /// A limiter that panics does so in place of the operator or method that asked it: the panic of a
 /// limiter that a guest's operator asked arrives where the call of the guest is awaited.
+///
+/// ```
+/// use lampwick::{Engine, Memory, MemoryType, ResourceLimiter, Store};
+///
+/// /// What all memories of a store may have together, in bytes.
+/// struct Budget(usize);
+///
+/// impl ResourceLimiter for Budget {
+///     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> bool {
+///         let permitted = desired - current <= self.0;
+///         self.0 -= if permitted { desired - current } else { 0 };
+///         permitted
+///     }
+///
+///     fn table_growing(&mut self, _: u32, desired: u32, _: Option<u32>) -> bool {
+///         desired <= 1_000
+///     }
+/// }
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::new(&Engine::default(), Budget(3 << 16));
+/// store.limiter(|budget| budget);
+/// let memory = Memory::new(&mut store, MemoryType::new(2, None))?;
+/// assert!(memory.grow(&mut store, 2).is_err());
+/// assert_eq!(memory.grow(&mut store, 1)?, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub trait ResourceLimiter {
     /// Whether a memory of `current` bytes may grow to `desired` bytes.
     ///

@@ -3,6 +3,8 @@
 mod call;
 mod context;
 mod fuel;
+mod gc;
+#[cfg(feature = "call-hook")]
 mod hook;
 mod interrupts;
 mod limiter;
@@ -31,11 +33,30 @@ use limiter::Limiter;
 /// Instances, what they share with the host, and data of the host's of type `T`.
 ///
 /// Everything that a guest does happens in a store, and everything that is created in a store lives
-/// until it is dropped: give each guest a store of its own. Handles such as [`Func`](crate::Func)
+/// until it is dropped, but for the values behind [`ExternRef`](crate::ExternRef)s, which are
+/// collected: give each guest a store of its own. Handles such as [`Func`](crate::Func)
 /// and [`Memory`](crate::Memory) are small copies that mean something only together with the store
 /// that they came from; every method takes it.
 ///
 /// A store belongs to one task at a time, but may move between threads, with suspended calls in it.
+///
+/// ```
+/// use lampwick::{Caller, Engine, Func, Instance, Module, Store};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let engine = Engine::default();
+/// let mut store = Store::new(&engine, Vec::new());
+/// let note = Func::wrap(&mut store, |mut caller: Caller<'_, Vec<i32>>, x: i32| {
+///     caller.data_mut().push(x);
+/// });
+/// let wat = r#"(module (import "" "note" (func (param i32))) (func (export "run")
+///     (call 0 (i32.const 3)) (call 0 (i32.const 4))))"#;
+/// let instance = Instance::new(&mut store, &Module::new(&engine, wat)?, &[note.into()])?;
+/// instance.get_typed_func::<(), (), _>(&mut store, "run")?.call(&mut store, ())?;
+/// assert_eq!(store.into_data(), [3, 4]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Store<T> {
     inner: Box<StoreInner<T>>,
 }
@@ -57,8 +78,9 @@ pub(crate) struct StoreInner<T> {
     /// the memories that are in them.
     pub(crate) slots: Vec<InstanceSlot>,
     /// The fiber of the last call, for the next one.
-    fiber: Option<Resident>,
+    fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
+    #[cfg(feature = "call-hook")]
     hook: Option<Box<hook::Hook<T>>>,
     pub(crate) data: T,
 }
@@ -94,6 +116,7 @@ impl<T> Store<T> {
                 slots: Vec::new(),
                 fiber: None,
                 limiter: Limiter::None,
+                #[cfg(feature = "call-hook")]
                 hook: None,
                 data,
             }),

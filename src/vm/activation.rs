@@ -17,6 +17,9 @@ use super::signals;
 use super::store::Store;
 
 /// Why wasm was left without a result.
+///
+/// It travels in a box: a result of one word goes through the switch of stacks in a register, while
+/// a larger one is copied with wide loads of what narrow stores have just written, which stalls.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Unwind {
@@ -63,7 +66,7 @@ pub(crate) struct Activation {
     /// Set by the signal handler before it diverts the thread.
     pub(super) fault: Option<Fault>,
     /// Set before unwinding.
-    unwind: Option<Unwind>,
+    unwind: Option<Box<Unwind>>,
 }
 
 /// Where wasm of the outer activation called the host, and its stack limit.
@@ -161,7 +164,7 @@ pub(crate) unsafe fn call(
     max_wasm_stack: usize,
     function: &VMFuncRef,
     values: *mut ValRaw,
-) -> Result<(), Unwind> {
+) -> Result<(), Box<Unwind>> {
     // SAFETY: an outer activation is live: its wasm called the host, which called us; or its future
     // was forgotten, and then its stack was, too.
     let (outer, depth, saved) = unsafe {
@@ -170,7 +173,7 @@ pub(crate) unsafe fn call(
         (outer, depth, Saved::of(&(*store).machine))
     };
     if depth >= MAX_DEPTH {
-        return Err(Unwind::Trap(TrapCode::StackOverflow, Backtrace::new()));
+        return Err(Box::new(Unwind::Trap(TrapCode::StackOverflow, Backtrace::new())));
     }
     let mut activation = Activation {
         resume_pc: 0,
@@ -234,7 +237,7 @@ impl Activation {
 /// Control must be in a host function or builtin that wasm of this activation called, and no
 /// frame below `enter` may hold anything that is to be dropped.
 #[cold]
-pub(super) unsafe fn unwind_with(store: *mut Store, reason: Unwind) -> ! {
+pub(super) unsafe fn unwind_with(store: *mut Store, reason: Box<Unwind>) -> ! {
     // SAFETY: the activation is live because wasm of it called us.
     unsafe {
         let activation = (*store).activation;
@@ -253,6 +256,27 @@ pub(super) unsafe fn capture(store: *mut Store) -> Backtrace {
     unsafe { (*(*store).activation).backtrace_from_exit() }
 }
 
+/// Calls `visit` with the frames of wasm of all activations of a store, the innermost first: the
+/// address to which the call returns that the frame is at, and its frame pointer.
+pub(super) fn for_each_frame(store: &Store, mut visit: impl FnMut(usize, usize)) {
+    let mut exit = Saved::of(&store.machine);
+    let mut activation = store.activation;
+    while !activation.is_null() {
+        // SAFETY: activations of the store's list are live, or their futures were forgotten and with
+        // them their stacks, which are never used again nor given back. Who has the store is the
+        // host: the wasm of each activation has called it, and left where it was either in the store
+        // or, when the next activation was entered, in that.
+        unsafe {
+            let Activation { sp, saved, outer, .. } = &*activation;
+            for (pc, fp) in backtrace::frames(exit.exit_pc, exit.exit_fp, *sp) {
+                visit(pc, fp);
+            }
+            exit = *saved;
+            activation = *outer;
+        }
+    }
+}
+
 /// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below
 /// the frame that faulted, which has the whole host reserve to offer.
 ///
@@ -265,7 +289,7 @@ pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
         let fault = (*activation).fault.take().expect("set by the signal handler");
         let backtrace =
             backtrace::walk(backtrace::Frame::exact(fault.pc), fault.fp, (*activation).sp);
-        (*activation).unwind = Some(Unwind::Trap(fault.code, backtrace));
+        (*activation).unwind = Some(Box::new(Unwind::Trap(fault.code, backtrace)));
         arch::unwind(activation)
     }
 }

@@ -20,7 +20,7 @@ const BYTES_PER_CHUNK: u64 = 64 << 10;
 const ELEMENTS_PER_CHUNK: u64 = 8 << 10;
 
 /// The result of a builtin, or why wasm is left.
-type Result<T> = std::result::Result<T, Unwind>;
+type Result<T> = std::result::Result<T, Box<Unwind>>;
 
 /// A call of a builtin that is running: the store and the calling instance.
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) 
         let unwind = match catch_unwind(AssertUnwindSafe(|| body(call))) {
             Ok(Ok(result)) => return result,
             Ok(Err(unwind)) => unwind,
-            Err(panic) => Unwind::Panic(panic),
+            Err(panic) => Box::new(Unwind::Panic(panic)),
         };
         activation::unwind_with(store, unwind)
     }

@@ -1,22 +1,20 @@
 //! Machine code in memory: written, then executable, never both.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::layout::{SiteTable, TrapSite};
+use super::mapping::Mapping;
 
 /// A text that can be executed, and what is known of its addresses.
 pub(crate) struct Code {
-    pages: region::Allocation,
-    len: usize,
+    pages: Mapping,
+    /// The text in the pages.
+    text: Range<usize>,
     sites: SiteTable,
 }
-
-// SAFETY: after publication the pages are only read and executed.
-unsafe impl Send for Code {}
-// SAFETY: as above.
-unsafe impl Sync for Code {}
 
 impl Code {
     /// Copies a text to pages of its own and makes them executable.
@@ -24,28 +22,46 @@ impl Code {
     /// # Errors
     ///
     /// Fails if the system has no memory or no mapping left.
-    pub(crate) fn publish(text: &[u8], sites: SiteTable) -> anyhow::Result<Self> {
-        let len = text.len();
-        let mut pages = region::alloc(len.max(1), region::Protection::READ_WRITE)?;
-        // SAFETY: the allocation is at least as long as the text and nothing else refers to it;
-        // from here on it is never writable again.
-        unsafe {
-            pages.as_mut_ptr::<u8>().copy_from_nonoverlapping(text.as_ptr(), len);
-            region::protect(pages.as_ptr::<u8>(), pages.len(), region::Protection::READ_EXECUTE)?;
+    pub(crate) fn publish(text: &[u8], sites: SiteTable) -> io::Result<Self> {
+        let pages = Mapping::copy(text)?;
+        pages.make_executable(0..text.len())?;
+        Ok(Self { pages, text: 0..text.len(), sites })
+    }
+
+    /// Makes a text executable where it is, which is in `pages`; or a copy of it, where that is not
+    /// allowed.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the system has no memory or no mapping left.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the text does not lie in the pages.
+    pub(crate) fn publish_in(pages: &Mapping, text: &[u8], sites: SiteTable) -> io::Result<Self> {
+        let range = pages.find(text);
+        match pages.make_executable(range.clone()) {
+            Ok(()) => Ok(Self { pages: pages.clone(), text: range, sites }),
+            Err(_) => Self::publish(text, sites),
         }
-        Ok(Self { pages, len, sites })
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.pages.as_ref()[self.text.clone()]
     }
 
     /// The addresses of the text.
     pub(crate) fn range(&self) -> Range<usize> {
-        let start = self.pages.as_ptr::<u8>() as usize;
-        start..start + self.len
+        let addresses = self.text().as_ptr_range();
+        addresses.start.addr()..addresses.end.addr()
     }
 
     /// The address of an offset in the text.
     pub(crate) fn at(&self, offset: u32) -> *const u8 {
-        assert!((offset as usize) < self.len, "offset {offset} outside of the text");
-        self.pages.as_ptr::<u8>().wrapping_add(offset as usize)
+        let text = self.text();
+        assert!((offset as usize) < text.len(), "offset {offset} outside of the text");
+        text.as_ptr().wrapping_add(offset as usize)
     }
 
     /// What is known of the text's addresses.
@@ -86,8 +102,18 @@ impl CodeMap {
     }
 
     /// The trap site at exactly this address. Async-signal-safe.
-    pub(super) fn trap_site(&self, pc: usize) -> Option<&TrapSite> {
+    pub(super) fn trap_site(&self, pc: usize) -> Option<TrapSite> {
         let code = self.find(pc)?;
         code.sites.trap((pc - code.range().start) as u32)
+    }
+
+    /// How many bytes below its frame pointer the frame that a call returns to at `pc` holds
+    /// references to values of the host.
+    pub(super) fn stack_map(&self, pc: usize) -> impl Iterator<Item = usize> {
+        let code = self.find(pc);
+        debug_assert!(code.is_some(), "a frame of wasm is one of this code");
+        code.into_iter().flat_map(move |code| {
+            code.sites.stack_maps().distances((pc - code.range().start) as u32)
+        })
     }
 }

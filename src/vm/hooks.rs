@@ -58,12 +58,12 @@ unsafe fn run(
 ///
 /// As for [`Hook`].
 #[cold]
-pub(crate) unsafe fn calling_wasm(hook: Hook, store: *mut Store) -> Result<(), Unwind> {
+pub(crate) unsafe fn calling_wasm(hook: Hook, store: *mut Store) -> Result<(), Box<Unwind>> {
     // SAFETY: by contract.
     match unsafe { run(hook, store, CallHook::CallingWasm) } {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Unwind::Host(error, Backtrace::new())),
-        Err(panic) => Err(Unwind::Panic(panic)),
+        Ok(Err(error)) => Err(Box::new(Unwind::Host(error, Backtrace::new()))),
+        Err(panic) => Err(Box::new(Unwind::Panic(panic))),
     }
 }
 
@@ -76,14 +76,16 @@ pub(crate) unsafe fn calling_wasm(hook: Hook, store: *mut Store) -> Result<(), U
 pub(crate) unsafe fn returning_from_wasm(
     hook: Hook,
     store: *mut Store,
-    result: Result<(), Unwind>,
-) -> Result<(), Unwind> {
+    result: Result<(), Box<Unwind>>,
+) -> Result<(), Box<Unwind>> {
     // SAFETY: by contract.
-    match (unsafe { run(hook, store, CallHook::ReturningFromWasm) }, result) {
-        (Err(panic), _) => Err(Unwind::Panic(panic)),
-        (Ok(_), stays @ Err(Unwind::Panic(_) | Unwind::Cancelled)) => stays,
-        (Ok(Err(error)), _) => Err(Unwind::Host(error, Backtrace::new())),
-        (Ok(Ok(())), result) => result,
+    let crossing = unsafe { run(hook, store, CallHook::ReturningFromWasm) };
+    let goes_on = |unwind: &Unwind| matches!(unwind, Unwind::Panic(_) | Unwind::Cancelled);
+    match crossing {
+        Err(panic) => Err(Box::new(Unwind::Panic(panic))),
+        Ok(Err(_)) if result.as_ref().is_err_and(|unwind| goes_on(unwind)) => result,
+        Ok(Err(error)) => Err(Box::new(Unwind::Host(error, Backtrace::new()))),
+        Ok(Ok(())) => result,
     }
 }
 

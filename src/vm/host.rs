@@ -118,7 +118,7 @@ pub(crate) unsafe fn run<F: 'static>(
         let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
         let call = HostCaller { store, caller, exit };
-        if let Some(hook) = (*store).call_hook {
+        if let Some(hook) = Store::call_hook(store) {
             finish(store, exit, hooks::around_host(hook, store, exit, || body(&*closure, call)));
         } else {
             let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
@@ -141,7 +141,7 @@ unsafe fn finish(store: *mut Store, exit: Exit, result: thread::Result<Result<()
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => fail(store, error),
-            Err(panic) => activation::unwind_with(store, Unwind::Panic(panic)),
+            Err(panic) => activation::unwind_with(store, Box::new(Unwind::Panic(panic))),
         }
     }
 }
@@ -157,7 +157,7 @@ unsafe fn fail(store: *mut Store, error: HostError) -> ! {
             HostError::Error(error) => Unwind::Host(error, Store::backtrace(store)),
             HostError::Cancelled => Unwind::Cancelled,
         };
-        activation::unwind_with(store, unwind)
+        activation::unwind_with(store, Box::new(unwind))
     }
 }
 

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
 };
@@ -14,7 +16,7 @@ use super::table::RawRef;
 /// The data segments of a module.
 #[derive(Debug, Default)]
 pub(crate) struct DataSegments {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
     pub(crate) image: OnceLock<Option<MemoryImage>>,

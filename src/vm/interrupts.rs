@@ -151,7 +151,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
-    pub(super) unsafe fn attend(this: *mut Self) -> Result<(), Unwind> {
+    pub(super) unsafe fn attend(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
         // called us.
         unsafe {

@@ -112,7 +112,7 @@ impl Store {
         this: *mut Self,
         index: u32,
         delta: u64,
-    ) -> Result<u64, Unwind> {
+    ) -> Result<u64, Box<Unwind>> {
         // SAFETY: by contract; no borrow of the store is held when the limiter is asked or told.
         unsafe {
             if delta > 0 && !Self::permit(this, |store| store.memory_growth(index, delta))? {
@@ -135,7 +135,7 @@ impl Store {
         index: u32,
         delta: u64,
         init: RawRef,
-    ) -> Result<u64, Unwind> {
+    ) -> Result<u64, Box<Unwind>> {
         // SAFETY: as above.
         unsafe {
             if delta > 0 && !Self::permit(this, |store| store.table_growth(index, delta))? {
@@ -155,7 +155,10 @@ impl Store {
     ///
     /// Must be called on a fiber, by a builtin that wasm called. The fiber may suspend: nothing of
     /// the store may be borrowed.
-    unsafe fn permit(this: *mut Self, growth: impl Fn(&Self) -> Growth) -> Result<bool, Unwind> {
+    unsafe fn permit(
+        this: *mut Self,
+        growth: impl Fn(&Self) -> Growth,
+    ) -> Result<bool, Box<Unwind>> {
         // SAFETY: each borrow ends before the limiter is asked; the activation is live since its
         // wasm called us.
         unsafe {
@@ -164,7 +167,7 @@ impl Store {
             loop {
                 let asked = growth(&*this);
                 let answer = (hooks.permits)(this, suspender, asked);
-                if !answer.map_err(|_cancelled| Unwind::Cancelled)? {
+                if !answer.map_err(|_cancelled| Box::new(Unwind::Cancelled))? {
                     return Ok(false);
                 }
                 if growth(&*this) == asked {

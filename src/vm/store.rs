@@ -1,14 +1,12 @@
 //! A store as machine code and its builtins see it: everything but the embedder's `T`.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
 use super::hooks::Hook;
 use super::host::HostFunction;
@@ -78,6 +76,7 @@ pub struct Store {
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
     /// What runs when control crosses the border between wasm and the host.
+    #[cfg(feature = "call-hook")]
     pub(crate) call_hook: Option<Hook>,
     /// Whether fuel is counted.
     metered: bool,
@@ -109,6 +108,7 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            #[cfg(feature = "call-hook")]
             call_hook: None,
             metered,
             limiter: None,
@@ -123,6 +123,20 @@ impl Store {
             host_functions: Vec::new(),
             externs: Externs::default(),
         }
+    }
+
+    /// The call hook; there is none in a build that cannot have one.
+    ///
+    /// # Safety
+    ///
+    /// The store must be live.
+    #[inline(always)]
+    pub(crate) unsafe fn call_hook(_this: *const Self) -> Option<Hook> {
+        #[cfg(feature = "call-hook")]
+        // SAFETY: by contract.
+        return unsafe { (*_this).call_hook };
+        #[cfg(not(feature = "call-hook"))]
+        None
     }
 
     /// Grows a memory and tells machine code.
@@ -167,7 +181,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
-    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Unwind> {
+    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
         // SAFETY: the store is ours between suspensions.
         unsafe {
             if !(*this).metered {
@@ -186,7 +200,7 @@ impl Store {
     /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may
     /// suspend: nothing of the store may be borrowed.
     #[inline(always)]
-    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Unwind> {
+    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
         // called us.
         unsafe {
@@ -195,7 +209,7 @@ impl Store {
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
                     Refill::Yield => Self::yield_now(this)?,
-                    Refill::Empty => return Err(Unwind::OutOfFuel(Self::backtrace(this))),
+                    Refill::Empty => return Err(Self::out_of_fuel(this)),
                 }
             }
         }
@@ -208,10 +222,10 @@ impl Store {
     ///
     /// As for [`Self::refuel`].
     #[inline(always)]
-    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Unwind> {
+    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract; the activation is live since its wasm called us.
         let suspender = unsafe { &*(*(*this).activation).suspender };
-        suspender.yield_now().map_err(|_cancelled| Unwind::Cancelled)
+        suspender.yield_now().map_err(|_cancelled| Box::new(Unwind::Cancelled))
     }
 
     /// A trap of the guest whose builtin is running.
@@ -219,9 +233,19 @@ impl Store {
     /// # Safety
     ///
     /// Must be called by a builtin or host function that wasm called.
-    pub(super) unsafe fn trap(this: *mut Self, code: TrapCode) -> Unwind {
+    #[cold]
+    pub(super) unsafe fn trap(this: *mut Self, code: TrapCode) -> Box<Unwind> {
         // SAFETY: by contract.
-        Unwind::Trap(code, unsafe { Self::backtrace(this) })
+        Box::new(Unwind::Trap(code, unsafe { Self::backtrace(this) }))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::trap`].
+    #[cold]
+    unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
+        // SAFETY: by contract.
+        Box::new(Unwind::OutOfFuel(unsafe { Self::backtrace(this) }))
     }
 
     /// The wasm frames that called the host.
@@ -232,31 +256,5 @@ impl Store {
     pub(super) unsafe fn backtrace(this: *mut Self) -> Backtrace {
         // SAFETY: by contract.
         unsafe { activation::capture(this) }
-    }
-}
-
-/// Values of the host that guests refer to by index; zero is null.
-///
-/// A value stays until the store is dropped, since a guest may hold its index anywhere.
-#[derive(Default)]
-pub(crate) struct Externs {
-    values: Vec<Arc<dyn Any + Send + Sync>>,
-    /// The index of each value by its address, so that one that comes again takes no further
-    /// place.
-    by_address: HashMap<usize, u32>,
-}
-
-impl Externs {
-    /// The index of a value.
-    pub(crate) fn index(&mut self, value: &Arc<dyn Any + Send + Sync>) -> u32 {
-        *self.by_address.entry(Arc::as_ptr(value).cast::<()>() as usize).or_insert_with(|| {
-            self.values.push(value.clone());
-            u32::try_from(self.values.len()).expect("fewer than 2^32 references")
-        })
-    }
-
-    /// The value at an index that is not zero.
-    pub(crate) fn get(&self, index: u32) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.values.get((index as usize).checked_sub(1)?)
     }
 }

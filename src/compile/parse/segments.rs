@@ -80,9 +80,9 @@ impl<'a> Parsed<'a> {
                     offset: self.constant(offset_expr)?,
                 },
             };
-            let start = self.info.data_bytes.len();
-            self.info.data_bytes.extend_from_slice(segment.data);
-            let bytes = start..self.info.data_bytes.len();
+            let start = self.data.len();
+            self.data.extend_from_slice(segment.data);
+            let bytes = start..self.data.len();
             self.info.data.push(DataSegment { mode, bytes });
         }
         Ok(())

@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use crate::vm::layout::WASM_PAGE_SIZE;
+
+const PAGE: usize = WASM_PAGE_SIZE as usize;
+
 /// The most images of a process, each of which takes a file descriptor: whoever may bring modules
 /// must not be able to take all.
 const MAX_IMAGES: usize = 200;
@@ -39,7 +43,8 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub(crate) struct MemoryImage {
     pub(super) file: File,
-    /// The part of the memory that the file is, in bytes from the memory's start; whole pages.
+    /// The part of the memory that the file is, in bytes from the memory's start; whole pages
+    /// of wasm, and so of the system.
     pub(super) range: Range<usize>,
     _permit: Permit,
 }
@@ -55,10 +60,9 @@ impl MemoryImage {
         parts: impl Iterator<Item = (usize, &'a [u8])> + Clone,
     ) -> io::Result<Self> {
         let permit = Permit::take().ok_or(io::ErrorKind::QuotaExceeded)?;
-        let page = region::page::size();
         let ends = parts.clone().map(|(start, bytes)| (start, start + bytes.len()));
         let (start, end) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
-        let range = start / page * page..end.next_multiple_of(page);
+        let range = start / PAGE * PAGE..end.next_multiple_of(PAGE);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("lampwick-memory", flags)?);
         file.set_len(range.len() as u64)?;
@@ -91,6 +95,6 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
         assert!(images.len() <= MAX_IMAGES);
         images.pop();
-        assert_eq!(image().unwrap().range, 0..region::page::size());
+        assert_eq!(image().unwrap().range, 0..PAGE);
     }
 }

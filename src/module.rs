@@ -7,7 +7,7 @@ mod serialize;
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 
@@ -136,6 +136,7 @@ impl Module {
         let data = DataSegments {
             bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
+            image: OnceLock::new(),
         };
         let info = Arc::new(info);
         let symbolizer = engine.wants_symbols() && info.debug.present;

@@ -30,6 +30,7 @@ mod globals;
 mod host_functions;
 mod host_memory;
 mod hostile;
+mod images;
 mod interpreter;
 mod interrupts;
 mod limits;

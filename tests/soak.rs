@@ -118,6 +118,37 @@ fn come_and_go(engine: &Engine) {
 }
 
 #[test]
+fn instances_with_images_come_and_go() {
+    alone("instances_with_images_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `instances_with_images_come_and_go`"]
+fn instances_with_images_come_and_go_alone() {
+    let text = format!(
+        r#"(module (memory (export "memory") 2) (data (i32.const 5) "{}")
+            (func (export "run") i32.const 70000 i32.const 1 i32.store))"#,
+        "x".repeat(100_000)
+    );
+    let pooled = engine(|config| {
+        config.allocation_strategy(InstanceAllocationStrategy::pooling());
+    });
+    let modules = [Engine::default(), pooled].map(|engine| Module::new(&engine, &text).unwrap());
+    check(rounds(10_000), |round| {
+        // Now and then a module is new, with an image of its own.
+        let module = &modules[round % 2];
+        let module = match round % 500 {
+            0 => &Module::new(module.engine(), &text).unwrap(),
+            _ => module,
+        };
+        let mut store = Store::new(module.engine(), ());
+        let instance = Instance::new(&mut store, module, &[]).unwrap();
+        let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
+        run.call(&mut store, ()).unwrap();
+    });
+}
+
+#[test]
 fn async_instances_come_and_go() {
     alone("async_instances_come_and_go_alone");
 }

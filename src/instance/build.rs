@@ -4,7 +4,7 @@ use std::ptr;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Instance, func_record};
+use super::{Instance, func_record, image};
 use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
@@ -280,7 +280,8 @@ fn evaluate(
     }
 }
 
-/// Copies the active segments, element segments first, each in order; they are dropped then, like
+/// Copies the active segments, element segments first, each in order, or maps what data segments
+/// would copy; they are dropped then, like
 /// those that only declare.
 fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<(), Trap> {
     for (segment, element) in info.elements.iter().enumerate() {
@@ -296,8 +297,13 @@ fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<
             store.instances[index].drop_elements(segment as u32);
         }
     }
+    let has_image = image::start(store, index, info);
     for (segment, data) in info.data.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &data.mode {
+            if has_image {
+                store.instances[index].drop_data(segment as u32);
+                continue;
+            }
             let instance = &store.instances[index];
             let start = evaluate(store, instance, info, offset).to_u64();
             let memory = instance.memories[*target as usize] as usize;

@@ -3,13 +3,14 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
 };
+use super::memory::MemoryImage;
 use super::table::RawRef;
 
 /// The data segments of a module.
@@ -17,6 +18,8 @@ use super::table::RawRef;
 pub(crate) struct DataSegments {
     pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
+    /// What a memory of the module starts with, from the first instance on, where it is worth it.
+    pub(crate) image: OnceLock<Option<MemoryImage>>,
 }
 
 /// The memory of a context, zeroed at first.
@@ -146,6 +149,11 @@ impl Instance {
         let index = segment as usize;
         let range = if self.data_dropped[index] { 0..0 } else { self.data.ranges[index].clone() };
         (self.data.clone(), range)
+    }
+
+    /// The data segments of the module.
+    pub(crate) fn data_segments(&self) -> &Arc<DataSegments> {
+        &self.data
     }
 
     /// Drops a data segment.

@@ -2,11 +2,13 @@
 
 mod error;
 mod host;
+mod image;
 mod moving;
 mod on_demand;
 mod reservation;
 mod settings;
 mod slots;
+mod touched;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::types::MemoryType;
 pub(crate) use error::GrowError;
 pub(crate) use host::HostMemories;
 pub use host::{LinearMemory, MemoryCreator};
+pub(crate) use image::MemoryImage;
 pub(crate) use settings::MemorySettings;
 pub(crate) use slots::MemorySlots;
 
@@ -173,6 +176,20 @@ impl Memory {
             self.grow_to((new * WASM_PAGE_SIZE) as usize)?;
         }
         Ok(old)
+    }
+
+    /// Lets a memory that nobody has used yet start with an image, and answers whether it could;
+    /// if not, nothing has changed.
+    pub(crate) fn start_with(&mut self, image: &MemoryImage) -> bool {
+        if image.range.end > self.len {
+            return false;
+        }
+        match &mut self.bytes {
+            Bytes::Static(bytes) => bytes.start_with(image).is_ok(),
+            Bytes::Slot(bytes) => bytes.start_with(image).is_ok(),
+            // The one moves as a single mapping, the other is not ours.
+            Bytes::Moving(_) | Bytes::Host(_) => false,
+        }
     }
 
     fn grow_to(&mut self, len: usize) -> Result<(), GrowError> {

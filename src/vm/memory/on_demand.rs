@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::MAX_KEPT_ACCESSIBLE;
+use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
 use super::settings::MemorySettings;
 
@@ -48,6 +49,8 @@ pub(super) struct StaticBytes {
     /// `None` only while it is dropped.
     reservation: Option<Reservation>,
     accessible: usize,
+    /// Whether an image is mapped.
+    has_image: bool,
     idles: Arc<Idles>,
 }
 
@@ -66,9 +69,14 @@ impl StaticBytes {
         if before < accessible {
             reservation.protect(before..accessible, true)?;
         } else {
-            reservation.protect(accessible..before, false)?;
+            reservation.withdraw(accessible..before)?;
         }
-        Ok(Self { reservation: Some(reservation), accessible, idles: idles.clone() })
+        Ok(Self {
+            reservation: Some(reservation),
+            accessible,
+            has_image: false,
+            idles: idles.clone(),
+        })
     }
 
     fn reservation(&self) -> &Reservation {
@@ -77,6 +85,13 @@ impl StaticBytes {
 
     pub(super) fn base(&self) -> *mut u8 {
         self.reservation().base()
+    }
+
+    /// Maps the image, which must lie within what is accessible and unused.
+    pub(super) fn start_with(&mut self, image: &MemoryImage) -> io::Result<()> {
+        self.reservation().map(0, image)?;
+        self.has_image = true;
+        Ok(())
     }
 
     /// Makes the bytes up to `len` accessible.
@@ -93,12 +108,20 @@ impl Drop for StaticBytes {
         if self.accessible > MAX_KEPT_ACCESSIBLE {
             return;
         }
-        let accessible = match reservation.clear(0..self.accessible) {
-            Ok(Cleared::Kept) => self.accessible,
-            Ok(Cleared::Replaced) => 0,
-            // A page that keeps its bytes must never reach another guest.
-            Err(_) => return,
+        let all = 0..self.accessible;
+        let accessible = if self.has_image {
+            reservation.replace(all).map(|()| 0)
+        // SAFETY: the memory is dropped, and its bytes up to here are accessible.
+        } else if unsafe { reservation.zero(all.clone()) } {
+            Ok(self.accessible)
+        } else {
+            reservation.give_back(all).map(|cleared| match cleared {
+                Cleared::Kept => self.accessible,
+                Cleared::Replaced => 0,
+            })
         };
+        // A page that keeps its bytes must never reach another guest.
+        let Ok(accessible) = accessible else { return };
         let mut idle = self.idles.lock();
         if idle.len() < MAX_IDLE {
             idle.push(Idle { reservation, accessible });

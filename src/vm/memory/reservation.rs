@@ -6,6 +6,9 @@ use std::ptr::{self, NonNull};
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
+use super::image::MemoryImage;
+use super::touched;
+
 /// A range of address space of which nothing is accessible at first. Offsets count from
 /// [`base`](Self::base).
 #[derive(Debug)]
@@ -21,7 +24,7 @@ unsafe impl Send for Reservation {}
 // SAFETY: as above.
 unsafe impl Sync for Reservation {}
 
-/// What [`Reservation::clear`] left of a range, whose bytes are zero when next accessible.
+/// What [`Reservation::give_back`] left of a range, whose bytes are zero when next accessible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Cleared {
@@ -83,12 +86,22 @@ impl Reservation {
         Ok(())
     }
 
+    /// Fills a range with zeros, if few of its pages are there; they stay. Answers whether it did.
+    ///
+    /// # Safety
+    ///
+    /// The range must be accessible, and nobody may be using it.
+    pub(super) unsafe fn zero(&self, range: Range<usize>) -> bool {
+        // SAFETY: the range is of a private anonymous mapping; the rest is the caller's.
+        unsafe { touched::clear(self.address(&range), range.len()) }
+    }
+
     /// Gives the pages of a range back, which nobody may be using any more.
     ///
     /// # Errors
     ///
     /// After an error its bytes may still be what they were.
-    pub(super) fn clear(&self, range: Range<usize>) -> io::Result<Cleared> {
+    pub(super) fn give_back(&self, range: Range<usize>) -> io::Result<Cleared> {
         if range.is_empty() {
             return Ok(Cleared::Kept);
         }
@@ -98,16 +111,62 @@ impl Reservation {
             return Ok(Cleared::Kept);
         }
         // The process may have locked its memory, whose pages can only be unmapped.
+        self.replace(range)?;
+        Ok(Cleared::Replaced)
+    }
+
+    /// Makes a range what it was at first, whatever was mapped there. Nobody may be using it any
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// After an error its bytes may still be what they were.
+    pub(super) fn replace(&self, range: Range<usize>) -> io::Result<()> {
         // SAFETY: the range is ours, and what is mapped there is no longer used.
         unsafe {
             mm::mmap_anonymous(
-                address,
+                self.address(&range).cast(),
                 range.len(),
                 ProtFlags::empty(),
                 MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
             )
         }?;
-        Ok(Cleared::Replaced)
+        Ok(())
+    }
+
+    /// Maps an image over its range, counted from `start`, where nobody has been yet. What is
+    /// written there later stays here. Only [`replace`](Self::replace) removes it.
+    ///
+    /// # Errors
+    ///
+    /// After an error nothing has changed.
+    pub(super) fn map(&self, start: usize, image: &MemoryImage) -> io::Result<()> {
+        let range = start + image.range.start..start + image.range.end;
+        // SAFETY: the range is ours and unused; the file is sealed, so that nothing changes or
+        // truncates it, and mapped privately.
+        unsafe {
+            mm::mmap(
+                self.address(&range).cast(),
+                range.len(),
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED,
+                &image.file,
+                0,
+            )
+        }?;
+        Ok(())
+    }
+
+    /// Makes a range inaccessible and gives its pages back. Nobody may be using it any more.
+    ///
+    /// # Errors
+    ///
+    /// After an error its bytes may still be what they were.
+    pub(super) fn withdraw(&self, range: Range<usize>) -> io::Result<()> {
+        match self.give_back(range.clone())? {
+            Cleared::Kept => self.protect(range, false),
+            Cleared::Replaced => Ok(()),
+        }
     }
 }
 
@@ -133,8 +192,8 @@ mod tests {
         unsafe { reservation.base().write_bytes(0xaa, 2 * PAGE) };
         // SAFETY: as above.
         unsafe { mm::mlock(reservation.base().add(PAGE).cast(), PAGE) }.unwrap();
-        assert_eq!(reservation.clear(0..PAGE).unwrap(), Cleared::Kept);
-        assert_eq!(reservation.clear(PAGE..2 * PAGE).unwrap(), Cleared::Replaced);
+        assert_eq!(reservation.give_back(0..PAGE).unwrap(), Cleared::Kept);
+        assert_eq!(reservation.give_back(PAGE..2 * PAGE).unwrap(), Cleared::Replaced);
         reservation.protect(PAGE..2 * PAGE, true).unwrap();
         // SAFETY: as above.
         let bytes = unsafe { std::slice::from_raw_parts(reservation.base(), 2 * PAGE) };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::MAX_KEPT_ACCESSIBLE;
+use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
 use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
@@ -19,9 +20,18 @@ pub(crate) struct MemorySlots {
     reservation: Reservation,
     /// Bytes from one slot to the next.
     stride: usize,
-    /// For each slot how many bytes its last memory left accessible, all zero, or [`UNCLEAN`].
+    /// For each slot how many bytes its last memory left accessible, all zero, and perhaps
+    /// [`WARM`]; or [`UNCLEAN`].
     left: Box<[AtomicUsize]>,
+    /// How many free slots are warm.
+    warm: AtomicUsize,
 }
+
+/// A bit beside a number of bytes, which is one of pages: the slot has pages of the system's.
+const WARM: usize = 1;
+
+/// No more free slots than this keep pages; about as many as are ever taken in turn.
+const MAX_WARM: usize = 1000;
 
 /// The slot's bytes could not be cleared. They must be before the next memory has them.
 const UNCLEAN: usize = usize::MAX;
@@ -55,6 +65,7 @@ impl MemorySlots {
             // The guard behind each slot lies before the next one.
             reservation: Reservation::new(settings.before(), len)?,
             stride,
+            warm: AtomicUsize::new(0),
             left: std::iter::repeat_with(AtomicUsize::default).take(count).collect(),
         })
     }
@@ -72,8 +83,20 @@ impl MemorySlots {
 
     /// Clears the bytes that a slot has accessible, and answers what it is to leave. Many that
     /// are accessible would be cleared again and again.
-    fn clear(&self, slot: usize, accessible: usize) -> usize {
-        match self.reservation.clear(self.range(slot, 0..accessible)) {
+    ///
+    /// # Safety
+    ///
+    /// So many must be accessible, and nobody may be using them.
+    unsafe fn clear(&self, slot: usize, accessible: usize) -> usize {
+        let range = self.range(slot, 0..accessible);
+        if accessible <= MAX_KEPT_ACCESSIBLE && self.warm.load(Relaxed) < MAX_WARM {
+            // SAFETY: by contract.
+            if unsafe { self.reservation.zero(range.clone()) } {
+                self.warm.fetch_add(1, Relaxed);
+                return accessible | WARM;
+            }
+        }
+        match self.reservation.give_back(range) {
             Ok(Cleared::Replaced) => 0,
             Ok(Cleared::Kept) if accessible <= MAX_KEPT_ACCESSIBLE => accessible,
             Ok(Cleared::Kept) => match self.protect(slot, 0..accessible, false) {
@@ -88,12 +111,13 @@ impl MemorySlots {
     fn prepare(&self, slot: usize) -> io::Result<usize> {
         let left = self.left[slot].load(Relaxed);
         if left != UNCLEAN {
-            return Ok(left);
+            if left & WARM != 0 {
+                self.warm.fetch_sub(1, Relaxed);
+            }
+            self.left[slot].store(left & !WARM, Relaxed);
+            return Ok(left & !WARM);
         }
-        let whole = self.range(slot, 0..self.stride);
-        if self.reservation.clear(whole.clone())? == Cleared::Kept {
-            self.reservation.protect(whole, false)?;
-        }
+        self.reservation.replace(self.range(slot, 0..self.stride))?;
         self.left[slot].store(0, Relaxed);
         Ok(0)
     }
@@ -105,6 +129,8 @@ pub(super) struct SlotBytes {
     slots: Arc<MemorySlots>,
     slot: usize,
     accessible: usize,
+    /// Whether an image is mapped.
+    has_image: bool,
 }
 
 impl SlotBytes {
@@ -118,13 +144,20 @@ impl SlotBytes {
         if before < accessible {
             slots.protect(slot, before..accessible, true)?;
         } else {
-            slots.protect(slot, accessible..before, false)?;
+            slots.reservation.withdraw(slots.range(slot, accessible..before))?;
         }
-        Ok(Self { slots: slots.clone(), slot, accessible })
+        Ok(Self { slots: slots.clone(), slot, accessible, has_image: false })
     }
 
     pub(super) fn base(&self) -> *mut u8 {
         self.slots.reservation.base().wrapping_add(self.slot * self.slots.stride)
+    }
+
+    /// Maps the image, which must lie within what is accessible and unused.
+    pub(super) fn start_with(&mut self, image: &MemoryImage) -> io::Result<()> {
+        self.slots.reservation.map(self.slot * self.slots.stride, image)?;
+        self.has_image = true;
+        Ok(())
     }
 
     /// Makes the bytes up to `len` accessible.
@@ -137,7 +170,13 @@ impl SlotBytes {
 
 impl Drop for SlotBytes {
     fn drop(&mut self) {
-        let left = self.slots.clear(self.slot, self.accessible);
+        let left = if self.has_image {
+            let all = self.slots.range(self.slot, 0..self.accessible);
+            self.slots.reservation.replace(all).map_or(UNCLEAN, |()| 0)
+        } else {
+            // SAFETY: the memory is dropped, and its bytes up to here are accessible.
+            unsafe { self.slots.clear(self.slot, self.accessible) }
+        };
         self.slots.left[self.slot].store(left, Relaxed);
     }
 }

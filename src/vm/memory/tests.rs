@@ -156,3 +156,26 @@ fn the_pool_bounds_what_types_do_not() {
     assert!(matches!(memory.grow(u64::MAX), Err(GrowError::Maximum { .. })));
     assert_eq!(memory.grow(1).unwrap(), 1);
 }
+
+#[test]
+fn idle_memories_keep_few_pages() {
+    // Each guest is smaller than the last one, and touches the pages that the next one has not.
+    let guests = (1..=40).rev().map(|pages| ty(pages, Some(40)));
+    let source = source(40 << 16);
+    let pool = pool(40 << 16, 1, 40);
+    for guest in guests {
+        for memory in [source.memory(&guest), pool.memory_of_instance(&guest, 0)] {
+            let mut memory = memory.unwrap();
+            let (base, len) = (memory.base(), 40 << 16);
+            let top = bytes(&mut memory).len() - 12 * 4096;
+            bytes(&mut memory)[top..].fill(0xaa);
+            drop(memory);
+            let mut there = vec![0; len / 4096];
+            // SAFETY: the reservations are of this size, and stay with their sources.
+            let status = unsafe { libc::mincore(base.cast(), len, there.as_mut_ptr()) };
+            assert_eq!(status, 0);
+            let there = there.iter().filter(|page| **page & 1 != 0).count();
+            assert!(there <= 16, "{there} pages of {guest}");
+        }
+    }
+}

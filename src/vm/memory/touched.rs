@@ -1,0 +1,201 @@
+//! Clearing memory in proportion to the pages that were touched.
+//!
+//! Giving a page back and getting it anew with the next touch costs several times what filling it
+//! with zeros does. So where few pages of a range are there at all, they are filled with zeros
+//! and stay. Which ones are there the kernel tells (`PAGEMAP_SCAN`, Linux 6.7).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::mm::{self, Advice, MapFlags, ProtFlags};
+
+/// The most pages of a range that stay: what an idle memory may hold of the system's.
+const MAX_KEPT: usize = 16;
+
+const PAGE: usize = 4096;
+
+/// Fills what is there of an accessible range of pages with zeros, and answers whether it did: if
+/// not, because too much is there or the kernel does not tell, nothing has changed but some zeros.
+///
+/// # Safety
+///
+/// The range must be a private anonymous mapping's, accessible, and nobody else may be using it.
+pub(super) unsafe fn clear(start: *mut u8, len: usize) -> bool {
+    if len == 0 {
+        return true;
+    }
+    let Some(scanner) = Scanner::of_this_process() else { return false };
+    let mut regions = [Region::default(); MAX_KEPT];
+    let Ok(count) = scanner.scan(start as usize, len, &mut regions) else { return false };
+    for region in &regions[..count] {
+        let offset = region.start as usize - start as usize;
+        // SAFETY: the kernel answers parts of the range; the caller has it for itself.
+        unsafe { start.add(offset).write_bytes(0, (region.end - region.start) as usize) };
+    }
+    true
+}
+
+/// `struct page_region` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// `struct pm_scan_arg` of the kernel.
+#[repr(C)]
+#[derive(Default)]
+struct ScanArguments {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    regions: u64,
+    regions_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: u64 = 0xc060_6610;
+const PAGE_IS_PRESENT: u64 = 1 << 3;
+const PAGE_IS_SWAPPED: u64 = 1 << 4;
+const PAGE_IS_PFNZERO: u64 = 1 << 5;
+
+/// Asks the kernel about this process's pages.
+struct Scanner {
+    pagemap: File,
+    /// True in the process that opened the file, and false in its children, to whom the file would
+    /// tell of their parent's pages: the kernel wipes the page when it copies a process.
+    is_ours: NonNull<AtomicBool>,
+}
+
+// SAFETY: the flag is atomic, and never unmapped.
+unsafe impl Send for Scanner {}
+// SAFETY: as above.
+unsafe impl Sync for Scanner {}
+
+impl Scanner {
+    /// The scanner, if it can be had and is this process's own.
+    fn of_this_process() -> Option<&'static Self> {
+        static SCANNER: OnceLock<Option<Scanner>> = OnceLock::new();
+        let scanner = SCANNER.get_or_init(|| Self::new().ok()).as_ref()?;
+        // SAFETY: the flag is never unmapped.
+        unsafe { scanner.is_ours.as_ref() }.load(Relaxed).then_some(scanner)
+    }
+
+    fn new() -> io::Result<Self> {
+        let pagemap = File::open("/proc/self/pagemap")?;
+        // SAFETY: a fresh mapping overlaps nothing; it is zero, which is a valid flag.
+        let is_ours = unsafe {
+            let flags = ProtFlags::READ | ProtFlags::WRITE;
+            let page = mm::mmap_anonymous(ptr::null_mut(), PAGE, flags, MapFlags::PRIVATE)?;
+            mm::madvise(page, PAGE, Advice::LinuxWipeOnFork)?;
+            NonNull::new(page.cast::<AtomicBool>()).expect("mmap answers no null")
+        };
+        // SAFETY: as above.
+        unsafe { is_ours.as_ref() }.store(true, Relaxed);
+        Ok(Self { pagemap, is_ours })
+    }
+
+    /// The pages of a range that may hold something. Answers how many regions they are.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kernel cannot tell, or if there are more than [`MAX_KEPT`] pages.
+    fn scan(
+        &self,
+        start: usize,
+        len: usize,
+        regions: &mut [Region; MAX_KEPT],
+    ) -> io::Result<usize> {
+        let end = (start + len) as u64;
+        let mut arguments = ScanArguments {
+            size: size_of::<ScanArguments>() as u64,
+            start: start as u64,
+            end,
+            regions: regions.as_mut_ptr() as u64,
+            regions_len: MAX_KEPT as u64,
+            max_pages: MAX_KEPT as u64,
+            // Present or swapped out, but not the page of zeros that reading maps.
+            category_inverted: PAGE_IS_PFNZERO,
+            category_mask: PAGE_IS_PFNZERO,
+            category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+            return_mask: PAGE_IS_PRESENT,
+            ..ScanArguments::default()
+        };
+        // SAFETY: the kernel writes to the arguments and to at most as many regions as there are.
+        let count =
+            unsafe { libc::ioctl(self.pagemap.as_raw_fd(), PAGEMAP_SCAN as _, &raw mut arguments) };
+        let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+        // It stops early where there are as many pages as it may tell of.
+        if arguments.walk_end != end || count > MAX_KEPT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Touches pages of a fresh mapping of 64, and clears it. Answers whether that worked.
+    fn cleared(touched: &[usize]) -> bool {
+        const LEN: usize = 64 * PAGE;
+        // SAFETY: the mapping is fresh and ours until it is unmapped.
+        unsafe {
+            let flags = ProtFlags::READ | ProtFlags::WRITE;
+            let start = mm::mmap_anonymous(ptr::null_mut(), LEN, flags, MapFlags::PRIVATE).unwrap();
+            let base = start.cast::<u8>();
+            // Reading maps the page of zeros.
+            assert_eq!(base.add(63 * PAGE).read_volatile(), 0);
+            touched.iter().for_each(|page| base.add(page * PAGE + 77).write_volatile(0xaa));
+            let cleared = clear(base, LEN);
+            let bytes = std::slice::from_raw_parts(base, LEN);
+            let is_zero = bytes.iter().all(|&byte| byte == 0);
+            mm::munmap(start, LEN).unwrap();
+            assert!(is_zero || !cleared, "{touched:?}");
+            cleared
+        }
+    }
+
+    #[test]
+    fn few_pages_are_cleared_and_many_are_left() {
+        if Scanner::of_this_process().is_none() {
+            println!("the kernel does not tell which pages are there");
+            return;
+        }
+        assert!(cleared(&[]));
+        assert!(cleared(&[0, 1, 2, 7, 40, 62]));
+        assert!(cleared(&(0..15).map(|page| page * 3).collect::<Vec<_>>()));
+        assert!(!cleared(&(0..60).collect::<Vec<_>>()));
+        assert!(!cleared(&(0..17).map(|page| page * 3).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_forked_process_does_not_ask_about_its_parent() {
+        let Some(_) = Scanner::of_this_process() else { return };
+        // SAFETY: the child only looks at a flag and ends.
+        let status = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::_exit(i32::from(Scanner::of_this_process().is_some()));
+            }
+            let mut status = -1;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            status
+        };
+        assert_eq!(status, 0);
+    }
+}

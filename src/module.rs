@@ -110,12 +110,15 @@ impl Module {
 
     /// Makes a module of what the compiler made, whose code is published.
     fn load(engine: &Engine, artifact: Artifact, code: Code) -> Result<Self> {
-        let Artifact { info, layout, data, functions, .. } = artifact;
+        let Artifact { info, layout, data, functions, trampolines, .. } = artifact;
         if let Some(pool) = engine.pool() {
             pool.limits.check(&info)?;
         }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
+        for (ty, trampolines) in &trampolines {
+            signatures[*ty as usize].publish(trampolines)?;
+        }
         // Only what escapes can be called by the host.
         for &function in &info.escaping {
             let ty = info.functions[function as usize];

@@ -11,6 +11,7 @@ use super::info::ModuleInfo;
 use super::link::Linker;
 use super::parse::{self, Body};
 use super::stubs;
+use super::trampolines::TrampolineCode;
 use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
 
 /// A compiled module, in memory that cannot be executed yet: just compiled, or in an artifact's
@@ -30,6 +31,9 @@ pub(crate) struct Artifact {
     pub(crate) functions: Vec<std::ops::Range<u32>>,
     /// What is known of addresses in the text.
     pub(crate) sites: SiteTable,
+    /// The trampolines of the types of escaping functions, each with its type's index, where they
+    /// were compiled already.
+    pub(crate) trampolines: Vec<(u32, TrampolineCode)>,
     /// How many functions write their fuel counter through because it could not be located.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
@@ -65,6 +69,7 @@ impl Compiler {
             text: text.into(),
             functions,
             sites,
+            trampolines: Vec::new(),
             write_through,
         })
     }

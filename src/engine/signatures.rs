@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use anyhow::Result;
 
-use crate::compile::Compiler;
+use crate::compile::{Compiler, TrampolineCode};
 use crate::types::FuncType;
 use crate::vm::code::Code;
 use crate::vm::layout::EnterTrampoline;
@@ -99,9 +99,16 @@ impl Signature {
         if let Some(trampolines) = self.trampolines.get() {
             return Ok(trampolines);
         }
-        let compiled = compiler.compile_trampolines(&self.ty)?;
+        self.publish(&compiler.compile_trampolines(&self.ty)?)
+    }
+
+    /// The ways in and out, which are these if there were none.
+    pub(crate) fn publish(&self, compiled: &TrampolineCode) -> Result<&Trampolines> {
+        if let Some(trampolines) = self.trampolines.get() {
+            return Ok(trampolines);
+        }
         let code = Arc::new(Code::publish(&compiled.text, Default::default())?);
-        // SAFETY: the compiler made a function of this type at this offset.
+        // SAFETY: a compiler with our settings made a function of this type at this offset.
         let enter =
             unsafe { std::mem::transmute::<*const u8, EnterTrampoline>(code.at(compiled.enter)) };
         let exit = code.at(compiled.exit);

@@ -8,11 +8,13 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use lampwick::{Caller, Config, Engine, Linker, Module, Store, TypedFunc};
+use lampwick::{Caller, Config, Engine, ExternRef, Linker, Module, Store, TypedFunc};
 
 const GUEST: &str = r#"(module
     (import "host" "now" (func $now (param i32) (result i32)))
     (import "host" "later" (func $later (param i32) (result i32)))
+    (import "host" "same" (func $same (param externref) (result externref)))
+    (import "host" "new" (func $new (result externref)))
     (memory 2)
     (data (i32.const 0) "one segment")
     (data (i32.const 65536) "another")
@@ -20,6 +22,12 @@ const GUEST: &str = r#"(module
         (i32.add (local.get 0) (local.get 1)))
     (func (export "now") (param i32)
         (loop (drop (call $now (local.get 0)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "same") (param i32 externref)
+        (loop (local.set 1 (call $same (local.get 1)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "new") (param i32)
+        (loop (drop (call $new))
             (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
     (func (export "later") (param i32)
         (loop (drop (call $later (local.get 0)))
@@ -52,6 +60,8 @@ impl Fixture {
         let module = Module::new(&engine, GUEST).unwrap();
         let mut linker = Linker::new(&engine);
         linker.func_wrap("host", "now", |x: i32| x + 1).unwrap();
+        linker.func_wrap("host", "same", |value: Option<ExternRef>| value).unwrap();
+        linker.func_wrap("host", "new", || Some(ExternRef::new(1_u64))).unwrap();
         if is_async {
             linker
                 .func_wrap1_async("host", "later", |_: Caller<'_, ()>, x: i32| {
@@ -86,6 +96,15 @@ fn synchronous(c: &mut Criterion) {
     let (mut store, now) = fixture.typed::<i32, ()>("now");
     c.bench_function("1000 host calls", |b| {
         b.iter(|| now.call(&mut store, HOST_CALLS).unwrap());
+    });
+    let (mut store, same) = fixture.typed::<(i32, Option<ExternRef>), ()>("same");
+    let value = ExternRef::new("value");
+    c.bench_function("1000 host calls, a reference there and back", |b| {
+        b.iter(|| same.call(&mut store, (HOST_CALLS, Some(value.clone()))).unwrap());
+    });
+    let (mut store, new) = fixture.typed::<i32, ()>("new");
+    c.bench_function("1000 host calls, a new reference each, collected", |b| {
+        b.iter(|| new.call(&mut store, HOST_CALLS).unwrap());
     });
 }
 

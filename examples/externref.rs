@@ -62,5 +62,10 @@ fn main() -> Result<()> {
     logs.set(&mut store, 0, Val::null())?;
     assert_eq!(is_kept.call(&mut store, 0)?, 0);
     assert_eq!(is_kept.call(&mut store, 1)?, 1);
+
+    // What guests can no longer reach is dropped at a collection: here is the last reference.
+    drop(first);
+    store.gc();
+    assert_eq!(log.strong_count(), 1);
     Ok(())
 }

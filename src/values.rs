@@ -9,15 +9,43 @@ use anyhow::{Result, bail};
 
 use crate::func::Func;
 use crate::types::ValType;
+use crate::vm::externs::{Full, Value};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::Store;
 
 /// A reference to a value of the host that guests can hold and pass on, but not look into.
 ///
-/// Cloning gives another reference to the same value. A store keeps what was passed to its guests
-/// until it is dropped.
+/// Cloning gives another reference to the same value. What was passed to a store's guests the store
+/// refers to, too, once for all of them, until a collection finds that they cannot reach it any
+/// more, or until the store is dropped. Collections happen by themselves where a reference is
+/// passed to guests, put into a table or into a global, and where [`Store::gc`](crate::Store::gc)
+/// is called. A store refers to at most 256 values, or twice as many as its guests could reach at
+/// the last collection, and those that are passed in one call; more where its tables are large or
+/// its guests' stacks deep, a value for each 64 elements or two frames.
+///
+/// The value is dropped with its last reference. If that is the store's, its drop code runs in the
+/// collection, on the stack of the guest that is running, and a panic of it goes on as if the call
+/// which collected had panicked.
+///
+/// ```
+/// use lampwick::{ExternRef, Instance, Module, Store};
+///
+/// # fn main() -> anyhow::Result<()> {
+/// let mut store = Store::<()>::default();
+/// let wat = r#"(module (func (export "same") (param externref) (result externref)
+///     (local.get 0)))"#;
+/// let module = Module::new(store.engine(), wat)?;
+/// let instance = Instance::new(&mut store, &module, &[])?;
+/// let same = instance.get_typed_func::<_, Option<ExternRef>, _>(&mut store, "same")?;
+/// let value = ExternRef::new(String::from("a value of the host"));
+/// let back = same.call(&mut store, Some(value.clone()))?.expect("it is not null");
+/// assert!(back.ptr_eq(&value));
+/// assert_eq!(back.data().downcast_ref::<String>().unwrap(), "a value of the host");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct ExternRef(Arc<dyn Any + Send + Sync>);
+pub struct ExternRef(Value);
 
 impl ExternRef {
     /// A reference to this value.
@@ -30,7 +58,8 @@ impl ExternRef {
         &*self.0
     }
 
-    /// How many references there are; the store's own counts as one for all of its guests.
+    /// How many references there are: this one, its clones, and one for each store that refers to
+    /// the value. A store may do so for longer than its guests can reach it, until a collection.
     pub fn strong_count(&self) -> usize {
         Arc::strong_count(&self.0)
     }
@@ -132,7 +161,16 @@ impl Val {
         ExternRef(reference) Option<ExternRef>, externref unwrap_externref, reference.clone();
     }
 
+    /// [`Self::to_raw`] of a value that goes to its place alone.
+    pub(crate) fn to_raw_alone(&self, store: &mut Store, ty: ValType) -> Result<ValRaw> {
+        make_room(store, std::slice::from_ref(self));
+        self.to_raw(store, ty)
+    }
+
     /// The value as machine code takes it, if it is of this type and belongs to this store.
+    ///
+    /// It never collects: [`make_room`] is for that, before the first of several values is
+    /// converted.
     pub(crate) fn to_raw(&self, store: &mut Store, ty: ValType) -> Result<ValRaw> {
         if self.ty() != ty {
             bail!("expected a value of type {ty}, found {}", self.ty());
@@ -145,7 +183,7 @@ impl Val {
             Self::V128(value) => ValRaw(value.to_le_bytes()),
             Self::FuncRef(None) | Self::ExternRef(None) => ValRaw::ZERO,
             Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
-            Self::ExternRef(Some(value)) => ValRaw::from_u64(store.externs.index(&value.0).into()),
+            Self::ExternRef(Some(value)) => ValRaw::from_u64(store.externs.index(&value.0)?.into()),
         })
     }
 
@@ -186,13 +224,30 @@ impl Val {
 }
 
 /// The reference with this index in a store; zero is null.
+#[inline]
 pub(crate) fn externref_from_index(store: &Store, index: u32) -> Option<ExternRef> {
     store.externs.get(index).cloned().map(ExternRef)
 }
 
-/// The index of a reference in a store; zero is null.
-pub(crate) fn externref_to_index(store: &mut Store, value: Option<&ExternRef>) -> u32 {
-    value.map_or(0, |value| store.externs.index(&value.0))
+/// The index of a reference in a store; zero is null. It never collects.
+#[inline]
+pub(crate) fn externref_to_index(
+    store: &mut Store,
+    value: Option<&ExternRef>,
+) -> Result<u32, Full> {
+    value.map_or(Ok(0), |value| store.externs.index(&value.0))
+}
+
+/// Lets a collection make room for values that are then converted.
+///
+/// # Panics
+///
+/// With the panic of the drop code of a value that was collected.
+pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
+    let externs = values.iter().filter(|value| matches!(value, Val::ExternRef(Some(_)))).count();
+    if externs > 0 {
+        store.make_room(externs);
+    }
 }
 
 impl ValRaw {

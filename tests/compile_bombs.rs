@@ -15,7 +15,8 @@ fn compiles_soon(name: &str, body: &str) {
             config.consume_fuel(metered).cranelift_debug_verifier(false);
         });
         let wasm = wat::parse_str(format!(
-            "(module (memory 1) (func $f) (func (export \"run\") (param i32) (local i32) {body}))"
+            "(module (func $make (import \"\" \"make\") (result externref)) (memory 1) (func $f)
+                (func $use (param externref)) (func (export \"run\") (param i32) (local i32) {body}))"
         ));
         let start = Instant::now();
         let result = Module::from_binary(&engine, &wasm.unwrap());
@@ -69,6 +70,28 @@ fn long_functions_compile() {
         &format!("{}{}", "i32.const 1 ".repeat(20_000), "drop ".repeat(20_000)),
     );
     compiles_soon("a sum", &format!("i32.const 1 {} drop", "local.get 0 i32.add ".repeat(20_000)));
+}
+
+#[test]
+fn functions_with_many_references_compile() {
+    compiles_soon("a chain of references", &"call $make call $f call $use ".repeat(5_000));
+    let stack = format!("{}{}", "call $make ".repeat(1000), "call $use ".repeat(1000));
+    compiles_soon("references on the stack", &stack);
+    for (name, refs, depth) in [("few", 1, 1500), ("some", 100, 300), ("many", 1000, 100)] {
+        let locals = "externref ".repeat(refs);
+        let (mut sets, mut uses) = (String::new(), String::new());
+        for local in 2..refs + 2 {
+            sets += &format!("call $make local.set {local} ");
+            uses += &format!("local.get {local} call $use ");
+        }
+        let heads = "loop call $make call $use ".repeat(depth);
+        let ends = "call $f local.get 0 br_if 0 end ".repeat(depth);
+        let ifs = "local.get 0 if call $f end ".repeat(3 * depth);
+        let nest = format!("(local {locals}) {sets} {heads} {ends} {uses}");
+        compiles_soon(&format!("{name} references over loops"), &nest);
+        let flat = format!("(local {locals}) {sets} {ifs} {uses}");
+        compiles_soon(&format!("{name} references over branches"), &flat);
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn guests_keep_references_in_tables_and_globals() {
 }
 
 #[test]
-fn values_live_until_the_store_is_dropped() {
+fn values_live_while_they_are_kept_and_no_longer_than_the_store() {
     let census = Census::default();
     let (mut store, instance) = instantiate(&Engine::default(), GUEST);
     let keep = instance.get_func(&mut store, "keep").unwrap();
@@ -84,11 +84,15 @@ fn values_live_until_the_store_is_dropped() {
         let value = ExternRef::new(census.token());
         keep.call(&mut store, &[Val::I32(0), value.into()]).unwrap();
     }
+    assert_eq!(census.alive(), 10, "a collection was neither due nor asked for");
+    store.gc();
+    assert_eq!(census.alive(), 1, "the one that the table and the global have");
     let last = instance.get_global(&mut store, "global").unwrap().get(&mut store);
+    keep.call(&mut store, &[Val::I32(1), ExternRef::new(census.token()).into()]).unwrap();
     drop(store);
     assert_eq!(census.alive(), 1, "the one that is held here");
     drop(last);
-    assert_eq!((census.alive(), census.made()), (0, 10));
+    assert_eq!((census.alive(), census.made()), (0, 11));
 }
 
 #[test]

@@ -10,6 +10,10 @@ mod cache;
 mod cache_config;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
+mod collection;
+mod collection_calls;
+mod collection_drops;
+mod collection_random;
 mod compile_bombs;
 mod contract;
 mod epochs;

@@ -6,13 +6,14 @@
 use std::process::Command;
 
 use lampwick::{
-    Caller, Engine, Func, Instance, InstanceAllocationStrategy, InstanceLimits, Linker, Module,
-    ModuleLimits, PoolingAllocationStrategy, Store, Trap, TrapCode,
+    Caller, Engine, ExternRef, Func, Instance, InstanceAllocationStrategy, InstanceLimits, Linker,
+    Module, ModuleLimits, PoolingAllocationStrategy, Store, Trap, TrapCode, TypedFunc,
 };
 
 use crate::matrix::{self, EVENTS, PLACES};
 use crate::support::{
-    async_metered, asynchronous, block_on, directory, engine, instantiate, pend, poll, rounds,
+    Census, async_metered, asynchronous, block_on, directory, engine, instantiate, pend, poll,
+    rounds,
 };
 
 /// Runs one of the ignored tests below in a process of its own.
@@ -273,4 +274,74 @@ fn modules_and_engines_come_and_go_alone() {
         assert_eq!(module.imports().len(), 1);
         assert!(Module::new(&own, "(module (func i32.add))").is_err());
     });
+}
+
+/// Runs a guest that passes references on, whose host may have no more than `most` values alive, and
+/// answers how many there were.
+fn pass_references(engine: &Engine, is_async: bool, calls: usize, most: usize) -> usize {
+    let mut linker = Linker::<Census>::new(engine);
+    linker
+        .func_wrap("", "make", move |caller: Caller<'_, Census>| {
+            let alive = caller.data().alive();
+            assert!(alive <= most, "{alive} values are alive");
+            Some(ExternRef::new(caller.data().token()))
+        })
+        .unwrap()
+        .func_wrap("", "take", |value: Option<ExternRef>| value)
+        .unwrap();
+    let mut store = Store::new(engine, Census::default());
+    if is_async {
+        store.add_fuel(u64::MAX).unwrap();
+        store.fuel_async_yield_interval(Some(10_000)).unwrap();
+    }
+    let module = Module::new(engine, REFERENCES).unwrap();
+    let instance = block_on(async {
+        if is_async {
+            linker.instantiate_async(&mut store, &module).await.unwrap()
+        } else {
+            linker.instantiate(&mut store, &module).unwrap()
+        }
+    });
+    let run: TypedFunc<i32, ()> = instance.get_typed_func(&mut store, "run").unwrap();
+    check(calls / 1000, |_| {
+        if is_async {
+            block_on(run.call_async(&mut store, 500)).unwrap();
+        } else {
+            run.call(&mut store, 500).unwrap();
+        }
+    });
+    store.gc();
+    let census = store.data().clone();
+    assert_eq!(census.alive(), 101, "what is in the table and the global");
+    drop(store);
+    assert_eq!(census.alive(), 0);
+    census.made()
+}
+
+const REFERENCES: &str = r#"(module
+    (func $make (import "" "make") (result externref))
+    (func $take (import "" "take") (param externref) (result externref))
+    (table $t 100 externref) (global $g (mut externref) (ref.null extern)) (global $at (mut i32) (i32.const 0))
+    (func (export "run") (param i32) (local externref)
+        (loop
+            (local.set 1 (call $take (call $make)))
+            (table.set $t (global.get $at) (local.get 1))
+            (global.set $at (i32.rem_u (i32.add (global.get $at) (i32.const 1)) (i32.const 100)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (global.set $g (call $make))))"#;
+
+#[test]
+fn references_come_and_go() {
+    alone("references_come_and_go_alone");
+}
+
+#[test]
+#[ignore = "run by `references_come_and_go`"]
+fn references_come_and_go_alone() {
+    // Each call of the guest calls the host 1,001 times.
+    let calls = rounds(1_200_000);
+    for (engine, is_async) in [(Engine::default(), false), (async_metered(), true)] {
+        let made = pass_references(&engine, is_async, calls, 256);
+        assert!(made >= calls / 2, "{made} values");
+    }
 }

@@ -35,6 +35,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         self.jump(header, params)?;
         self.stacks.drop(params);
         self.enter(header);
+        self.limits.enter_loop();
         self.push_frame(FrameKind::Loop { header }, ty);
         self.env.loop_header(&mut self.builder)
     }
@@ -82,7 +83,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     pub(crate) fn end(&mut self) -> WasmResult<()> {
         let frame = self.stacks.label(0);
         match frame.kind {
-            FrameKind::Loop { header } => self.builder.seal_block(header),
+            FrameKind::Loop { header } => {
+                self.limits.leave_loop();
+                self.builder.seal_block(header);
+            }
             FrameKind::If { otherwise } => {
                 if frame.results == 0 && frame.exit.is_none() {
                     // Nothing branches out of the only arm: the way around it is the exit.

@@ -57,6 +57,12 @@ pub trait FuncEnvironment {
         false
     }
 
+    /// Whether a method of the environment has declared a value of this function for the user stack
+    /// maps. What finding such values costs is bounded.
+    fn declares_references(&self) -> bool {
+        false
+    }
+
     /// The function type at `index` of the type section.
     fn type_at(&self, index: u32) -> &FuncType;
 

@@ -149,11 +149,12 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     fn local_of(&mut self, ty: ValType, value: Value) -> WasmResult<()> {
         let clif = value_type(self.env, ty, self.offset)?;
         let variable = self.builder.declare_var(clif);
-        if is_collected(self.env, ty) {
+        let is_collected = is_collected(self.env, ty);
+        if is_collected {
             self.builder.declare_var_needs_stack_map(variable);
         }
         self.builder.def_var(variable, value);
-        self.locals.push(Local { variable, in_use: false });
+        self.locals.push(Local { variable, in_use: false, is_collected });
         Ok(())
     }
 
@@ -184,13 +185,14 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         let reachable = self.stacks.reachable;
         self.env.before_operator(&mut self.builder, operator, self.offset, reachable)?;
         if reachable {
+            self.limits.operator(operator);
             self.operator(operator)?;
         } else {
             self.dead_operator(operator)?;
         }
         let operands = self.stacks.operands.len();
         let operands = operands.max(validator.operand_stack_height() as usize);
-        self.limits.check(&self.builder.func.dfg, operands)
+        self.limits.check(&self.builder.func.dfg, operands, self.env.declares_references())
     }
 
     /// Tracks nesting in unreachable code.

@@ -4,6 +4,8 @@
 //! values (a call of a function with many results) or of branch arguments, and finding the values
 //! of locals costs their number times that of the blocks. All of that is bounded here.
 
+use wasmparser::Operator;
+
 use crate::{WasmError, WasmResult};
 
 /// CLIF instructions or values of one function.
@@ -14,6 +16,13 @@ const MAX_ENTITIES: usize = 1 << 22;
 const MAX_OPERANDS: usize = 1 << 22;
 /// Pairs of a local that is in use and a block: four bytes each in the frontend's tables.
 const MAX_LOCALS_BY_BLOCKS: u64 = 1 << 27;
+/// What finding the references for stack maps may take: references that can be alive, times blocks
+/// and calls, times one more for each [`LOOPS_PER_PASS`] loops that are nested.
+///
+/// The frontend keeps a set of the live ones for each block, which takes 40 bytes for each, and goes
+/// over the blocks of a nest again for each of its loops.
+const MAX_STACK_MAP_WORK: u64 = 1 << 23;
+const LOOPS_PER_PASS: u64 = 4;
 /// Entries of all `br_table` operators together; the code generator takes 600 bytes for each.
 const MAX_TABLE_ENTRIES: u64 = 1 << 18;
 /// Arguments of all branches together, and other work that does not show in entities.
@@ -23,18 +32,28 @@ const MAX_WORK: u64 = 1 << 24;
 #[derive(Default)]
 pub(crate) struct Limits {
     locals_in_use: u64,
+    /// Those of them that belong into stack maps.
+    collected_in_use: u64,
+    /// The most values that were on the operand stack.
+    operands: u64,
+    calls: u64,
+    /// How many loops are open, and the most that were.
+    loops: u64,
+    loop_depth: u64,
     table_entries: u64,
     direct_table_entries: u64,
     work: u64,
 }
 
 impl Limits {
-    /// Checks the function's size after an operator.
+    /// Checks the function's size after an operator. `declares` is whether the environment has
+    /// declared references of its own for the stack maps.
     #[inline]
     pub(crate) fn check(
-        &self,
+        &mut self,
         dfg: &cranelift_codegen::ir::DataFlowGraph,
         operands: usize,
+        declares: bool,
     ) -> WasmResult<()> {
         if dfg.num_insts() > MAX_ENTITIES || dfg.num_values() > MAX_ENTITIES {
             return Err(WasmError::Limit("a function makes more than 2^22 instructions or values"));
@@ -48,12 +67,45 @@ impl Limits {
         if self.locals_in_use * edges > MAX_LOCALS_BY_BLOCKS {
             return Err(WasmError::Limit("the locals of a function times its blocks exceed 2^27"));
         }
+        self.operands = self.operands.max(operands as u64);
+        if declares || self.collected_in_use > 0 {
+            self.check_stack_maps(edges)?;
+        }
         Ok(())
     }
 
-    /// Notes that one more local is read or written.
-    pub(crate) fn use_local(&mut self) {
+    fn check_stack_maps(&self, edges: u64) -> WasmResult<()> {
+        let alive = self.collected_in_use + self.operands;
+        let passes = 1 + self.loop_depth / LOOPS_PER_PASS;
+        if alive * (edges + self.calls) * passes > MAX_STACK_MAP_WORK {
+            return Err(WasmError::Limit(
+                "the references in a function times its blocks and calls exceed 2^23",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Notes that one more local is read or written, and whether it belongs into stack maps.
+    pub(crate) fn use_local(&mut self, is_collected: bool) {
         self.locals_in_use += 1;
+        self.collected_in_use += u64::from(is_collected);
+    }
+
+    /// Notes an operator that is translated.
+    #[inline]
+    pub(crate) fn operator(&mut self, operator: &Operator<'_>) {
+        self.calls += u64::from(may_call(operator));
+    }
+
+    /// Notes that a loop begins.
+    pub(crate) fn enter_loop(&mut self) {
+        self.loops += 1;
+        self.loop_depth = self.loop_depth.max(self.loops);
+    }
+
+    /// Notes that a loop ends.
+    pub(crate) fn leave_loop(&mut self) {
+        self.loops -= 1;
     }
 
     /// Notes `amount` of work: a branch argument each.
@@ -85,4 +137,23 @@ impl Limits {
     pub(crate) fn direct_table(&mut self, entries: u32) {
         self.direct_table_entries += u64::from(entries);
     }
+}
+
+/// Whether an operator may become a call, of a function or of the runtime.
+fn may_call(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::Call { .. }
+            | Operator::CallIndirect { .. }
+            | Operator::MemoryGrow { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::DataDrop { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::ElemDrop { .. }
+    )
 }

@@ -13,6 +13,8 @@ pub(crate) struct Local {
     pub(crate) variable: Variable,
     /// Whether an operator reads or writes it.
     pub(crate) in_use: bool,
+    /// Whether it belongs into stack maps.
+    pub(crate) is_collected: bool,
 }
 
 /// One function's translation in progress.
@@ -143,7 +145,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         let local = &mut self.locals[index as usize];
         if !local.in_use {
             local.in_use = true;
-            self.limits.use_local();
+            self.limits.use_local(local.is_collected);
         }
         local.variable
     }

@@ -184,3 +184,35 @@ fn references_are_declared_for_stack_maps() {
     .unwrap();
     assert!(functions[1].display().to_string().contains("stack_map"));
 }
+
+#[test]
+fn references_times_blocks_and_calls_are_limited() {
+    let function = |refs: usize, depth: usize, calls: usize| {
+        let locals = "externref ".repeat(refs);
+        let uses: String = (0..refs).map(|i| format!("(call $use (local.get {i}))")).collect();
+        let (loops, calls) = ("(loop ".repeat(depth), "(call $f)".repeat(calls));
+        let ends = ")".repeat(depth);
+        format!(
+            "(module (func $f) (func $use (param externref))
+                (func (local {locals}) {loops} {calls} {ends} {uses}))"
+        )
+    };
+    let collecting = |text: &str| {
+        let mut env = Env::new();
+        env.collect = true;
+        try_translate(&mut env, text).map(drop)
+    };
+    for (refs, depth, calls) in [(1000, 1, 6000), (1000, 20, 0), (10, 1000, 0)] {
+        let text = function(refs, depth, calls);
+        assert!(collecting(&text).is_ok(), "{refs} {depth} {calls}");
+    }
+    for (refs, depth, calls) in [(1000, 1, 8000), (1000, 300, 0), (200, 1000, 0)] {
+        let text = function(refs, depth, calls);
+        let Err(WasmError::Limit(what)) = collecting(&text) else {
+            panic!("{refs} {depth} {calls}: no limit")
+        };
+        assert!(what.contains("references"), "{what}");
+        // Where nothing collects, nothing is searched.
+        assert!(try_translate(&mut Env::new(), &text).is_ok());
+    }
+}

@@ -7,7 +7,7 @@ use cranelift_codegen::{CompiledCode, FinalizedMachReloc, FinalizedRelocTarget, 
 use super::fuel_sites::Site;
 use super::link::{Relocation, Symbol};
 use super::traps;
-use crate::vm::layout::{FuelAt, TrapSite};
+use crate::vm::layout::{FuelAt, StackMaps, TrapSite};
 
 /// The machine code of a function, and what is known of it. Offsets are from its start.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Code {
     pub(super) traps: Vec<TrapSite>,
     /// Return addresses with the operators that call.
     pub(super) calls: Vec<(u32, u32)>,
+    /// Where the frame holds references to values of the host, for each such call.
+    pub(super) stack_maps: StackMaps,
     /// A bit for each builtin that it calls.
     pub(super) builtins: u32,
     /// Whether the fuel counter could not be located everywhere, so that it is written through.
@@ -67,6 +69,13 @@ impl Code {
         }
         for call in buffer.call_sites() {
             code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
+        }
+        for (return_address, frame_size, map) in buffer.user_stack_maps() {
+            // Cranelift counts from the end of the frame.
+            let distances: Vec<u32> = map.entries().map(|(_, at)| frame_size - at).collect();
+            if !code.stack_maps.push(*return_address, &distances) {
+                return Err(anyhow!("internal error: references at {distances:?}").into());
+            }
         }
         for reloc in buffer.relocs() {
             code.relocations.push(relocation(func, reloc)?);

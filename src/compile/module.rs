@@ -1,6 +1,6 @@
 //! Compiles a module: all its functions, on all cores, into one text.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 
 use super::Compiler;
@@ -12,7 +12,7 @@ use super::link::Linker;
 use super::parse::{self, Body};
 use super::stubs;
 use super::trampolines::TrampolineCode;
-use crate::vm::layout::{Builtin, ContextLayout, SiteTable, TrapSite};
+use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
 
 /// A compiled module, in memory that cannot be executed yet: just compiled, or in an artifact's
 /// bytes, of which it then keeps parts.
@@ -94,11 +94,13 @@ impl Compiler {
     fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable)> {
         let mut linker = Linker::default();
         let (mut traps, mut calls) = (Vec::new(), Vec::new());
+        let mut stack_maps = StackMaps::default();
         for code in codes {
             let start = linker.function(&code.bytes, &code.relocations)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             traps.extend(code.traps.iter().map(trap));
             calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            ensure!(stack_maps.append(&code.stack_maps, start), "the module is too large");
         }
         traps.sort_by_key(|site: &TrapSite| site.pc);
         traps.dedup_by_key(|site| site.pc);
@@ -111,6 +113,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, SiteTable::new(&traps, &calls)))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps)))
     }
 }

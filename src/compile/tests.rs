@@ -240,3 +240,45 @@ fn hostile_functions_end() {
         }
     }
 }
+
+/// Functions with references, over whose calls some of them live, and one without.
+const REFERENCES: &str = r#"(module
+    (import "host" "make" (func $make (result externref)))
+    (import "host" "take" (func $take (param externref)))
+    (memory 1)
+    (func $holds (param i32 externref) (result i32) (local externref)
+        (local.set 2 (call $make))
+        (loop $again
+            (call $take (local.get 2))
+            (local.set 0 (i32.add (local.get 0) (i32.load (local.get 0))))
+            (br_if $again (i32.load offset=4 (local.get 0))))
+        (call $take (local.get 1))
+        (local.get 0))
+    (func $passes (param externref) (call $take (local.get 0)))
+    (func $none (param i32) (result i32) (call $holds (local.get 0) (ref.null extern))))"#;
+
+#[test]
+fn references_are_mapped_where_they_are_live() {
+    for metered in [false, true] {
+        for opt_level in [OptLevel::None, OptLevel::Speed] {
+            let change = |s: &mut Settings| (s.metered, s.opt_level) = (metered, opt_level);
+            let artifact = compile(&compiler_with(change), REFERENCES);
+            let maps = artifact.sites.stack_maps();
+            let live = |function: usize| -> Vec<usize> {
+                let range = &artifact.functions[function];
+                let calls = artifact.sites.calls().map(|(pc, _)| pc);
+                let calls = calls.filter(|&pc| range.contains(&(pc - 1)));
+                calls.map(|pc| maps.distances(pc).count()).collect()
+            };
+            // The calls of `make` and of `take`; slow paths of checks come last.
+            let holds = live(0);
+            assert_eq!(holds[..3], [1, 2, 0], "{metered} {opt_level:?}");
+            assert_eq!(holds[3..], [1, 2][..if metered { 2 } else { 0 }]);
+            assert_eq!(live(1), [0, 1][..if metered { 2 } else { 1 }]);
+            assert!(live(2).iter().all(|&count| count == 0));
+            assert_eq!(artifact.write_through, 0, "counters are located beside references");
+            let again = compile(&compiler_with(change), REFERENCES);
+            assert_eq!((&artifact.text, maps), (&again.text, again.sites.stack_maps()));
+        }
+    }
+}

@@ -35,7 +35,7 @@ impl Global {
     /// Fails if the value is not of the type, or belongs to another store.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = value.to_raw(&mut store.vm, *ty.content())?;
+        let raw = value.to_raw_alone(&mut store.vm, *ty.content())?;
         let index = store.vm.globals.len();
         store.vm.globals.push(Owned::boxed(ty, VMGlobal(raw.0)));
         Ok(Self(Stored::new(&store.vm, index)))
@@ -83,7 +83,7 @@ impl Global {
         if ty.mutability() == Mutability::Const {
             bail!("a constant global cannot be set");
         }
-        let raw = value.to_raw(store, *ty.content())?;
+        let raw = value.to_raw_alone(store, *ty.content())?;
         let definition = self.slot(store).definition;
         // SAFETY: the definition is live with the store, which is ours for now.
         unsafe { definition.write(VMGlobal(raw.0)) };

@@ -47,7 +47,7 @@ impl Table {
     /// Panics if the store's limiter is async.
     pub fn new(mut store: impl AsContextMut, ty: TableType, init: Val) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        let raw = init.to_raw_alone(&mut store.vm, ty.element())?.to_u64();
         store.check_counts(ANOTHER)?;
         store.permit(Growth::to_new_table(&ty), "Table::new")?;
         Self::make(store, &ty, raw)
@@ -64,7 +64,7 @@ impl Table {
         init: Val,
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
-        let raw = init.to_raw(&mut store.vm, ty.element())?.to_u64();
+        let raw = init.to_raw_alone(&mut store.vm, ty.element())?.to_u64();
         store.check_counts(ANOTHER)?;
         store.permit_async(Growth::to_new_table(&ty)).await?;
         Self::make(store, &ty, raw)
@@ -118,7 +118,7 @@ impl Table {
     /// The raw form of a value that is to become an element.
     fn element(&self, store: &mut Store, value: &Val) -> Result<u64> {
         let element: ValType = self.slot(store).value.ty().element();
-        Ok(value.to_raw(store, element)?.to_u64())
+        Ok(value.to_raw_alone(store, element)?.to_u64())
     }
 
     /// Sets an element.

@@ -73,6 +73,15 @@ impl<'a, T> Caller<'a, T> {
         self.store.engine()
     }
 
+    /// As [`Store::gc`](crate::Store::gc); what the calling guests have in use stays.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a value's drop code.
+    pub fn gc(&mut self) {
+        self.store.gc();
+    }
+
     /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this
     /// call is counted.
     pub fn fuel_consumed(&self) -> Option<u64> {

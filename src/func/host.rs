@@ -13,7 +13,7 @@ use super::{Caller, Closure, Func, WasmParams, WasmRet};
 use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::Val;
+use crate::values::{Val, make_room};
 use crate::vm::host::{self, HostCall, HostCaller, HostError, HostFunction};
 use crate::vm::layout::{VMContext, VMHostContext, ValRaw};
 
@@ -150,6 +150,7 @@ impl<F> Untyped<F> {
         results: &[Val],
         values: *mut ValRaw,
     ) -> Result<()> {
+        make_room(&mut store.vm, results);
         for (index, (ty, result)) in self.ty.results().zip(results).enumerate() {
             let raw = result
                 .to_raw(&mut store.vm, ty)

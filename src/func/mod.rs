@@ -22,7 +22,7 @@ pub use wrap::{IntoFunc, WasmRet};
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::Val;
+use crate::values::{Val, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
 
@@ -250,6 +250,7 @@ impl Func {
         if params.len() != ty.params().len() {
             bail!("expected {} arguments, found {}", ty.params().len(), params.len());
         }
+        make_room(&mut store.vm, params);
         let mut values = vec![ValRaw::ZERO; params.len().max(ty.results().len())];
         for (index, ((slot, param), ty)) in
             values.iter_mut().zip(params).zip(ty.params()).enumerate()

@@ -15,6 +15,10 @@ pub(crate) mod sealed {
 
     /// One value.
     pub trait Raw: Sized {
+        /// Whether it can be a reference to a value of the host.
+        #[doc(hidden)]
+        const IS_EXTERN: bool = false;
+
         /// The value as machine code takes it; fails if it belongs to another store.
         #[doc(hidden)]
         fn into_raw(self, store: &mut Store) -> Result<ValRaw>;
@@ -35,6 +39,12 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         const LEN: usize;
 
+        /// How many can be references to values of the host.
+        #[doc(hidden)]
+        const EXTERNS: usize;
+
+        /// May collect, but not once the first value is converted.
+        ///
         /// # Safety
         ///
         /// There must be room for `LEN` values.
@@ -141,10 +151,14 @@ impl WasmTy for Option<Func> {
 }
 
 impl Raw for Option<ExternRef> {
+    const IS_EXTERN: bool = true;
+
+    #[inline]
     fn into_raw(self, store: &mut Store) -> Result<ValRaw> {
-        Ok(ValRaw::from_u64(externref_to_index(store, self.as_ref()).into()))
+        Ok(ValRaw::from_u64(externref_to_index(store, self.as_ref())?.into()))
     }
 
+    #[inline]
     unsafe fn from_raw(store: &Store, raw: ValRaw) -> Self {
         externref_from_index(store, raw.to_u64() as u32)
     }
@@ -159,9 +173,13 @@ impl WasmTy for Option<ExternRef> {
 impl<V: WasmTy> RawList for V {
     type Slots = [ValRaw; 1];
     const LEN: usize = 1;
+    const EXTERNS: usize = V::IS_EXTERN as usize;
 
     #[inline]
     unsafe fn store_raw(self, store: &mut Store, slots: *mut ValRaw) -> Result<()> {
+        if Self::EXTERNS > 0 {
+            store.make_room(Self::EXTERNS);
+        }
         // SAFETY: by contract there is room for one.
         unsafe { slots.write(self.into_raw(store)?) };
         Ok(())
@@ -186,9 +204,13 @@ macro_rules! tuple {
         impl<$($name: WasmTy),*> RawList for ($($name,)*) {
             type Slots = [ValRaw; $len];
             const LEN: usize = $len;
+            const EXTERNS: usize = 0 $(+ $name::IS_EXTERN as usize)*;
 
             #[inline]
             unsafe fn store_raw(self, _store: &mut Store, _slots: *mut ValRaw) -> Result<()> {
+                if Self::EXTERNS > 0 {
+                    _store.make_room(Self::EXTERNS);
+                }
                 let ($($name,)*) = self;
                 let mut _next = _slots;
                 // SAFETY: by contract there is room for all.

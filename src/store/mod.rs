@@ -3,6 +3,7 @@
 mod call;
 mod context;
 mod fuel;
+mod gc;
 #[cfg(feature = "call-hook")]
 mod hook;
 mod interrupts;
@@ -32,7 +33,8 @@ use limiter::Limiter;
 /// Instances, what they share with the host, and data of the host's of type `T`.
 ///
 /// Everything that a guest does happens in a store, and everything that is created in a store lives
-/// until it is dropped: give each guest a store of its own. Handles such as [`Func`](crate::Func)
+/// until it is dropped, but for the values behind [`ExternRef`](crate::ExternRef)s, which are
+/// collected: give each guest a store of its own. Handles such as [`Func`](crate::Func)
 /// and [`Memory`](crate::Memory) are small copies that mean something only together with the store
 /// that they came from; every method takes it.
 ///

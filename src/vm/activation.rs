@@ -256,6 +256,27 @@ pub(super) unsafe fn capture(store: *mut Store) -> Backtrace {
     unsafe { (*(*store).activation).backtrace_from_exit() }
 }
 
+/// Calls `visit` with the frames of wasm of all activations of a store, the innermost first: the
+/// address to which the call returns that the frame is at, and its frame pointer.
+pub(super) fn for_each_frame(store: &Store, mut visit: impl FnMut(usize, usize)) {
+    let mut exit = Saved::of(&store.machine);
+    let mut activation = store.activation;
+    while !activation.is_null() {
+        // SAFETY: activations of the store's list are live, or their futures were forgotten and with
+        // them their stacks, which are never used again nor given back. Who has the store is the
+        // host: the wasm of each activation has called it, and left where it was either in the store
+        // or, when the next activation was entered, in that.
+        unsafe {
+            let Activation { sp, saved, outer, .. } = &*activation;
+            for (pc, fp) in backtrace::frames(exit.exit_pc, exit.exit_fp, *sp) {
+                visit(pc, fp);
+            }
+            exit = *saved;
+            activation = *outer;
+        }
+    }
+}
+
 /// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below
 /// the frame that faulted, which has the whole host reserve to offer.
 ///

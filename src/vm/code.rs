@@ -106,4 +106,14 @@ impl CodeMap {
         let code = self.find(pc)?;
         code.sites.trap((pc - code.range().start) as u32)
     }
+
+    /// How many bytes below its frame pointer the frame that a call returns to at `pc` holds
+    /// references to values of the host.
+    pub(super) fn stack_map(&self, pc: usize) -> impl Iterator<Item = usize> {
+        let code = self.find(pc);
+        debug_assert!(code.is_some(), "a frame of wasm is one of this code");
+        code.into_iter().flat_map(move |code| {
+            code.sites.stack_maps().distances((pc - code.range().start) as u32)
+        })
+    }
 }

@@ -5,6 +5,8 @@ mod arch;
 pub(crate) mod backtrace;
 pub(crate) mod builtins;
 pub(crate) mod code;
+mod collect;
+pub(crate) mod externs;
 pub(crate) mod fuel;
 pub(crate) mod hooks;
 pub(crate) mod host;

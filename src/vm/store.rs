@@ -1,14 +1,12 @@
 //! A store as machine code and its builtins see it: everything but the embedder's `T`.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
 use super::hooks::Hook;
 use super::host::HostFunction;
@@ -258,31 +256,5 @@ impl Store {
     pub(super) unsafe fn backtrace(this: *mut Self) -> Backtrace {
         // SAFETY: by contract.
         unsafe { activation::capture(this) }
-    }
-}
-
-/// Values of the host that guests refer to by index; zero is null.
-///
-/// A value stays until the store is dropped, since a guest may hold its index anywhere.
-#[derive(Default)]
-pub(crate) struct Externs {
-    values: Vec<Arc<dyn Any + Send + Sync>>,
-    /// The index of each value by its address, so that one that comes again takes no further
-    /// place.
-    by_address: HashMap<usize, u32>,
-}
-
-impl Externs {
-    /// The index of a value.
-    pub(crate) fn index(&mut self, value: &Arc<dyn Any + Send + Sync>) -> u32 {
-        *self.by_address.entry(Arc::as_ptr(value).cast::<()>() as usize).or_insert_with(|| {
-            self.values.push(value.clone());
-            u32::try_from(self.values.len()).expect("fewer than 2^32 references")
-        })
-    }
-
-    /// The value at an index that is not zero.
-    pub(crate) fn get(&self, index: u32) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.values.get((index as usize).checked_sub(1)?)
     }
 }

@@ -114,6 +114,14 @@ impl Table {
         }
     }
 
+    /// The elements, if they are references to values of the host.
+    pub(super) fn externs(&self) -> &[u32] {
+        match &self.elements {
+            Elements::Funcs(_) => &[],
+            Elements::Externs(externs) => externs,
+        }
+    }
+
     /// An element.
     pub(crate) fn get(&self, index: u64) -> Option<RawRef> {
         let index = usize::try_from(index).ok()?;

@@ -22,6 +22,8 @@ const KEY: &str = ".lampwick.key";
 const INFO: &str = ".lampwick.info";
 const TRAPS: &str = ".lampwick.traps";
 const CALLS: &str = ".lampwick.calls";
+const MAPS: &str = ".lampwick.maps";
+const BITS: &str = ".lampwick.bits";
 const DATA: &str = ".lampwick.data";
 const TEXT: &str = ".text";
 
@@ -32,6 +34,8 @@ pub(super) struct Sections<'a> {
     pub(super) info: &'a [u8],
     pub(super) traps: &'a [u8],
     pub(super) calls: &'a [u8],
+    pub(super) maps: &'a [u8],
+    pub(super) bits: &'a [u8],
     pub(super) data: &'a [u8],
 }
 
@@ -41,6 +45,8 @@ pub(super) struct Found {
     pub(super) info: Bytes,
     pub(super) traps: Bytes,
     pub(super) calls: Bytes,
+    pub(super) maps: Bytes,
+    pub(super) bits: Bytes,
     pub(super) data: Bytes,
     pub(super) text: Bytes,
 }
@@ -61,6 +67,8 @@ pub(super) fn write(
         (INFO, sections.info, 1),
         (TRAPS, sections.traps, 4),
         (CALLS, sections.calls, 4),
+        (MAPS, sections.maps, 4),
+        (BITS, sections.bits, 4),
         (DATA, sections.data, 16),
     ] {
         let section = object.add_section(Vec::new(), name.into(), SectionKind::Other);
@@ -107,6 +115,8 @@ pub(super) fn read(artifact: &Bytes) -> Result<Found> {
         info: find(INFO)?,
         traps: find(TRAPS)?,
         calls: find(CALLS)?,
+        maps: find(MAPS)?,
+        bits: find(BITS)?,
         data: find(DATA)?,
         text: find(TEXT)?,
     })
@@ -126,6 +136,8 @@ mod tests {
             info: b"info",
             traps: b"",
             calls: b"",
+            maps: b"",
+            bits: b"",
             data: b"data",
         };
         let symbols = [(symbol_name(3, Some("a\0b")), 0..10), (symbol_name(4, None), 32..40)];

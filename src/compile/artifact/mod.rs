@@ -10,6 +10,8 @@
 //!                     trampolines of its types
 //!   .lampwick.traps   trap sites, as records
 //!   .lampwick.calls   return addresses, as records
+//!   .lampwick.maps    for return addresses, where references are
+//!   .lampwick.bits    the words of these maps
 //!   .lampwick.data    the bytes of the data segments
 //!   .text             machine code, in pages that hold nothing else
 //! ```
@@ -88,9 +90,9 @@ impl Compiler {
         let trampolines = self.escaping_trampolines(info)?;
         let declarations = postcard::to_stdvec(&Declarations { info, functions, trampolines })
             .context("cannot write what the module declares")?;
-        let [traps, calls] = sites.parts();
+        let [traps, calls, maps, bits] = sites.parts();
         let head = head::unfinished(&self.origin)?;
-        let sections = Sections { head, key, info: &declarations, traps, calls, data };
+        let sections = Sections { head, key, info: &declarations, traps, calls, maps, bits, data };
         let symbols = (info.imported_functions..).zip(functions).map(|(function, range)| {
             (symbol_name(function, info.function_name(function)), range.clone())
         });
@@ -111,8 +113,9 @@ impl Compiler {
         let OwnedDeclarations { info, functions, trampolines } =
             postcard::from_bytes(&sections.info)
                 .context("damaged artifact: cannot read what the module declares")?;
-        let sites = SiteTable::from_parts([sections.traps, sections.calls])
-            .context("damaged artifact: a table is cut")?;
+        let sites =
+            SiteTable::from_parts([sections.traps, sections.calls, sections.maps, sections.bits])
+                .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();
         let (key, data, text) = (sections.key, sections.data, sections.text);
         Ok(Artifact {

@@ -48,7 +48,7 @@ impl Env<'_> {
                 builder.ins().call(function, &args)
             }
         };
-        self.results(builder, call)
+        self.results(builder, call, self.module.info.functions[function as usize])
     }
 
     /// Calls the function in element `callee` of `table`, which must have type `ty`.
@@ -81,7 +81,7 @@ impl Env<'_> {
         let signature = self.signature(builder, ty);
         let args = self.with_contexts(context, args);
         let call = builder.ins().call_indirect(signature, code, &args);
-        self.results(builder, call)
+        self.results(builder, call, ty)
     }
 
     /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.
@@ -110,7 +110,8 @@ impl Env<'_> {
         self.hand_over_fuel(builder);
         let stub = self.stub(builder, builtin);
         let call = builder.ins().call(stub, &args);
-        self.results(builder, call).first().copied()
+        self.take_back_fuel(builder);
+        builder.inst_results(call).first().copied()
     }
 
     /// The stub through which the module's code calls a builtin.
@@ -169,9 +170,14 @@ impl Env<'_> {
         [callee, self.context].into_iter().chain(args.iter().copied()).collect()
     }
 
-    fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst) -> Values {
+    /// The results of a call of a function of type `ty`.
+    fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst, ty: u32) -> Values {
         self.take_back_fuel(builder);
-        builder.inst_results(call).into()
+        let results = Values::from(builder.inst_results(call));
+        for (ty, &value) in self.module.info.types[ty as usize].results().zip(&results) {
+            self.declare(builder, ty, value);
+        }
+        results
     }
 }
 

@@ -17,7 +17,9 @@ impl Env<'_> {
             Mutability::Const => MemFlagsData::trusted().with_readonly().with_can_move(),
             Mutability::Var => self.trusted(builder, Region::Context),
         };
-        builder.ins().load(clif_type(*ty.content()), flags, base, offset)
+        let value = builder.ins().load(clif_type(*ty.content()), flags, base, offset);
+        self.declare(builder, *ty.content(), value);
+        value
     }
 
     /// `global.set`.

@@ -30,6 +30,7 @@ use super::info::ModuleInfo;
 use super::settings::Settings;
 use super::signature::{HIDDEN_PARAMS, POINTER};
 use super::traps;
+use crate::types::ValType;
 use crate::vm::layout::{Builtin, ContextLayout, VMContext, VMStore};
 
 pub(super) use fuel::{Access, Tracking};
@@ -64,6 +65,8 @@ pub(super) struct Env<'m> {
     constant: Option<i64>,
     fuel: fuel::Fuel,
     builtins: u32,
+    /// Whether a value was declared for the stack maps.
+    declares_references: bool,
     functions: HashMap<u32, FuncRef>,
     signatures: HashMap<u32, SigRef>,
     stubs: HashMap<Builtin, FuncRef>,
@@ -79,6 +82,7 @@ impl<'m> Env<'m> {
             constant: None,
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
+            declares_references: false,
             functions: HashMap::new(),
             signatures: HashMap::new(),
             stubs: HashMap::new(),
@@ -93,6 +97,14 @@ impl<'m> Env<'m> {
     /// Attributes the instructions that follow to the current operator.
     fn locate(&self, builder: &mut FunctionBuilder<'_>) {
         builder.set_srcloc(SourceLoc::new(self.offset));
+    }
+
+    /// Lets a collection find a value, if it is a reference to a value of the host.
+    fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
+        if ty == ValType::ExternRef {
+            self.declares_references = true;
+            builder.declare_value_needs_stack_map(value);
+        }
     }
 
     /// Flags of an access that cannot fault.
@@ -174,6 +186,14 @@ impl FuncEnvironment for Env<'_> {
 
     fn reference_type(&self, ty: RefType) -> Type {
         if ty.is_extern_ref() { types::I32 } else { POINTER }
+    }
+
+    fn needs_stack_map(&self, ty: RefType) -> bool {
+        ty.is_extern_ref()
+    }
+
+    fn declares_references(&self) -> bool {
+        self.declares_references
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {

@@ -19,8 +19,10 @@ impl Env<'_> {
     ) -> Value {
         let address = self.element(builder, table, index);
         let flags = self.trusted(builder, Region::Table);
-        let ty = clif_type(self.module.info.tables[table as usize].element());
-        builder.ins().load(ty, flags, address, 0)
+        let ty = self.module.info.tables[table as usize].element();
+        let value = builder.ins().load(clif_type(ty), flags, address, 0);
+        self.declare(builder, ty, value);
+        value
     }
 
     /// `table.set`.

@@ -17,7 +17,9 @@
 //! ```
 
 mod builtins;
+mod records;
 mod sites;
+mod stack_maps;
 
 use std::sync::atomic::AtomicU64;
 
@@ -26,6 +28,7 @@ pub(crate) use builtins::{
 };
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
+pub(crate) use stack_maps::StackMaps;
 
 /// The size of a page of linear memory, in bytes (core specification, 4.2.8).
 pub(crate) const WASM_PAGE_SIZE: u64 = 1 << 16;

@@ -5,6 +5,9 @@
 
 use bytes::Bytes;
 
+use super::records::{find, join, word};
+use super::stack_maps::{StackMapTable, StackMaps};
+
 /// Why a guest trapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -85,6 +88,8 @@ pub(crate) struct SiteTable {
     traps: Bytes,
     /// A [`CallRecord`] for each return address of a call, sorted.
     calls: Bytes,
+    /// Where frames hold references to values of the host.
+    stack_maps: StackMapTable,
 }
 
 /// `pc`, `wasm`, the offset of [`FuelAt::Frame`] and the delta, four little-endian bytes each; the
@@ -97,26 +102,37 @@ type CallRecord = [u8; 8];
 
 impl SiteTable {
     /// The table of these trap sites and return addresses with the operators that call, both
-    /// sorted.
-    pub(crate) fn new(traps: &[TrapSite], calls: &[(u32, u32)]) -> Self {
+    /// sorted, and of the stack maps.
+    pub(crate) fn new(traps: &[TrapSite], calls: &[(u32, u32)], stack_maps: &StackMaps) -> Self {
         debug_assert!(traps.is_sorted_by(|a, b| a.pc < b.pc) && calls.is_sorted());
         let traps: Vec<TrapRecord> = traps.iter().map(TrapSite::record).collect();
         debug_assert!(traps.iter().all(|record| TrapSite::from_record(record).is_some()));
         let call = |&(pc, wasm): &(u32, u32)| -> CallRecord { join([pc, wasm]) };
         let calls: Vec<CallRecord> = calls.iter().map(call).collect();
-        Self { traps: traps.into_flattened().into(), calls: calls.into_flattened().into() }
+        Self {
+            traps: traps.into_flattened().into(),
+            calls: calls.into_flattened().into(),
+            stack_maps: stack_maps.table(),
+        }
     }
 
     /// The table of what [`Self::parts`] answered, if it may be that.
-    pub(crate) fn from_parts([traps, calls]: [Bytes; 2]) -> Option<Self> {
+    pub(crate) fn from_parts([traps, calls, maps, bits]: [Bytes; 4]) -> Option<Self> {
         let whole = traps.len().is_multiple_of(size_of::<TrapRecord>())
             && calls.len().is_multiple_of(size_of::<CallRecord>());
-        whole.then_some(Self { traps, calls })
+        let stack_maps = StackMapTable::from_parts([maps, bits])?;
+        whole.then_some(Self { traps, calls, stack_maps })
     }
 
     /// What the table consists of.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [&self.traps, &self.calls]
+    pub(crate) fn parts(&self) -> [&[u8]; 4] {
+        let [maps, bits] = self.stack_maps.parts();
+        [&self.traps, &self.calls, maps, bits]
+    }
+
+    /// Where the frame that a call returns to holds references to values of the host.
+    pub(crate) fn stack_maps(&self) -> &StackMapTable {
+        &self.stack_maps
     }
 
     /// The trap site at exactly this offset. Async-signal-safe.
@@ -143,27 +159,6 @@ impl SiteTable {
     pub(crate) fn calls(&self) -> impl Iterator<Item = (u32, u32)> {
         self.calls.as_chunks::<8>().0.iter().map(|record| (word(record, 0), word(record, 1)))
     }
-}
-
-/// The record that begins with this offset.
-fn find<const LEN: usize>(records: &[u8], pc: u32) -> Option<&[u8; LEN]> {
-    let (records, _) = records.as_chunks();
-    let index = records.binary_search_by_key(&pc, |record| word(record, 0)).ok()?;
-    Some(&records[index])
-}
-
-/// The word at this place of a record.
-fn word(record: &[u8], index: usize) -> u32 {
-    record.as_chunks().0.get(index).copied().map_or(0, u32::from_le_bytes)
-}
-
-/// The words as bytes.
-fn join<const WORDS: usize, const LEN: usize>(words: [u32; WORDS]) -> [u8; LEN] {
-    let mut bytes = [0; LEN];
-    for (place, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
-        *place = word.to_le_bytes();
-    }
-    bytes
 }
 
 impl TrapSite {
@@ -214,12 +209,13 @@ mod tests {
             }
         }
         let calls = [(5, 6), (7, 0), (u32::MAX, 1)];
-        let table = SiteTable::new(&sites, &calls);
+        let table = SiteTable::new(&sites, &calls, &StackMaps::default());
         let parts = table.parts().map(Bytes::copy_from_slice);
         let table = SiteTable::from_parts(parts).expect("the same");
         assert!(sites.iter().all(|site| table.trap(site.pc) == Some(*site)));
         assert!(calls.iter().all(|&(address, wasm)| table.call(address) == Some(wasm)));
         assert_eq!((table.trap(2), table.trap(u32::MAX), table.call(6)), (None, None, None));
-        assert!(SiteTable::from_parts([Bytes::from_static(b"cut"), Bytes::new()]).is_none());
+        let parts = [Bytes::from_static(b"cut"), Bytes::new(), Bytes::new(), Bytes::new()];
+        assert!(SiteTable::from_parts(parts).is_none());
     }
 }

@@ -1,0 +1,313 @@
+//! The collected heap: values of the host that guests refer to by index.
+//!
+//! A value has one entry, however often it is passed, and the entry counts as one reference to it.
+//! Entries are never moved. What no guest can reach any more goes at a collection
+//! (`vm/collect.rs`), after which its index serves another value: an index means something only as
+//! long as it is where a collection finds it. Between a conversion to an index and the moment that
+//! wasm or a table has it, nothing may collect.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+/// A value of the host.
+pub(crate) type Value = Arc<dyn Any + Send + Sync>;
+
+/// Below so many entries there is no collection unless it is asked for.
+const MIN_THRESHOLD: usize = 256;
+
+/// How much a collection may have looked at, in words of tables, for each entry that may be made
+/// before the next one.
+///
+/// A guest picks how large its tables are and how deep its stack is. So each new reference pays for
+/// a bounded part of the next collection, whatever it picked.
+const WORK_PER_ENTRY: usize = 64;
+
+/// More references than a 32-bit index can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the guests of a store hold {} references to values of the host, which is the limit",
+    u32::MAX
+)]
+pub(crate) struct Full;
+
+enum Entry {
+    Used(Value),
+    /// The index of the next free entry, or zero.
+    Free(u32),
+}
+
+/// Values of the host by index; zero is null.
+pub(crate) struct Externs {
+    /// The entry of index 1 comes first.
+    entries: Vec<Entry>,
+    /// The index of the first free entry, or zero.
+    free: u32,
+    used: usize,
+    /// How many entries may be in use before the next collection.
+    threshold: usize,
+    /// The index of each value by its address.
+    by_address: HashMap<usize, u32, BuildHasherDefault<AddressHasher>>,
+}
+
+impl Default for Externs {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            free: 0,
+            used: 0,
+            threshold: MIN_THRESHOLD,
+            by_address: HashMap::default(),
+        }
+    }
+}
+
+impl Externs {
+    /// The index of a value, which gets one if it has none.
+    #[inline]
+    pub(crate) fn index(&mut self, value: &Value) -> Result<u32, Full> {
+        if let Some(&index) = self.by_address.get(&address(value)) {
+            return Ok(index);
+        }
+        self.insert(value.clone())
+    }
+
+    fn insert(&mut self, value: Value) -> Result<u32, Full> {
+        let address = address(&value);
+        let index = if self.free == 0 {
+            let index = u32::try_from(self.entries.len() + 1).map_err(|_| Full)?;
+            self.entries.push(Entry::Used(value));
+            index
+        } else {
+            let index = self.free;
+            let entry = &mut self.entries[place(index)];
+            let Entry::Free(next) = *entry else { unreachable!("the list is of free entries") };
+            self.free = next;
+            *entry = Entry::Used(value);
+            index
+        };
+        self.used += 1;
+        self.by_address.insert(address, index);
+        Ok(index)
+    }
+
+    /// The value at an index; none at zero.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the index has no value: no guest can come by such a one.
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<&Value> {
+        let place = (index as usize).checked_sub(1)?;
+        match &self.entries[place] {
+            Entry::Used(value) => Some(value),
+            Entry::Free(_) => panic!("internal error: reference {index} was collected"),
+        }
+    }
+
+    /// Whether there should be a collection before so many more values get an entry.
+    #[inline]
+    pub(crate) fn is_full(&self, more: usize) -> bool {
+        self.used + more > self.threshold
+    }
+
+    /// How many values have an entry.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Marks for a collection, none set.
+    pub(super) fn marks(&self) -> Marks {
+        Marks { bits: vec![0; self.entries.len().div_ceil(64)], work: 0 }
+    }
+
+    /// Frees the entries that are not marked and answers their values, which the caller drops when
+    /// the store is whole.
+    pub(super) fn sweep(&mut self, marks: &Marks) -> Garbage {
+        let work = marks.work + self.entries.len();
+        let mut garbage = Vec::new();
+        self.free = 0;
+        // Backwards, so that low indexes are used first and the end can be given back.
+        for place in (0..self.entries.len()).rev() {
+            if marks.is_set(place) {
+                continue;
+            }
+            let at_end = place + 1 == self.entries.len();
+            let former = std::mem::replace(&mut self.entries[place], Entry::Free(self.free));
+            if let Entry::Used(value) = former {
+                self.by_address.remove(&address(&value));
+                garbage.push(value);
+            }
+            if at_end {
+                self.entries.pop();
+            } else {
+                self.free = place as u32 + 1;
+            }
+        }
+        self.used -= garbage.len();
+        self.threshold = MIN_THRESHOLD.max(2 * self.used).max(work / WORK_PER_ENTRY);
+        if self.entries.capacity() > 4 * self.threshold {
+            self.entries.shrink_to(self.threshold);
+            self.by_address.shrink_to(self.threshold);
+        }
+        Garbage(garbage)
+    }
+}
+
+impl Drop for Externs {
+    fn drop(&mut self) {
+        let values = self.entries.drain(..).filter_map(|entry| match entry {
+            Entry::Used(value) => Some(value),
+            Entry::Free(_) => None,
+        });
+        drop(Garbage(values.collect()));
+    }
+}
+
+/// The place of an index that is not zero.
+fn place(index: u32) -> usize {
+    index as usize - 1
+}
+
+/// What tells values apart.
+fn address(value: &Value) -> usize {
+    Arc::as_ptr(value).cast::<()>() as usize
+}
+
+/// What a collection has found.
+pub(super) struct Marks {
+    bits: Vec<u64>,
+    work: usize,
+}
+
+impl Marks {
+    /// Notes a root: an index, or zero for null.
+    #[inline]
+    pub(super) fn mark(&mut self, index: u32) {
+        if let Some(place) = (index as usize).checked_sub(1) {
+            self.bits[place / 64] |= 1 << (place % 64);
+        }
+    }
+
+    /// Notes what looking for roots took, in words of tables.
+    pub(super) fn count(&mut self, words: usize) {
+        self.work += words;
+    }
+
+    fn is_set(&self, place: usize) -> bool {
+        self.bits[place / 64] & (1 << (place % 64)) != 0
+    }
+}
+
+/// Values that nobody refers to any more.
+///
+/// Their drop code is the embedder's: it may do anything, and all of it runs even where some of it
+/// panics. The first panic goes on afterwards.
+#[must_use = "dropping it runs code of the embedder's"]
+pub(super) struct Garbage(Vec<Value>);
+
+impl Drop for Garbage {
+    fn drop(&mut self) {
+        let mut first = None;
+        for value in self.0.drain(..) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+                // A payload may panic when it is dropped, too.
+                match first {
+                    None => first = Some(payload),
+                    Some(_) => std::mem::forget(payload),
+                }
+            }
+        }
+        if let Some(payload) = first
+            && !std::thread::panicking()
+        {
+            resume_unwind(payload);
+        }
+    }
+}
+
+/// Hashes addresses, which guests do not choose: a multiplication spreads them.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only addresses are hashed");
+    }
+
+    #[inline]
+    fn write_usize(&mut self, address: usize) {
+        // The low bits choose the bucket and the high ones tell entries apart.
+        let product = (address as u64 >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(number: u32) -> Value {
+        Arc::new(number)
+    }
+
+    #[test]
+    fn a_value_has_one_entry_until_it_is_collected() {
+        let mut externs = Externs::default();
+        let (one, two) = (value(1), value(2));
+        assert_eq!((externs.index(&one), externs.index(&two)), (Ok(1), Ok(2)));
+        assert_eq!((externs.index(&one), Arc::strong_count(&one)), (Ok(1), 2));
+        let mut marks = externs.marks();
+        marks.mark(2);
+        marks.mark(0);
+        drop(externs.sweep(&marks));
+        assert_eq!((Arc::strong_count(&one), Arc::strong_count(&two)), (1, 2));
+        assert_eq!(externs.used(), 1);
+        let three = value(3);
+        assert_eq!(externs.index(&three), Ok(1), "free indexes are used again");
+        assert_eq!((externs.index(&one), externs.index(&two)), (Ok(3), Ok(2)));
+        assert!(Arc::ptr_eq(externs.get(1).unwrap(), &three));
+        assert!(externs.get(0).is_none());
+    }
+
+    #[test]
+    fn the_end_is_given_back() {
+        let mut externs = Externs::default();
+        for number in 0..100_000 {
+            externs.index(&value(number)).unwrap();
+        }
+        let mut marks = externs.marks();
+        marks.mark(7);
+        drop(externs.sweep(&marks));
+        assert_eq!((externs.entries.len(), externs.used()), (7, 1));
+        assert!(externs.entries.capacity() <= 4 * externs.threshold);
+        assert!(externs.by_address.capacity() <= 8 * externs.threshold);
+        let indexes: Vec<_> = (0..7).map(|_| externs.index(&value(0)).unwrap()).collect();
+        assert_eq!(indexes, [1, 2, 3, 4, 5, 6, 8], "low indexes first");
+    }
+
+    #[test]
+    fn the_threshold_follows_what_is_live_and_what_was_looked_at() {
+        let mut externs = Externs::default();
+        assert!(!externs.is_full(MIN_THRESHOLD) && externs.is_full(MIN_THRESHOLD + 1));
+        let mut marks = externs.marks();
+        marks.count(1_000_000);
+        drop(externs.sweep(&marks));
+        assert_eq!(externs.threshold, 1_000_000 / WORK_PER_ENTRY);
+        let values: Vec<_> = (0..1000).map(value).collect();
+        let indexes: Vec<_> = values.iter().map(|value| externs.index(value).unwrap()).collect();
+        let mut marks = externs.marks();
+        indexes.iter().for_each(|&index| marks.mark(index));
+        drop(externs.sweep(&marks));
+        assert_eq!(externs.threshold, 2000);
+        let marks = externs.marks();
+        drop(externs.sweep(&marks));
+        assert_eq!((externs.threshold, externs.used()), (MIN_THRESHOLD, 0));
+    }
+}

@@ -119,7 +119,7 @@ impl Module {
 
     /// Makes a module of what the compiler made, whose code is published, with this name or its own.
     fn load(engine: &Engine, artifact: Artifact, code: Code, name: Option<&str>) -> Result<Self> {
-        let Artifact { mut info, layout, data, functions, addresses, .. } = artifact;
+        let Artifact { mut info, layout, data, functions, addresses, trampolines, .. } = artifact;
         if let Some(pool) = engine.pool() {
             pool.limits.check(&info)?;
         }
@@ -128,6 +128,9 @@ impl Module {
         }
         let signatures: Box<[_]> =
             info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
+        for (ty, trampolines) in &trampolines {
+            signatures[*ty as usize].publish(engine, trampolines)?;
+        }
         // Only what escapes can be called by the host.
         for &function in &info.escaping {
             let ty = info.functions[function as usize];

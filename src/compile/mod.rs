@@ -47,6 +47,7 @@ pub(crate) use module::{AddressMap, Artifact};
 #[cfg(test)]
 pub(crate) use settings::FuelTracking;
 pub(crate) use settings::Settings;
+pub(crate) use trampolines::TrampolineCode;
 
 /// Makes machine code for the host, under fixed settings.
 pub(crate) struct Compiler {

@@ -11,6 +11,7 @@ use super::info::ModuleInfo;
 use super::link::Linker;
 use super::parse::{self, Body};
 use super::stubs;
+use super::trampolines::TrampolineCode;
 use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
 
 /// The offsets in a text where another operator begins than the one before, with the operator's
@@ -36,6 +37,9 @@ pub(crate) struct Artifact {
     pub(crate) sites: SiteTable,
     /// Empty unless the settings want it.
     pub(crate) addresses: AddressMap,
+    /// The trampolines of the types of escaping functions, each with its type's index, where they
+    /// were compiled already.
+    pub(crate) trampolines: Vec<(u32, TrampolineCode)>,
     /// How many functions write their fuel counter through because it could not be located.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests want to know"))]
     pub(crate) write_through: usize,
@@ -72,6 +76,7 @@ impl Compiler {
             functions,
             sites,
             addresses,
+            trampolines: Vec::new(),
             write_through,
         })
     }

@@ -157,6 +157,24 @@ fn every_trap_of_the_language_has_a_site() {
 }
 
 #[test]
+fn artifacts_hold_the_trampolines_of_what_escapes() {
+    let compiler = compiler(true);
+    let text = r#"(module (type $a (func (param i32))) (type $same (func (param i32)))
+        (type $b (func (result i64))) (type $inner (func (param f32)))
+        (func (export "a") (type $a)) (func (export "same") (type $same)) (func (type $inner))
+        (func (export "b") (type $b) (i64.const 1)))"#;
+    let artifact = compiler.write_artifact(compile(&compiler, text).parts()).expect("an artifact");
+    let artifact = compiler.read_artifact(&artifact.into()).expect("the same");
+    let indexes: Vec<u32> = artifact.trampolines.iter().map(|&(ty, _)| ty).collect();
+    assert_eq!(indexes, [0, 2], "each type once, and no others");
+    for (ty, trampolines) in &artifact.trampolines {
+        let ty = &artifact.info.types[*ty as usize];
+        let again = compiler.compile_trampolines(ty).expect("trampolines");
+        assert_eq!((&trampolines.text, trampolines.enter), (&again.text, again.enter));
+    }
+}
+
+#[test]
 fn trampolines_stand_alone() {
     use crate::types::{FuncType, ValType};
     for metered in [false, true] {

@@ -1,6 +1,7 @@
 //! The ways in and out of wasm for a function type, as code of their own.
 
 use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::Compiler;
 use super::function::Worker;
@@ -8,7 +9,7 @@ use super::stubs;
 use crate::types::FuncType;
 
 /// The trampolines of a function type; the code can lie at any address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TrampolineCode {
     /// Machine code.
     pub(crate) text: Vec<u8>,

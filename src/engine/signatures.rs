@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use anyhow::Result;
 
 use super::Engine;
+use crate::compile::TrampolineCode;
 use crate::tools::{self, Registration};
 use crate::types::FuncType;
 use crate::vm::code::Code;
@@ -100,9 +101,20 @@ impl Signature {
         if let Some(trampolines) = self.trampolines.get() {
             return Ok(trampolines);
         }
-        let compiled = engine.compiler().compile_trampolines(&self.ty)?;
+        self.publish(engine, &engine.compiler().compile_trampolines(&self.ty)?)
+    }
+
+    /// The ways in and out, which are these if there were none.
+    pub(crate) fn publish(
+        &self,
+        engine: &Engine,
+        compiled: &TrampolineCode,
+    ) -> Result<&Trampolines> {
+        if let Some(trampolines) = self.trampolines.get() {
+            return Ok(trampolines);
+        }
         let code = Code::publish(&compiled.text, Default::default())?;
-        // SAFETY: the compiler made a function of this type at this offset.
+        // SAFETY: a compiler with our settings made a function of this type at this offset.
         let enter =
             unsafe { std::mem::transmute::<*const u8, EnterTrampoline>(code.at(compiled.enter)) };
         let exit = code.at(compiled.exit);

@@ -6,7 +6,8 @@
 //! ```text
 //!   .lampwick.head    magic, length, checksum; what made the artifact, and for what (`origin`)
 //!   .lampwick.key     the entry that this is in a cache; empty elsewhere
-//!   .lampwick.info    what the module declares, and where its functions are in the text
+//!   .lampwick.info    what the module declares, where its functions are in the text, and the
+//!                     trampolines of its types
 //!   .lampwick.traps   trap sites, as records
 //!   .lampwick.calls   return addresses, as records
 //!   .lampwick.maps    for return addresses, where references are
@@ -24,6 +25,7 @@ mod head;
 mod origin;
 mod version;
 
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use anyhow::{Context as _, Result};
@@ -31,7 +33,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::info::ModuleInfo;
-use super::{AddressMap, Artifact, Compiler};
+use super::{AddressMap, Artifact, Compiler, TrampolineCode};
 use crate::vm::layout::SiteTable;
 
 use container::{Sections, symbol_name};
@@ -60,6 +62,7 @@ struct Declarations<'a> {
     info: &'a ModuleInfo,
     functions: &'a [Range<u32>],
     addresses: &'a [(u32, u32)],
+    trampolines: Vec<(u32, TrampolineCode)>,
 }
 
 /// The same, decoded.
@@ -68,6 +71,7 @@ struct OwnedDeclarations {
     info: ModuleInfo,
     functions: Vec<Range<u32>>,
     addresses: AddressMap,
+    trampolines: Vec<(u32, TrampolineCode)>,
 }
 
 impl Artifact {
@@ -86,8 +90,10 @@ impl Compiler {
     /// When it is too large for its format.
     pub(crate) fn write_artifact(&self, module: Parts<'_>) -> Result<Vec<u8>> {
         let Parts { key, info, functions, addresses, sites, data, text } = module;
-        let declarations = postcard::to_stdvec(&Declarations { info, functions, addresses })
-            .context("cannot write what the module declares")?;
+        let trampolines = self.escaping_trampolines(info)?;
+        let declarations = Declarations { info, functions, addresses, trampolines };
+        let declarations =
+            postcard::to_stdvec(&declarations).context("cannot write what the module declares")?;
         let [traps, calls, maps, bits] = sites.parts();
         let head = head::unfinished(&self.origin)?;
         let sections = Sections { head, key, info: &declarations, traps, calls, maps, bits, data };
@@ -108,14 +114,37 @@ impl Compiler {
     pub(crate) fn read_artifact(&self, bytes: &Bytes) -> Result<Artifact> {
         head::check(bytes, &self.origin)?;
         let sections = container::read(bytes)?;
-        let OwnedDeclarations { info, functions, addresses } = postcard::from_bytes(&sections.info)
-            .context("damaged artifact: cannot read what the module declares")?;
+        let OwnedDeclarations { info, functions, addresses, trampolines } =
+            postcard::from_bytes(&sections.info)
+                .context("damaged artifact: cannot read what the module declares")?;
         let sites =
             SiteTable::from_parts([sections.traps, sections.calls, sections.maps, sections.bits])
                 .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();
         let (key, data, text) = (sections.key, sections.data, sections.text);
-        let write_through = 0;
-        Ok(Artifact { key, info, layout, data, text, functions, sites, addresses, write_through })
+        Ok(Artifact {
+            key,
+            info,
+            layout,
+            data,
+            text,
+            functions,
+            sites,
+            addresses,
+            trampolines,
+            write_through: 0,
+        })
+    }
+
+    /// The trampolines of all types of escaping functions, so that whoever loads the artifact need
+    /// not compile anything.
+    fn escaping_trampolines(&self, info: &ModuleInfo) -> Result<Vec<(u32, TrampolineCode)>> {
+        let indexes: BTreeSet<u32> =
+            info.escaping.iter().map(|&function| info.functions[function as usize]).collect();
+        // A module may declare a type more than once.
+        let mut seen = HashSet::new();
+        let distinct = indexes.into_iter().filter(|&ty| seen.insert(&info.types[ty as usize]));
+        let compile = |ty: u32| Ok((ty, self.compile_trampolines(&info.types[ty as usize])?));
+        distinct.map(compile).collect()
     }
 }

@@ -297,3 +297,18 @@ fn a_host_function_shows_traps_on_the_smallest_stack() {
     let text = store.into_data().unwrap();
     assert_eq!(text.matches("inlined").count(), 2 * 63, "{text}");
 }
+
+#[test]
+fn artifacts_keep_debug_information_and_fit_engines_that_want_none() {
+    let [with, without] =
+        [WasmBacktraceDetails::Enable, WasmBacktraceDetails::Disable].map(details);
+    for (from, to, symbols) in
+        [(&with, &with, 3), (&with, &without, 0), (&without, &with, 0), (&without, &without, 0)]
+    {
+        let artifact = Module::new(from, LINES).unwrap().serialize().unwrap();
+        // SAFETY: these are the bytes that `serialize` gave us.
+        let module = unsafe { Module::deserialize(to, &artifact).unwrap() };
+        let trap = run_module(&module, &[1, 0]);
+        assert_eq!(trap.trace()[0].symbols().len(), symbols);
+    }
+}

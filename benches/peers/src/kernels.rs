@@ -43,11 +43,11 @@ pub const KERNELS: [Kernel; 10] = [
     kernel!("../kernels/", "spin", ".wat", "run", 20000000),
     kernel!("../kernels/", "tak", ".wat", "run", 18),
     kernel!("../kernels/", "indirect", ".wat", "run", 2000000),
-    kernel!("../kernels/", "keccak", ".wasm", "run", 5000),
+    kernel!("../kernels/", "keccak", ".wasm", "run", 2000),
     kernel!("../kernels/", "blake3", ".wasm", "run", 30000),
     kernel!("../kernels/", "montgomery", ".wasm", "run", 30000),
     kernel!("../kernels/", "matrix", ".wasm", "run", 200),
-    kernel!("../kernels/", "search", ".wasm", "run", 30),
+    kernel!("../kernels/", "search", ".wasm", "run", 12),
     kernel!("../kernels/", "compress", ".wasm", "run", 8),
     kernel!("../kernels/", "sqlite", ".wasm", "run", 2000),
 ];

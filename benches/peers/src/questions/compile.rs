@@ -27,7 +27,7 @@ pub fn run(report: &mut Report) -> Result<()> {
         for metered in [false, true] {
             let how = if metered { ", metered" } else { "" };
             let contest = Contest {
-                work: format!("{work}, {kib} KiB{how}"),
+                work: format!("compiling {work}, {kib} KiB{how}"),
                 unit: Unit::Milliseconds,
                 effort,
                 aim: Some(Bound::RatioAtMost(1.0)),

@@ -5,8 +5,10 @@ use crate::engines::{self, Allocation};
 use crate::measure::{self, Contender, Effort, drive, time};
 use crate::report::{Bound, Report, Row, Unit};
 use crate::versus::{self, Contest};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Barrier};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 const QUESTION: &str = "instances, each with its store, made and dropped";
@@ -64,7 +66,7 @@ fn small(report: &mut Report) -> Result<()> {
         };
         versus::run(QUESTION, contest, report)
     };
-    contest("two pages, two data segments", None, Some(Bound::AtMost(1.5)))?;
+    contest("an instance of two pages, two data segments", None, Some(Bound::AtMost(1.5)))?;
     contest("the same with one call_async", Some("add"), Some(Bound::AtMost(2.2)))?;
     contest("the same with a call that writes a page", Some("add_in_memory"), None)
 }
@@ -93,7 +95,7 @@ fn large(report: &mut Report) -> Result<()> {
     report.push(row("1 MiB of data, ten pages written", us, ours, on_demand, pooled));
     report.push(row("16 MiB of data, ten pages written", us, ours_16, on_demand_16, pooled_16));
     let growth = row(
-        "16 MiB ÷ 1 MiB, ten pages written",
+        "16 MiB of data ÷ 1 MiB, ten pages written",
         Unit::Times,
         &ours_16.ratio(ours),
         &on_demand_16.ratio(on_demand),
@@ -123,24 +125,29 @@ fn repeated(one: One) -> Contender {
     Box::new(move |times| time(|| (0..times).try_for_each(|_| one())))
 }
 
-/// So many threads share the work; the clock runs from when all are there until the last is done.
+/// So many threads share the work; the clock runs from the first's beginning to the last's end.
 fn at_once(one: &One, threads: u64) -> Contender {
     let one = one.clone();
     Box::new(move |times| {
-        let start = Barrier::new(threads as usize + 1);
-        std::thread::scope(|scope| {
-            let work = || {
-                start.wait();
-                (0..times.div_ceil(threads)).try_for_each(|_| one())
-            };
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            start.wait();
+        let ready = Barrier::new(threads as usize);
+        let work = || -> Result<(Instant, Instant)> {
+            ready.wait();
             let begun = Instant::now();
-            for worker in workers {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            }
-            Ok(begun.elapsed())
-        })
+            (0..times.div_ceil(threads)).try_for_each(|_| one())?;
+            Ok((begun, Instant::now()))
+        };
+        let spans = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let join = |worker: ScopedJoinHandle<'_, _>| worker.join();
+            let spans = workers.into_iter().map(join);
+            spans
+                .map(|it| it.unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let begun = spans.iter().map(|span| span.0).min();
+        let ended = spans.iter().map(|span| span.1).max();
+        let (begun, ended) = begun.zip(ended).context("no worker")?;
+        Ok(ended - begun)
     })
 }
 

@@ -16,6 +16,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lampwick_fibers::Resident;
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
@@ -69,14 +71,14 @@ pub(crate) struct StoreInner<T> {
     pub(crate) vm: vm::store::Store,
     pub(crate) engine: Engine,
     /// The modules of the instances; each once.
-    pub(crate) modules: Vec<Module>,
+    pub(crate) modules: SmallVec<[Module; 1]>,
     /// The types of the host functions.
-    pub(crate) signatures: Vec<Arc<Signature>>,
+    pub(crate) signatures: ThinVec<Arc<Signature>>,
     /// Where the host functions of linkers are.
     pub(crate) placed: Placed,
     /// The slots of the instances, where the engine has a pool. Behind `vm`, and so dropped after
     /// the memories that are in them.
-    pub(crate) slots: Vec<InstanceSlot>,
+    pub(crate) slots: ThinVec<InstanceSlot>,
     /// The fiber of the last call, for the next one.
     fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
@@ -110,10 +112,10 @@ impl<T> Store<T> {
             inner: Box::new(StoreInner {
                 vm: vm::store::Store::new(engine.metered(), engine.interrupts()),
                 engine: engine.clone(),
-                modules: Vec::new(),
-                signatures: Vec::new(),
+                modules: SmallVec::new(),
+                signatures: ThinVec::new(),
                 placed: Placed::default(),
-                slots: Vec::new(),
+                slots: ThinVec::new(),
                 fiber: None,
                 limiter: Limiter::None,
                 #[cfg(feature = "call-hook")]

@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use super::layout::{SiteTable, TrapSite};
 use super::mapping::Mapping;
 
@@ -81,15 +83,15 @@ impl fmt::Debug for Code {
 /// It is replaced as a whole, by the write of one word, since the signal handler may look at it at
 /// any time.
 #[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "one word")]
-pub(crate) struct CodeMap(Box<Vec<Arc<Code>>>);
+pub(crate) struct CodeMap(ThinVec<Arc<Code>>);
 
 impl CodeMap {
     /// Adds code, unless it is there.
     pub(crate) fn insert(&mut self, code: &Arc<Code>) {
         let start = code.range().start;
         if let Err(index) = self.0.binary_search_by_key(&start, |code| code.range().start) {
-            let mut codes = self.0.clone();
+            let mut codes = ThinVec::with_capacity(self.0.len() + 1);
+            codes.extend(self.0.iter().cloned());
             codes.insert(index, code.clone());
             drop(std::mem::replace(&mut self.0, codes));
         }

@@ -43,7 +43,7 @@ fn main() -> Result<()> {
 
 /// Short stacks, and memories that reserve nothing beyond their size.
 fn small(config: &mut Config) -> Result<&Config> {
-    config.max_wasm_stack(12 << 10)?.async_stack_size(76 << 10)?;
+    config.max_wasm_stack(10 << 10)?.async_stack_size(74 << 10)?;
     config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
     Ok(config.static_memory_guard_size(0).dynamic_memory_guard_size(0))
 }

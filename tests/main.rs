@@ -19,6 +19,7 @@ mod compile_bombs;
 mod contract;
 mod cross_store;
 mod debugger;
+mod density;
 mod epochs;
 mod externref;
 mod forget;

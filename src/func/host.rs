@@ -116,7 +116,9 @@ impl HostDefinition {
 /// The definitions that have their place in a store, by address. They are kept, so that no address
 /// comes again.
 #[derive(Default)]
-pub(crate) struct Placed(Option<Box<HashMap<usize, (Arc<HostDefinition>, Func)>>>);
+pub(crate) struct Placed(Option<Box<Places>>);
+
+type Places = HashMap<usize, (Arc<HostDefinition>, Func)>;
 
 /// A closure that takes and gives values of any type.
 struct Untyped<F> {

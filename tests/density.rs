@@ -4,12 +4,13 @@
 //! one ignored test.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::process::Command;
 use std::ptr;
 use std::task::Poll;
 
-use lampwick::{Caller, Config, Engine, Instance, Linker, Memory, MemoryType, Module, Store};
+use lampwick::{Caller, Config, Engine, Func, Instance, Linker, Memory, MemoryType, Module, Store};
 
 use crate::support::{async_metered, asynchronous, block_on, engine, pend, poll};
 
@@ -226,4 +227,51 @@ fn a_store_outlives_the_fiber_that_it_lies_beside() {
     for (data, (store, _)) in (0..20).zip(stores) {
         assert_eq!(store.into_data(), [data; 20]);
     }
+}
+
+#[test]
+fn data_of_any_size_and_alignment_has_a_home() {
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    #[repr(align(64))]
+    struct Aligned(u8);
+
+    fn check<T: Copy + PartialEq + std::fmt::Debug + 'static>(engine: &Engine, data: T) {
+        let mut stores: Vec<_> = (0..3).map(|_| Store::new(engine, data)).collect();
+        for store in &mut stores {
+            assert_eq!(ptr::from_ref(store.data()).addr() % align_of::<T>(), 0);
+            let func = Func::wrap(&mut *store, |caller: Caller<'_, T>| {
+                i32::from(std::hint::black_box(*caller.data()) == *caller.data())
+            });
+            let func = func.typed::<(), i32, _>(&*store).unwrap();
+            assert_eq!(func.call(&mut *store, ()).unwrap(), 1);
+        }
+        for store in stores {
+            assert_eq!(store.into_data(), data);
+        }
+    }
+    let engine = Engine::default();
+    check(&engine, ());
+    check(&engine, [7_u8; 1000]);
+    check(&engine, [7_u8; 10_000]);
+    check(&engine, Aligned(7));
+}
+
+#[test]
+fn a_panic_in_the_drop_of_data_gives_the_stack_back() {
+    struct Panics(bool);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(!self.0, "dropped");
+        }
+    }
+    let engine = Engine::default();
+    let mut homes = Vec::new();
+    for round in 0..10 {
+        let store = Store::new(&engine, Panics(round < 9));
+        homes.push(ptr::from_ref(store.data()).addr());
+        assert_eq!(round < 9, std::panic::catch_unwind(AssertUnwindSafe(|| drop(store))).is_err());
+    }
+    // The warmest stack is lent first, so that each store lies where the last one did.
+    let in_box = cfg!(feature = "portable-switch");
+    assert!(in_box || homes.windows(2).all(|pair| pair[0] == pair[1]), "{homes:x?}");
 }

@@ -23,8 +23,8 @@ const LEAST: u64 = 256 << 10;
 /// A worker that was granted more than this does not keep its allocations for the next function.
 const KEPT: u64 = 1 << 20;
 
-/// The same without a bound, for the length of a body: emptying tables takes time that grows with
-/// what they once held, which a module of one large and many small functions would pay each time.
+/// The same without a bound, for the length of a body: what the largest function took must not stay
+/// with its thread while the rest of the module is compiled.
 const KEPT_BODY: u64 = 64 << 10;
 
 /// Memory for all that an engine compiles at a time.

@@ -47,7 +47,7 @@ impl Job {
     /// # Safety
     ///
     /// As for [`activation::call`].
-    #[inline]
+    #[inline(always)]
     unsafe fn run(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         let Invocation { function, values } = self.invocation;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed

@@ -158,6 +158,7 @@ impl Resumption {
 /// for its results. This must run on a fiber that has `max_wasm_stack` bytes left and a reserve for
 /// the host below them, and whose suspender is `suspender`, if it may suspend; no reference to
 /// anything in the store may be in use.
+#[inline]
 pub(crate) unsafe fn call(
     store: *mut Store,
     suspender: *const Suspender,

@@ -16,6 +16,7 @@ mod collection_calls;
 mod collection_drops;
 mod collection_random;
 mod compile_bombs;
+mod compile_memory;
 mod contract;
 mod cross_store;
 mod debugger;

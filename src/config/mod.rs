@@ -264,6 +264,23 @@ impl Config {
         self
     }
 
+    /// The most memory, in bytes, that the engine takes to compile functions, all that are
+    /// compiled at a time together. Without a bound by default.
+    ///
+    /// What a function takes is estimated from above, from what it is translated to: about two
+    /// kilobytes for each byte of ordinary code, most of it for register allocation. While there is no room for the next
+    /// function, threads that compile wait, those of other modules of the engine included; how much there is
+    /// changes neither the code nor which modules are valid, only how many functions are
+    /// compiled at a time. Not part of it are the module's bytes and what the finished [`Module`](crate::Module)
+    /// consists of.
+    ///
+    /// Compiling fails for a module with a function that takes more than this by itself. At least
+    /// 1 MiB is needed for anything.
+    pub fn compilation_memory(&mut self, bytes: u64) -> &mut Self {
+        self.compiler.memory = Some(bytes);
+        self
+    }
+
     /// Which versions of Lampwick may use each other's artifacts; see
     /// [`Module::serialize`](crate::Module::serialize). By default those that were built from the
     /// same sources.

@@ -1,45 +1,134 @@
-//! The same work on `lampwick` and on `wasmtime`, in one process and interleaved, so that the
-//! ratios hold on a noisy machine too. Run it with `cargo run --release`; names of questions as
-//! arguments run only these.
+//! The same work on `lampwick` and on `wasmtime`, interleaved, so that the ratios hold on a noisy
+//! machine too. `cargo run --release` measures everything and prints one table; `--help` lists what
+//! else there is.
 
-mod calls;
 mod engines;
-mod guests;
-mod instances;
+mod kernels;
 mod measure;
+mod plots;
+mod publish;
+mod questions;
+mod report;
 mod table;
 mod versus;
-mod yields;
 
-use anyhow::{Result, ensure};
-use table::Score;
+use anyhow::{Context as _, Result, ensure};
+use lexopt::prelude::*;
+use report::Report;
+use std::path::PathBuf;
 
-type Question = fn(&mut Score) -> Result<()>;
+const HELP: &str = "\
+Measures lampwick beside wasmtime. Usage: lampwick-peers [OPTIONS] [QUESTION …]
 
-const QUESTIONS: [(&str, Question); 4] = [
-    ("guests", guests::run),
-    ("calls", calls::run),
-    ("yields", yields::run),
-    ("instances", instances::run),
+  QUESTION …     only these: guests, calls, yields, instances, crowd, compile
+  --json FILE    write what was measured to a file
+  --from FILE    show what such a file holds, and measure nothing
+  --plots DIR    draw the plots into a folder, with the table
+  --readme FILE  replace what is between the markers of a README
+  --publish      all of these for the project's own README and docs/performance
+                 (after a whole run, or with --from)";
+
+type Question = fn(&mut Report) -> Result<()>;
+
+const QUESTIONS: [(&str, Question); 6] = [
+    ("guests", questions::guests::run),
+    ("calls", questions::calls::run),
+    ("yields", questions::yields::run),
+    ("instances", questions::instances::run),
+    ("crowd", questions::crowd::run),
+    ("compile", questions::compile::run),
 ];
 
+/// What the command line asks for.
+#[derive(Default)]
+struct Wishes {
+    questions: Vec<String>,
+    from: Option<PathBuf>,
+    json: Option<PathBuf>,
+    plots: Option<PathBuf>,
+    readme: Option<PathBuf>,
+    /// This process is a crowd of that kind, see `questions::crowd`.
+    crowd: Option<String>,
+    help: bool,
+}
+
 fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = QUESTIONS.map(|(name, _)| name);
-    for name in &wanted {
-        ensure!(
-            known.contains(&name.as_str()),
-            "no question `{name}`; there are: {}",
-            known.join(", ")
-        );
+    let wishes = wishes()?;
+    if wishes.help {
+        println!("{HELP}");
+        return Ok(());
     }
-    println!("{} interleaved rounds; an aim is judged by the median", measure::ROUNDS);
-    let mut score = Score::default();
-    for (name, run) in QUESTIONS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            run(&mut score)?;
+    if let Some(kind) = wishes.crowd {
+        return questions::crowd::serve(&kind);
+    }
+    let report = match &wishes.from {
+        Some(file) => publish::read(file)?,
+        None => measure_all(&wishes.questions)?,
+    };
+    println!("{}", table::text(&report));
+    if let Some(file) = wishes.json {
+        publish::write(&report, &file)?;
+    }
+    if let Some(folder) = wishes.plots {
+        plots::draw(&report, &folder)?;
+        publish::write_table(&report, &folder)?;
+    }
+    if let Some(file) = wishes.readme {
+        publish::put_into_readme(&report, &file)?;
+    }
+    Ok(())
+}
+
+fn wishes() -> Result<Wishes> {
+    let mut wishes = Wishes::default();
+    let mut publish = false;
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("json") => wishes.json = Some(arguments.value()?.into()),
+            Long("from") => wishes.from = Some(arguments.value()?.into()),
+            Long("plots") => wishes.plots = Some(arguments.value()?.into()),
+            Long("readme") => wishes.readme = Some(arguments.value()?.into()),
+            Long("crowd") => wishes.crowd = Some(arguments.value()?.string()?),
+            Long("publish") => publish = true,
+            Long("help") | Short('h') => wishes.help = true,
+            Value(name) => wishes.questions.push(name.string()?),
+            _ => return Err(argument.unexpected().into()),
         }
     }
-    println!("\n{score}");
-    Ok(())
+    let known = QUESTIONS.map(|(name, _)| name);
+    for name in &wishes.questions {
+        let is_known = known.contains(&name.as_str());
+        ensure!(is_known, "no question `{name}`; there are: {}", known.join(", "));
+    }
+    if publish {
+        ensure!(wishes.questions.is_empty(), "what is published comes from a whole run");
+        let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let folder = root.join(publish::FOLDER);
+        wishes.json = Some(folder.join("results.json"));
+        wishes.plots = Some(folder);
+        wishes.readme = Some(root.join("README.md"));
+    }
+    Ok(wishes)
+}
+
+fn measure_all(wanted: &[String]) -> Result<Report> {
+    let mut report = Report { peer: PEER.into(), machine: machine(), rows: Vec::new() };
+    for (name, run) in QUESTIONS {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            run(&mut report).with_context(|| name)?;
+        }
+    }
+    Ok(report)
+}
+
+/// As `Cargo.toml` fixes it.
+const PEER: &str = "wasmtime 48.0.8";
+
+fn machine() -> String {
+    let about = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = about.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let model = model.map_or("unknown processor", |(_, model)| model);
+    format!("{cores} cores ({model})")
 }

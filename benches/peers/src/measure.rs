@@ -1,6 +1,7 @@
 //! Times contenders against each other: in one process, round by round, so that whatever disturbs
 //! the machine disturbs all of them.
 
+use crate::report::Spread;
 use anyhow::Result;
 use std::future::Future;
 use std::pin::pin;
@@ -10,27 +11,37 @@ use std::time::{Duration, Instant};
 /// Does the work that many times and answers how long that took.
 pub type Contender = Box<dyn FnMut(u64) -> Result<Duration>>;
 
-/// How many interleaved rounds each figure comes from.
-pub const ROUNDS: usize = 21;
+/// How much is measured of each contender.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// How many interleaved rounds each figure comes from.
+    pub rounds: usize,
+    /// A contender does its work so often that a round of it takes at least this long.
+    pub round: Duration,
+}
 
-/// A contender does its work so often that a round of it takes at least this long.
-const ROUND: Duration = Duration::from_millis(8);
+impl Effort {
+    /// For work of nanoseconds to milliseconds.
+    pub const USUAL: Self = Effort { rounds: 21, round: Duration::from_millis(8) };
+    /// For work of a second.
+    pub const LONG: Self = Effort { rounds: 7, round: Duration::ZERO };
+}
 
-/// What one contender needed for its work in each round, in nanoseconds.
+/// What one contender needed for its work in each round, in nanoseconds; or the ratios of two.
 #[derive(Clone)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
-    pub fn min(&self) -> f64 {
-        self.sorted()[0]
+    pub fn spread(&self) -> Spread {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        Spread { min: sorted[0], median: self.median(), max: sorted[sorted.len() - 1] }
     }
 
     pub fn median(&self) -> f64 {
-        self.sorted()[self.0.len() / 2]
-    }
-
-    pub fn max(&self) -> f64 {
-        self.sorted()[self.0.len() - 1]
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
     }
 
     /// How much longer this took than `other`, round by round.
@@ -38,18 +49,20 @@ impl Samples {
         Samples(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
     }
 
-    fn sorted(&self) -> Vec<f64> {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted
+    /// The mean of several, round by round. All have as many rounds.
+    pub fn mean(several: &[Samples]) -> Samples {
+        let round = |at: usize| several.iter().map(|samples| samples.0[at]).sum::<f64>();
+        let rounds = several.iter().map(|samples| samples.0.len()).min().unwrap_or(0);
+        Samples((0..rounds).map(|at| round(at) / several.len() as f64).collect())
     }
 }
 
 /// Runs the contenders in turn, and in the opposite order in every other round.
-pub fn interleave(mut contenders: Vec<Contender>) -> Result<Vec<Samples>> {
-    let times = contenders.iter_mut().map(calibrate).collect::<Result<Vec<_>>>()?;
-    let mut samples = vec![Samples(Vec::with_capacity(ROUNDS)); contenders.len()];
-    for round in 0..ROUNDS {
+pub fn interleave(mut contenders: Vec<Contender>, effort: Effort) -> Result<Vec<Samples>> {
+    let calibrated = contenders.iter_mut().map(|contender| calibrate(contender, effort.round));
+    let times = calibrated.collect::<Result<Vec<_>>>()?;
+    let mut samples = vec![Samples(Vec::with_capacity(effort.rounds)); contenders.len()];
+    for round in 0..effort.rounds {
         for turn in 0..contenders.len() {
             let at = if round % 2 == 0 { turn } else { contenders.len() - 1 - turn };
             let elapsed = contenders[at](times[at])?;
@@ -60,15 +73,15 @@ pub fn interleave(mut contenders: Vec<Contender>) -> Result<Vec<Samples>> {
 }
 
 /// How often a contender does its work in a round. Warms it up, too.
-fn calibrate(contender: &mut Contender) -> Result<u64> {
+fn calibrate(contender: &mut Contender, round: Duration) -> Result<u64> {
     let mut times = 1;
     loop {
         let elapsed = contender(times)?;
-        if elapsed >= ROUND {
+        if elapsed >= round {
             return Ok(times);
         }
         // Straight to the aim once the estimate is worth something, and never beyond 10 times.
-        let factor = ROUND.as_secs_f64() / elapsed.as_secs_f64().max(1e-9) * 1.1;
+        let factor = round.as_secs_f64() / elapsed.as_secs_f64().max(1e-9) * 1.1;
         times = (times as f64 * factor.clamp(1.2, 10.0)).ceil() as u64;
     }
 }

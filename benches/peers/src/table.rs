@@ -1,83 +1,103 @@
-//! The tables that are printed, and the count of aims that were met.
+//! The report as text: one table for terminals, and one in Markdown with the medians.
 
-use crate::measure::Samples;
+use crate::report::{Bound, Report, Row, Spread, Unit};
+use std::fmt::Write as _;
 
-/// How many aims there were, and how many were met.
-#[derive(Default)]
-pub struct Score {
-    met: usize,
-    all: usize,
-}
+const HEADS: [&str; 7] =
+    ["work", "lampwick", "wasmtime", "pooled", "ours ÷ theirs", "ours ÷ pooled", "aim"];
 
-impl Score {
-    /// Judges a measured value and answers the cell that says so.
-    pub fn judge(&mut self, value: f64, most: f64, unit: &str) -> String {
-        self.all += 1;
-        let met = value <= most;
-        self.met += usize::from(met);
-        let verdict = if met { "met" } else { "SHORT" };
-        format!("≤ {most}{unit} {verdict}")
-    }
-}
-
-impl std::fmt::Display for Score {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} aims met", self.met, self.all)
-    }
-}
-
-/// A table that aligns its columns: the first to the left, the others to the right.
-pub struct Table {
-    title: String,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub fn new(title: impl Into<String>, heads: &[&str]) -> Self {
-        let heads = heads.iter().map(ToString::to_string).collect();
-        Table { title: title.into(), rows: vec![heads] }
-    }
-
-    pub fn row(&mut self, cells: impl Into<Vec<String>>) {
-        self.rows.push(cells.into());
-    }
-
-    pub fn print(&self) {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        println!("\n{}\n", self.title);
-        for row in &self.rows {
-            let mut line = String::new();
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-                match column {
-                    0 => line += &format!("{cell:width$}"),
-                    _ => line += &format!("   {cell:>width$}"),
-                }
-            }
-            println!("{}", line.trim_end());
+/// All rows with `min–median–max`, under their questions; the last line counts the aims.
+pub fn text(report: &Report) -> String {
+    let mut lines: Vec<Vec<String>> = vec![HEADS.map(String::from).into()];
+    let mut question = "";
+    for row in &report.rows {
+        if row.question != question {
+            question = &row.question;
+            lines.push(vec![]);
+            lines.push(vec![question.to_string()]);
         }
+        lines.push(cells(row, spread));
+    }
+    let width = |column: usize| {
+        let cells = lines.iter().filter(|cells| cells.len() > 1).filter_map(|it| it.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+    let mut text = format!(
+        "{}; beside {}; min–median–max, judged by the median\n\n",
+        report.machine, report.peer
+    );
+    for cells in &lines {
+        let mut line = String::new();
+        for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+            line += &match column {
+                0 => format!("{cell:width$}"),
+                _ => format!("   {cell:>width$}"),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    let (met, all) = report.aims();
+    // Writing to a string does not fail.
+    let _ = write!(text, "\n{met} of {all} aims met");
+    text
+}
+
+/// The medians of what there are aims for, as a table of Markdown.
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("| {} |\n|{}\n", HEADS.join(" | "), "---|".repeat(HEADS.len()));
+    for row in report.rows.iter().filter(|row| row.is_aim) {
+        let median = |spread: Spread, size: f64| number(spread.median / size);
+        text += &format!("| {} |\n", cells(row, median).join(" | "));
+    }
+    let (met, all) = report.aims();
+    text + &format!("\n{met} of {all} aims met, beside {}, on {}.\n", report.peer, report.machine)
+}
+
+fn cells(row: &Row, show: impl Fn(Spread, f64) -> String) -> Vec<String> {
+    let size = row.unit.size();
+    let cell = |spread: Option<Spread>, size: f64| spread.map_or("–".into(), |it| show(it, size));
+    let unit = if row.unit == Unit::Times { "" } else { row.unit.name() };
+    let with_unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+    vec![
+        format!("{}{with_unit}", row.work),
+        cell(Some(row.ours), size),
+        cell(row.on_demand, size),
+        cell(row.pooled, size),
+        cell(row.ratio, 1.0),
+        cell(row.pooled_ratio, 1.0),
+        verdict(row),
+    ]
+}
+
+/// Aims always show; what only adds to one shows where it is short.
+fn verdict(row: &Row) -> String {
+    let (Some(bound), Some(is_met)) = (row.bound, row.is_met()) else { return "–".into() };
+    let bound = match bound {
+        Bound::AtMost(most) => format!("≤ {most}"),
+        Bound::AtLeast(least) => format!("≥ {least}"),
+        Bound::RatioAtMost(most) => format!("≤ {most} × theirs"),
+    };
+    match (is_met, row.is_aim) {
+        (true, true) => format!("{bound} met"),
+        (true, false) => String::new(),
+        (false, _) => format!("{bound} SHORT"),
     }
 }
 
-/// `min–median–max`, each divided by `by`, with as many digits as the smallest needs.
-pub fn spread(samples: &Samples, by: f64) -> String {
-    let min = samples.min() / by;
-    let digits = if min < 10.0 {
+fn spread(spread: Spread, size: f64) -> String {
+    let Spread { min, median, max } = spread;
+    format!("{}–{}–{}", number(min / size), number(median / size), number(max / size))
+}
+
+fn number(value: f64) -> String {
+    let digits = if value < 10.0 {
         2
-    } else if min < 100.0 {
+    } else if value < 100.0 {
         1
     } else {
         0
     };
-    let (median, max) = (samples.median() / by, samples.max() / by);
-    format!("{min:.digits$}–{median:.digits$}–{max:.digits$}")
-}
-
-/// The median of a ratio.
-pub fn ratio(samples: &Samples) -> String {
-    format!("{:.2}", samples.median())
+    format!("{value:.digits$}")
 }

@@ -1,8 +1,8 @@
 //! What does a call cost: from the host into a live instance, and from a guest to the host?
 
 use crate::engines::{self, Allocation};
-use crate::measure::{Contender, drive, time};
-use crate::table::Score;
+use crate::measure::{Contender, Effort, drive, time};
+use crate::report::{Bound, Report, Unit};
 use crate::versus::{self, Contest};
 use anyhow::Result;
 
@@ -29,31 +29,41 @@ enum Host {
     Ready,
 }
 
-pub fn run(score: &mut Score) -> Result<()> {
-    let contests = vec![
-        Contest {
-            work: "call_async of add on a live instance",
-            aim: Some(100.0),
-            ours: our_add()?,
-            on_demand: their_add(Allocation::OnDemand)?,
-            pooled: Some(their_add(Allocation::Pooled)?),
-        },
-        Contest {
-            work: "host call, synchronous closure",
-            aim: None,
-            ours: our_host_calls(Host::Synchronous)?,
-            on_demand: their_host_calls(Host::Synchronous, Allocation::OnDemand)?,
-            pooled: None,
-        },
-        Contest {
-            work: "host call, async closure ready at once",
-            aim: None,
-            ours: our_host_calls(Host::Ready)?,
-            on_demand: their_host_calls(Host::Ready, Allocation::OnDemand)?,
-            pooled: Some(their_host_calls(Host::Ready, Allocation::Pooled)?),
-        },
+pub fn run(report: &mut Report) -> Result<()> {
+    let ns = |work: &str, most, ours, on_demand, pooled| Contest {
+        work: work.into(),
+        unit: Unit::Nanoseconds,
+        effort: Effort::USUAL,
+        aim: Some(Bound::AtMost(most)),
+        ours,
+        on_demand,
+        pooled,
+    };
+    let contests = [
+        ns("TypedFunc::call of add", 15.0, our_sync_add()?, their_sync_add()?, None),
+        ns(
+            "call_async of add on a live instance",
+            50.0,
+            our_add()?,
+            their_add(Allocation::OnDemand)?,
+            Some(their_add(Allocation::Pooled)?),
+        ),
+        ns(
+            "host call, synchronous closure",
+            4.0,
+            our_host_calls(Host::Synchronous)?,
+            their_host_calls(Host::Synchronous, Allocation::OnDemand)?,
+            None,
+        ),
+        ns(
+            "host call, async closure ready at once",
+            25.0,
+            our_host_calls(Host::Ready)?,
+            their_host_calls(Host::Ready, Allocation::OnDemand)?,
+            Some(their_host_calls(Host::Ready, Allocation::Pooled)?),
+        ),
     ];
-    versus::run("Calls, unmetered", contests, score)
+    contests.into_iter().try_for_each(|contest| versus::run("calls, unmetered", contest, report))
 }
 
 fn our_instance(host: Host) -> Result<(lampwick::Store<()>, lampwick::Instance)> {
@@ -97,6 +107,44 @@ fn their_instance(
     };
     let instance = drive(linker.instantiate_async(&mut store, &module))?;
     Ok((store, instance))
+}
+
+fn our_sync_add() -> Result<Contender> {
+    use lampwick::{Linker, Module, Store};
+    let engine = engines::ours_synchronous()?;
+    let module = Module::new(&engine, GUEST)?;
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |value: i32| value.wrapping_add(1))?;
+    let instance = linker.instantiate(&mut store, &module)?;
+    let add = instance.get_typed_func::<(i32, i32), i32, _>(&mut store, "add")?;
+    Ok(Box::new(move |times| {
+        time(|| {
+            for i in 0..times as i32 {
+                add.call(&mut store, (i, 1))?;
+            }
+            Ok(())
+        })
+    }))
+}
+
+fn their_sync_add() -> Result<Contender> {
+    use wasmtime::{Linker, Module, Store};
+    let engine = engines::theirs(false, Allocation::OnDemand)?;
+    let module = Module::new(&engine, GUEST)?;
+    let mut store = Store::new(&engine, ());
+    let mut linker = Linker::new(&engine);
+    linker.func_wrap("host", "next", |value: i32| value.wrapping_add(1))?;
+    let instance = linker.instantiate(&mut store, &module)?;
+    let add = instance.get_typed_func::<(i32, i32), i32>(&mut store, "add")?;
+    Ok(Box::new(move |times| {
+        time(|| {
+            for i in 0..times as i32 {
+                add.call(&mut store, (i, 1))?;
+            }
+            Ok(())
+        })
+    }))
 }
 
 fn our_add() -> Result<Contender> {

@@ -1,8 +1,8 @@
 //! What does it cost a guest to give way when its slice of fuel is gone?
 
 use crate::engines::{self, Allocation};
-use crate::measure::{Contender, drive, time};
-use crate::table::Score;
+use crate::measure::{Contender, Effort, drive, time};
+use crate::report::{Bound, Report, Unit};
 use crate::versus::{self, Contest};
 use anyhow::{Result, ensure};
 use lampwick_fibers::switch;
@@ -16,31 +16,34 @@ const GUEST: &str = r#"(module (func (export "run") (loop $again (br $again))))"
 /// The fuel of a slice: little, so that the yield outweighs the computing.
 const SLICE: u64 = 10;
 
-pub fn run(score: &mut Score) -> Result<()> {
-    let contests = vec![
-        Contest {
-            work: "switch alone: resume and suspend",
-            aim: Some(8.0),
-            ours: our_switches(),
-            on_demand: their_switches()?,
-            pooled: None,
-        },
-        Contest {
-            work: "fuel yield and resume, polled by hand",
-            aim: Some(60.0),
-            ours: by_hand(our_calls()?)?,
-            on_demand: by_hand(their_calls(Allocation::OnDemand)?)?,
-            pooled: Some(by_hand(their_calls(Allocation::Pooled)?)?),
-        },
-        Contest {
-            work: "fuel yield and resume, a tokio task",
-            aim: None,
-            ours: in_tokio(our_calls()?)?,
-            on_demand: in_tokio(their_calls(Allocation::OnDemand)?)?,
-            pooled: Some(in_tokio(their_calls(Allocation::Pooled)?)?),
-        },
+pub fn run(report: &mut Report) -> Result<()> {
+    let ns = |work: &str, most, ours, on_demand, pooled| Contest {
+        work: work.into(),
+        unit: Unit::Nanoseconds,
+        effort: Effort::USUAL,
+        aim: Some(Bound::AtMost(most)),
+        ours,
+        on_demand,
+        pooled,
+    };
+    let contests = [
+        ns("switch alone: resume and suspend", 5.0, our_switches(), their_switches()?, None),
+        ns(
+            "fuel yield and resume, polled by hand",
+            30.0,
+            by_hand(our_calls()?)?,
+            by_hand(their_calls(Allocation::OnDemand)?)?,
+            Some(by_hand(their_calls(Allocation::Pooled)?)?),
+        ),
+        ns(
+            "fuel yield and resume, a tokio task",
+            150.0,
+            in_tokio(our_calls()?)?,
+            in_tokio(their_calls(Allocation::OnDemand)?)?,
+            Some(in_tokio(their_calls(Allocation::Pooled)?)?),
+        ),
     ];
-    versus::run("Yields", contests, score)
+    contests.into_iter().try_for_each(|contest| versus::run("yields", contest, report))
 }
 
 /// A call of the guest. It answers whether the guest ran out of fuel, which it must.

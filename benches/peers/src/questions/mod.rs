@@ -1,0 +1,8 @@
+//! What is measured, a file for each question.
+
+pub mod calls;
+pub mod compile;
+pub mod crowd;
+pub mod guests;
+pub mod instances;
+pub mod yields;

@@ -118,6 +118,43 @@ fn a_function_too_large_to_optimize_runs_on_the_same_fuel() {
     assert_eq!(store.fuel_consumed(), Some(4 + 8 * count as u64));
 }
 
+/// A module of `count` functions, each of them called by another one, named, and mostly of `nop`s.
+fn many_functions(count: usize, nops: usize) -> Vec<u8> {
+    let nops = "nop ".repeat(nops);
+    let functions: String = (0..count)
+        .map(|index| {
+            let callee = (index + count / 2) % count;
+            format!("(func $f{index} (export \"{index}\") call $f{callee} {nops})")
+        })
+        .collect();
+    wat::parse_str(format!("(module (memory 1) {functions})")).unwrap()
+}
+
+/// What this thread takes to compile a module by itself, in seconds.
+fn compile_time(wasm: &[u8]) -> f64 {
+    let engine = engine(|config| {
+        config.parallel_compilation(false).cranelift_debug_verifier(false);
+        config.cranelift_opt_level(lampwick::OptLevel::None);
+    });
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let start = now();
+    Module::from_binary(&engine, wasm).unwrap();
+    now() - start
+}
+
+#[test]
+fn time_grows_with_the_number_of_functions() {
+    let small = many_functions(1_000, 480);
+    let large = many_functions(20_000, 480);
+    assert!(large.len() > 10_000_000, "{}", large.len());
+    let ratio = compile_time(&large) / compile_time(&small);
+    // A step that looks at all pairs of functions would make it 400.
+    assert!(ratio < 60.0, "20 times the functions took {ratio} times as long");
+}
+
 #[test]
 fn text_cannot_nest_without_end() {
     let engine = Engine::default();

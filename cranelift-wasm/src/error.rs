@@ -20,6 +20,10 @@ pub enum WasmError {
     /// The function exceeds a limit of the implementation.
     #[error("implementation limit exceeded: {0}")]
     Limit(&'static str),
+    /// Compiling the function would take more memory than
+    /// [`FuncTranslator::set_memory_limit`](crate::FuncTranslator::set_memory_limit) allows.
+    #[error("the function takes more than {0} bytes to compile")]
+    Memory(u64),
 }
 
 /// The result of a step of translation.

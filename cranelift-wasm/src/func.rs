@@ -23,12 +23,22 @@ pub struct FuncTranslator {
     stacks: Stacks,
     locals: Vec<Local>,
     args: Vec<BlockArg>,
+    memory_limit: Option<u64>,
 }
 
 impl FuncTranslator {
     /// Makes a translator.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Bounds the memory that each of the next functions may take, in bytes; `None`, the default,
+    /// is no bound.
+    ///
+    /// What a function takes is estimated, from above, from what its translation makes, and covers
+    /// what Cranelift then takes to optimize it and to allocate its registers.
+    pub fn set_memory_limit(&mut self, bytes: Option<u64>) {
+        self.memory_limit = bytes;
     }
 
     /// Validates `body` and translates it into `func`.
@@ -61,7 +71,7 @@ impl FuncTranslator {
             stacks: &mut self.stacks,
             locals: &mut self.locals,
             args: &mut self.args,
-            limits: Limits::default(),
+            limits: Limits::new(self.memory_limit),
             offset: 0,
         };
         let result = translation.body(validator, body, &mut self.operators);

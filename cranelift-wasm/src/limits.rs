@@ -4,6 +4,7 @@
 //! values (a call of a function with many results) or of branch arguments, and finding the values
 //! of locals costs their number times that of the blocks. All of that is bounded here.
 
+use cranelift_codegen::ir::DataFlowGraph;
 use wasmparser::Operator;
 
 use crate::{WasmError, WasmResult};
@@ -28,6 +29,15 @@ const MAX_TABLE_ENTRIES: u64 = 1 << 18;
 /// Arguments of all branches together, and other work that does not show in entities.
 const MAX_WORK: u64 = 1 << 24;
 
+// What compiling takes at the most, in bytes, all of Cranelift's passes together.
+const BYTES_PER_INST: u64 = 800;
+const BYTES_PER_VALUE: u64 = 700;
+const BYTES_PER_BLOCK: u64 = 1500;
+const BYTES_PER_LOCAL_AND_BLOCK: u64 = 8;
+const BYTES_PER_TABLE_ENTRY: u64 = 1000;
+const BYTES_PER_BRANCH_ARGUMENT: u64 = 200;
+const BYTES_PER_STACK_MAP_WORK: u64 = 64;
+
 /// What one function has used up.
 #[derive(Default)]
 pub(crate) struct Limits {
@@ -43,15 +53,22 @@ pub(crate) struct Limits {
     table_entries: u64,
     direct_table_entries: u64,
     work: u64,
+    /// The bound on [`Self::memory`], where there is one.
+    memory: Option<u64>,
 }
 
 impl Limits {
+    /// The limits of a function that may take this much memory.
+    pub(crate) fn new(memory: Option<u64>) -> Self {
+        Self { memory, ..Self::default() }
+    }
+
     /// Checks the function's size after an operator. `declares` is whether the environment has
     /// declared references of its own for the stack maps.
     #[inline]
     pub(crate) fn check(
         &mut self,
-        dfg: &cranelift_codegen::ir::DataFlowGraph,
+        dfg: &DataFlowGraph,
         operands: usize,
         declares: bool,
     ) -> WasmResult<()> {
@@ -68,21 +85,43 @@ impl Limits {
             return Err(WasmError::Limit("the locals of a function times its blocks exceed 2^27"));
         }
         self.operands = self.operands.max(operands as u64);
-        if declares || self.collected_in_use > 0 {
+        let references = declares || self.collected_in_use > 0;
+        if references {
             self.check_stack_maps(edges)?;
         }
-        Ok(())
+        match self.memory {
+            Some(bound) if self.memory(dfg, edges, references) > bound => {
+                Err(WasmError::Memory(bound))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bytes that compiling the function may take, as far as it is translated.
+    fn memory(&self, dfg: &DataFlowGraph, edges: u64, references: bool) -> u64 {
+        let stack_maps = if references { self.stack_map_work(edges) } else { 0 };
+        dfg.num_insts() as u64 * BYTES_PER_INST
+            + dfg.num_values() as u64 * BYTES_PER_VALUE
+            + dfg.num_blocks() as u64 * BYTES_PER_BLOCK
+            + self.locals_in_use * edges * BYTES_PER_LOCAL_AND_BLOCK
+            + self.table_entries * BYTES_PER_TABLE_ENTRY
+            + self.work * BYTES_PER_BRANCH_ARGUMENT
+            + stack_maps * BYTES_PER_STACK_MAP_WORK
     }
 
     fn check_stack_maps(&self, edges: u64) -> WasmResult<()> {
-        let alive = self.collected_in_use + self.operands;
-        let passes = 1 + self.loop_depth / LOOPS_PER_PASS;
-        if alive * (edges + self.calls) * passes > MAX_STACK_MAP_WORK {
+        if self.stack_map_work(edges) > MAX_STACK_MAP_WORK {
             return Err(WasmError::Limit(
                 "the references in a function times its blocks and calls exceed 2^23",
             ));
         }
         Ok(())
+    }
+
+    fn stack_map_work(&self, edges: u64) -> u64 {
+        let alive = self.collected_in_use + self.operands;
+        let passes = 1 + self.loop_depth / LOOPS_PER_PASS;
+        alive * (edges + self.calls) * passes
     }
 
     /// Notes that one more local is read or written, and whether it belongs into stack maps.

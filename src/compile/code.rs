@@ -32,6 +32,8 @@ pub(super) struct Code {
 pub(super) enum Failure {
     /// There is a trap site whose fuel cannot be located.
     NotLocated,
+    /// It takes more memory than it was granted.
+    Memory,
     Error(anyhow::Error),
 }
 
@@ -40,6 +42,7 @@ impl Failure {
     pub(super) fn into_error(self) -> anyhow::Error {
         match self {
             Self::NotLocated => anyhow!("internal error: a trap without fuel"),
+            Self::Memory => anyhow!("internal error: out of memory without a bound"),
             Self::Error(error) => error,
         }
     }

@@ -7,7 +7,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{Function, UserFuncName};
 use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::{CodegenError, CodegenResult, Context, settings};
-use cranelift_wasm::FuncTranslator;
+use cranelift_wasm::{FuncTranslator, WasmError};
 use wasmparser::{FuncToValidate, FuncValidatorAllocations};
 
 use super::code::{Code, Failure};
@@ -24,6 +24,7 @@ use crate::vm::layout::FuelAt;
 pub(super) struct Worker {
     translator: FuncTranslator,
     context: Context,
+    registers: regalloc2::Ctx,
     allocations: FuncValidatorAllocations,
 }
 
@@ -32,19 +33,22 @@ impl Default for Worker {
         Self {
             translator: FuncTranslator::new(),
             context: Context::new(),
+            registers: regalloc2::Ctx::default(),
             allocations: FuncValidatorAllocations::default(),
         }
     }
 }
 
 impl Worker {
-    /// Compiles a function of a module.
+    /// Compiles a function of a module, within `memory` bytes as they are estimated.
     pub(super) fn compile(
         &mut self,
         targets: &Targets,
         module: &ModuleScope<'_>,
         body: &Body<'_>,
-    ) -> Result<Code> {
+        memory: Option<u64>,
+    ) -> Result<Code, Failure> {
+        self.translator.set_memory_limit(memory);
         let tracking = match (module.settings.metered, module.settings.fuel_tracking) {
             (false, _) => Tracking::Off,
             (true, FuelTracking::Located) => Tracking::Located,
@@ -56,8 +60,6 @@ impl Worker {
             result = result.map(|code| Code { fell_back: true, ..code });
         }
         result
-            .map_err(Failure::into_error)
-            .map_err(|error| error.context(describe(module, body.validator.index)))
     }
 
     /// A panic in the code generator is a bug there; it must not bring the host down.
@@ -98,7 +100,10 @@ impl Worker {
         let func = &mut self.context.func;
         let translated = self.translator.translate(&mut validator, &body.body, func, &mut env);
         self.allocations = validator.into_allocations();
-        translated?;
+        translated.map_err(|error| match error {
+            WasmError::Memory(_) => Failure::Memory,
+            error => error.into(),
+        })?;
         env.spare_vector_registers(func);
         let (builtins, accesses) = env.finish();
         let isa = match self.context.func.layout.blocks().nth(MAX_BLOCKS) {
@@ -137,7 +142,7 @@ impl Worker {
             locator.label(&mut context.func);
         }
         let (func, domtree) = (&context.func, &context.domtree);
-        let compiled = isa.compile_function(func, domtree, &mut Default::default(), false, control);
+        let compiled = isa.compile_function(func, domtree, &mut self.registers, false, control);
         let compiled = compiled.map_err(codegen_error)?.apply_params(&func.params);
         Code::collect(func, &compiled, |site| match &locator {
             Some(locator) => locator.locate(&compiled.value_labels_ranges, site),
@@ -183,7 +188,8 @@ fn prepare(
     Ok(())
 }
 
-fn describe(module: &ModuleScope<'_>, function: u32) -> String {
+/// A function as errors name it.
+pub(super) fn describe(module: &ModuleScope<'_>, function: u32) -> String {
     match module.info.function_name(function) {
         Some(name) => format!("compiling function {function} (`{name}`)"),
         None => format!("compiling function {function}"),

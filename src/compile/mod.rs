@@ -1,13 +1,15 @@
 //! From wasm bytes to machine code.
 //!
 //! [`Compiler::compile`] reads a module (`parse`), translates and compiles each function
-//! (`function`, against the environment in `env`), and puts the machine code into one text (`link`,
+//! (`bodies`, `function`, within the memory of a `budget`, against the environment in `env`), and puts the machine code into one text (`link`,
 //! `module`), which `artifact` writes and reads and `cache` keeps in files.
 //! [`Compiler::compile_trampolines`] makes the ways in and out for a function type (`stubs`).
 //! Nothing here runs code or knows of stores; what code will address is in [`crate::vm::layout`].
 #![deny(unsafe_code)]
 
 mod artifact;
+mod bodies;
+mod budget;
 #[cfg(feature = "cache")]
 mod cache;
 mod code;
@@ -34,6 +36,7 @@ use anyhow::{Context as _, Result};
 use wasmparser::Validator;
 
 use artifact::Origin;
+use budget::Budget;
 use isa::Targets;
 
 pub use artifact::ModuleVersionStrategy;
@@ -53,6 +56,8 @@ pub(crate) use trampolines::TrampolineCode;
 pub(crate) struct Compiler {
     pub(crate) settings: Settings,
     targets: Targets,
+    /// The memory for all functions that are compiled at a time, of whatever modules.
+    budget: Budget,
     /// What the compiler's artifacts say of themselves.
     origin: Origin,
 }
@@ -68,7 +73,8 @@ impl Compiler {
         settings.check()?;
         let targets = Targets::new(&settings)?;
         let origin = Origin::new(&settings, &*targets.normal);
-        Ok(Self { settings, targets, origin })
+        let budget = Budget::new(settings.memory);
+        Ok(Self { settings, targets, budget, origin })
     }
 
     /// What a module declares, without a look inside its functions.

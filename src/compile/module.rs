@@ -1,4 +1,4 @@
-//! Compiles a module: all its functions, on all cores, into one text.
+//! Compiles a module: all its functions into one text.
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use super::env::ModuleScope;
 use super::function::Worker;
 use super::info::ModuleInfo;
 use super::link::Linker;
-use super::parse::{self, Body};
+use super::parse;
 use super::stubs;
 use super::trampolines::TrampolineCode;
 use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
@@ -79,22 +79,6 @@ impl Compiler {
             trampolines: Vec::new(),
             write_through,
         })
-    }
-
-    /// Compiles the functions, in any order; answers them in the module's.
-    fn compile_bodies(&self, module: &ModuleScope<'_>, bodies: &[Body<'_>]) -> Result<Vec<Code>> {
-        let compile =
-            |worker: &mut Worker, body: &Body<'_>| worker.compile(&self.targets, module, body);
-        #[cfg(feature = "parallel-compilation")]
-        if self.settings.parallel {
-            use rayon::prelude::*;
-            let codes: Vec<Result<Code>> =
-                bodies.par_iter().map_init(Worker::default, compile).collect();
-            // The error of the first function, whichever failed first.
-            return codes.into_iter().collect();
-        }
-        let mut worker = Worker::default();
-        bodies.iter().map(|body| compile(&mut worker, body)).collect()
     }
 
     /// Puts functions and stubs in a row.

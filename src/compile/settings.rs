@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) static_memory_guard: u64,
     /// Whether functions are compiled on all cores, where the crate is built with the ability.
     pub(crate) parallel: bool,
+    /// The bytes that functions which are being compiled may take together.
+    pub(crate) memory: Option<u64>,
     /// Whether guests' DWARF is kept.
     pub(crate) debug_sections: bool,
     /// Whether the artifact tells of every instruction which operator it belongs to.
@@ -88,6 +90,7 @@ impl Default for Settings {
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
             parallel: true,
+            memory: None,
             debug_sections: false,
             address_map: false,
             module_version: ModuleVersionStrategy::default(),

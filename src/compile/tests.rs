@@ -282,3 +282,16 @@ fn references_are_mapped_where_they_are_live() {
         }
     }
 }
+
+#[test]
+fn counters_of_programs_are_located() {
+    for (name, wasm) in [
+        ("x25519", &include_bytes!("../../tests/guests/x25519.wasm")[..]),
+        ("sort", include_bytes!("../../tests/guests/sort.wasm")),
+        ("json", include_bytes!("../../tests/guests/json.wasm")),
+        ("ray", include_bytes!("../../tests/guests/ray.wasm")),
+    ] {
+        let artifact = compiler(true).compile(wasm).expect("a valid module");
+        assert_eq!(artifact.write_through, 0, "{name} of {}", artifact.functions.len());
+    }
+}

@@ -57,9 +57,9 @@ pub struct Config {
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
 const MIN_HOST_STACK: usize = 64 << 10;
 
-/// Bytes at the top of a fiber's stack for its base and the entry of wasm, unoptimized builds
-/// included.
-const FIBER_BASE: usize = 8 << 10;
+/// Bytes at the top of a fiber's stack for its store (`store/home.rs`), its base and the entry of
+/// wasm, unoptimized builds included.
+const FIBER_BASE: usize = 10 << 10;
 
 impl Default for Config {
     fn default() -> Self {
@@ -261,6 +261,23 @@ impl Config {
     /// `parallel-compilation` is enabled. On by default.
     pub fn parallel_compilation(&mut self, enable: bool) -> &mut Self {
         self.compiler.parallel = enable;
+        self
+    }
+
+    /// The most memory, in bytes, that the engine takes to compile functions, all that are
+    /// compiled at a time together. Without a bound by default.
+    ///
+    /// What a function takes is estimated from above, from what it is translated to: about two
+    /// kilobytes for each byte of ordinary code, most of it for register allocation. While there is no room for the next
+    /// function, threads that compile wait, those of other modules of the engine included; how much there is
+    /// changes neither the code nor which modules are valid, only how many functions are
+    /// compiled at a time. Not part of it are the module's bytes and what the finished [`Module`](crate::Module)
+    /// consists of.
+    ///
+    /// Compiling fails for a module with a function that takes more than this by itself. At least
+    /// 1 MiB is needed for anything.
+    pub fn compilation_memory(&mut self, bytes: u64) -> &mut Self {
+        self.compiler.memory = Some(bytes);
         self
     }
 

@@ -108,6 +108,7 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
         // What is compiled does not depend on these.
         verifier: _,
         parallel: _,
+        memory: _,
         // Compared by itself.
         module_version: _,
         // What they keep helps people and tools only, and may be missing or too much.

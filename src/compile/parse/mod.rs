@@ -27,6 +27,13 @@ pub(super) struct Body<'a> {
     pub(super) body: FunctionBody<'a>,
 }
 
+impl Body<'_> {
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.body.range().end - self.body.range().start
+    }
+}
+
 /// A module, read.
 #[derive(Default)]
 pub(super) struct Parsed<'a> {

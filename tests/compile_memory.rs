@@ -17,8 +17,10 @@ const BOUND: u64 = 32 << 20;
 /// For the module itself, what it is compiled to, what threads keep, and the allocator's own.
 const SLACK: u64 = 24 << 20;
 
-/// Functions that are made to take much, of a size.
-const SHAPES: [(&str, fn(usize) -> String); 7] = [
+/// Makes a body that takes much, of a size.
+type Shape = fn(usize) -> String;
+
+const SHAPES: [(&str, Shape); 7] = [
     ("loads", |size| "local.get 0 i32.load local.set 0 ".repeat(size)),
     ("branches", |size| "local.get 0 br_if 0 local.get 0 i32.load drop ".repeat(size)),
     ("calls of many results", |size| {

@@ -183,7 +183,9 @@ impl Val {
             Self::V128(value) => ValRaw(value.to_le_bytes()),
             Self::FuncRef(None) | Self::ExternRef(None) => ValRaw::ZERO,
             Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
-            Self::ExternRef(Some(value)) => ValRaw::from_u64(store.externs.index(&value.0)?.into()),
+            Self::ExternRef(Some(value)) => {
+                ValRaw::from_u64(store.externs.get_or_insert_default().index(&value.0)?.into())
+            }
         })
     }
 
@@ -226,7 +228,8 @@ impl Val {
 /// The reference with this index in a store; zero is null.
 #[inline]
 pub(crate) fn externref_from_index(store: &Store, index: u32) -> Option<ExternRef> {
-    store.externs.get(index).cloned().map(ExternRef)
+    let externs = store.externs.as_ref()?;
+    externs.get(index).cloned().map(ExternRef)
 }
 
 /// The index of a reference in a store; zero is null. It never collects.
@@ -235,7 +238,7 @@ pub(crate) fn externref_to_index(
     store: &mut Store,
     value: Option<&ExternRef>,
 ) -> Result<u32, Full> {
-    value.map_or(Ok(0), |value| store.externs.index(&value.0))
+    value.map_or(Ok(0), |value| store.externs.get_or_insert_default().index(&value.0))
 }
 
 /// Lets a collection make room for values that are then converted.

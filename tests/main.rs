@@ -20,6 +20,7 @@ mod compile_memory;
 mod contract;
 mod cross_store;
 mod debugger;
+mod density;
 mod epochs;
 mod externref;
 mod forget;

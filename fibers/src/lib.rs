@@ -34,5 +34,5 @@ mod waker;
 pub use future::{Run, SendRun};
 pub use reason::Cancelled;
 pub use resident::Resident;
-pub use stack::{Guards, Stack, StackError, StackPool, StackPoolConfig};
+pub use stack::{Annex, Guards, Stack, StackError, StackPool, StackPoolConfig};
 pub use suspender::Suspender;

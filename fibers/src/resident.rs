@@ -39,7 +39,7 @@ impl Resident {
     #[must_use]
     pub fn new(stack: Stack) -> Self {
         // SAFETY: the stack's usable range is ours while we hold it, is at least two pages with a
-        // guard below, and is given up only after the fiber; its top is aligned to a page.
+        // guard below, and is given up only after the fiber; its top is aligned to 16 bytes.
         let fiber = unsafe { Fiber::new(stack.bottom(), stack.top(), base) };
         Self { fiber: ManuallyDrop::new(fiber), stack: ManuallyDrop::new(stack), busy: false }
     }

@@ -57,9 +57,9 @@ pub struct Config {
 /// The part of a fiber's stack that is left for the host at the least, in bytes.
 const MIN_HOST_STACK: usize = 64 << 10;
 
-/// Bytes at the top of a fiber's stack for its base and the entry of wasm, unoptimized builds
-/// included.
-const FIBER_BASE: usize = 8 << 10;
+/// Bytes at the top of a fiber's stack for its store (`store/home.rs`), its base and the entry of
+/// wasm, unoptimized builds included.
+const FIBER_BASE: usize = 10 << 10;
 
 impl Default for Config {
     fn default() -> Self {

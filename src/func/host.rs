@@ -104,11 +104,11 @@ impl HostDefinition {
     /// The function in a store, where it has one place however often it is asked for.
     pub(crate) fn place_once<T>(self: &Arc<Self>, store: &mut StoreInner<T>) -> Result<Func> {
         let address = Arc::as_ptr(self) as usize;
-        if let Some((_, func)) = store.placed.0.get(&address) {
+        if let Some((_, func)) = store.placed.0.as_ref().and_then(|map| map.get(&address)) {
             return Ok(*func);
         }
         let func = self.try_place(store)?;
-        store.placed.0.insert(address, (self.clone(), func));
+        store.placed.0.get_or_insert_default().insert(address, (self.clone(), func));
         Ok(func)
     }
 }
@@ -116,7 +116,9 @@ impl HostDefinition {
 /// The definitions that have their place in a store, by address. They are kept, so that no address
 /// comes again.
 #[derive(Default)]
-pub(crate) struct Placed(HashMap<usize, (Arc<HostDefinition>, Func)>);
+pub(crate) struct Placed(Option<Box<Places>>);
+
+type Places = HashMap<usize, (Arc<HostDefinition>, Func)>;
 
 /// A closure that takes and gives values of any type.
 struct Untyped<F> {

@@ -3,6 +3,7 @@
 use std::ptr;
 
 use anyhow::{Context, Result, bail};
+use thin_vec::ThinVec;
 
 use super::{Instance, func_record, image};
 use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
@@ -18,7 +19,7 @@ use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::limits::{Growth, Resource};
 use crate::vm::memory::GrowError;
-use crate::vm::store::{Owned, Store};
+use crate::vm::store::{Owned, Store, push_exactly};
 use crate::vm::table::RawRef;
 
 /// Checks that the store may have one more instance, with what it defines, but for what the store's
@@ -98,7 +99,7 @@ fn new_instance(
         deadline,
         instance: index + 1,
     };
-    vm::instance::Instance::new(module.layout(), head, module.data().clone())
+    vm::instance::Instance::new(head, module.blueprint().clone())
 }
 
 /// An instance that is not yet in its store.
@@ -189,7 +190,7 @@ impl Building<'_> {
             // it does not come to that, nothing that could reach the memory does.
             unsafe {
                 place.write(memory.definition());
-                self.store.memories.push(Owned::of_instance(memory, place));
+                push_exactly(&mut self.store.memories, Owned::of_instance(memory, place));
             }
         }
         Ok(())
@@ -207,7 +208,7 @@ impl Building<'_> {
             // SAFETY: as for memories.
             unsafe {
                 place.write(table.definition());
-                self.store.tables.push(Owned::of_instance(table, place));
+                push_exactly(&mut self.store.tables, Owned::of_instance(table, place));
             }
         }
         Ok(())
@@ -224,7 +225,7 @@ impl Building<'_> {
             // SAFETY: as for memories.
             unsafe {
                 place.write(VMGlobal(value.0));
-                self.store.globals.push(Owned::of_instance(ty.clone(), place));
+                push_exactly(&mut self.store.globals, Owned::of_instance(ty.clone(), place));
             }
         }
     }
@@ -248,7 +249,7 @@ impl Building<'_> {
             SegmentMode::Declared => Box::default(),
             _ => segment.items.iter().map(|item| self.evaluate(item).to_u64()).collect(),
         });
-        let elements: Vec<Box<[RawRef]>> = segments.collect();
+        let elements: ThinVec<Box<[RawRef]>> = segments.collect();
         self.instance.set_elements(elements);
     }
 

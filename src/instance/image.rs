@@ -1,7 +1,7 @@
 //! Whether instances of a module start with an image of their memory.
 
 use crate::compile::{ConstExpr, ModuleInfo, SegmentMode};
-use crate::vm::instance::DataSegments;
+use crate::vm::instance::Blueprint;
 use crate::vm::layout::WASM_PAGE_SIZE;
 use crate::vm::memory::MemoryImage;
 use crate::vm::store::Store;
@@ -19,7 +19,7 @@ const MAX_SPAN: usize = 256 << 20;
 /// with the module's active data. Answers whether it does; if not, nothing has changed.
 pub(super) fn start(store: &mut Store, index: usize, info: &ModuleInfo) -> bool {
     let instance = &store.instances[index];
-    let data = instance.data_segments().clone();
+    let data = instance.blueprint().clone();
     let Some(image) = data.image.get_or_init(|| image(info, &data)) else { return false };
     let memory = instance.memories[0] as usize;
     store.memories[memory].value.start_with(image)
@@ -27,7 +27,7 @@ pub(super) fn start(store: &mut Store, index: usize, info: &ModuleInfo) -> bool 
 
 /// The image of a module's own memory, if all active data is for it, is known to fit, and is worth
 /// an image. What fails here is decided again by copying.
-fn image(info: &ModuleInfo, data: &DataSegments) -> Option<MemoryImage> {
+fn image(info: &ModuleInfo, data: &Blueprint) -> Option<MemoryImage> {
     if info.imported_memories > 0 || info.memories.is_empty() {
         return None;
     }

@@ -175,15 +175,29 @@ impl Instance {
     ) -> Result<Self> {
         check(store, module)?;
         // Before the limiter is asked, which is not told of permissions that come to nothing.
-        let slot = store.wait_for_slot().await?;
-        for growth in initial_sizes(module.info()) {
-            store.permit_async(growth).await?;
+        let slot = match store.pool_waits() {
+            true => Box::pin(store.wait_for_slot()).await?,
+            false => store.take_slot()?,
+        };
+        // Boxed, as what is rare here: each guest's future would have the room for it.
+        if store.limiter_waits() {
+            Box::pin(async {
+                for growth in initial_sizes(module.info()) {
+                    store.permit_async(growth).await?;
+                }
+                anyhow::Ok(())
+            })
+            .await?;
+        } else {
+            for growth in initial_sizes(module.info()) {
+                store.permit(growth, "Instance::new")?;
+            }
         }
         // SAFETY: by contract.
         let (instance, start) = unsafe { instantiate(store, module, imports, slot)? };
         if let Some(start) = start {
             // SAFETY: as in `of_checked`.
-            unsafe { store.call_async(start).await? };
+            unsafe { Box::pin(store.call_async(start)).await? };
         }
         Ok(instance)
     }

@@ -19,8 +19,8 @@ use crate::trap::FrameInfo;
 use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
 use crate::vm::code::Code;
-use crate::vm::instance::DataSegments;
-use crate::vm::layout::{ContextLayout, EnterTrampoline};
+use crate::vm::instance::Blueprint;
+use crate::vm::layout::EnterTrampoline;
 
 /// A compiled module.
 ///
@@ -32,7 +32,6 @@ pub struct Module(Arc<Inner>);
 struct Inner {
     engine: Engine,
     info: Arc<ModuleInfo>,
-    layout: ContextLayout,
     code: Arc<Code>,
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
@@ -40,7 +39,7 @@ struct Inner {
     /// The engine's entry for each type of the module, and the ids as machine code reads them.
     signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
-    data: Arc<DataSegments>,
+    blueprint: Arc<Blueprint>,
     /// Where the engine wants details of frames and the module has them.
     symbolizer: Option<Arc<Symbolizer>>,
     /// Where the engine wants debuggers to know the module.
@@ -136,7 +135,8 @@ impl Module {
             let ty = info.functions[function as usize];
             signatures[ty as usize].trampolines(engine)?;
         }
-        let data = DataSegments {
+        let blueprint = Blueprint {
+            layout,
             bytes: data,
             ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
             image: OnceLock::new(),
@@ -151,13 +151,12 @@ impl Module {
             info,
             symbolizer,
             _debugger: debugger,
-            layout,
             code,
             addresses,
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
-            data: Arc::new(data),
+            blueprint: Arc::new(blueprint),
         })))
     }
 
@@ -197,10 +196,6 @@ impl Module {
         &self.0.info
     }
 
-    pub(crate) fn layout(&self) -> ContextLayout {
-        self.0.layout
-    }
-
     pub(crate) fn code(&self) -> &Arc<Code> {
         &self.0.code
     }
@@ -209,8 +204,8 @@ impl Module {
         &self.0.type_ids
     }
 
-    pub(crate) fn data(&self) -> &Arc<DataSegments> {
-        &self.0.data
+    pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {
+        &self.0.blueprint
     }
 
     /// The entry point of an escaping function that the module defines, and the trampoline to it.

@@ -50,7 +50,7 @@ impl Module {
             functions: &inner.functions,
             addresses: &inner.addresses,
             sites: inner.code.sites(),
-            data: &inner.data.bytes,
+            data: &inner.blueprint.bytes,
             text: inner.code.text(),
         })
     }

@@ -66,7 +66,8 @@ impl<T> Store<T> {
 impl<T> StoreInner<T> {
     fn set_limiter(&mut self, limiter: Limiter<T>) {
         self.limiter = limiter;
-        self.vm.limiter = Some(LimiterHooks { permits: permits::<T>, failed: failed::<T> });
+        self.vm.limiter =
+            Some(const { &LimiterHooks { permits: permits::<T>, failed: failed::<T> } });
     }
 
     /// Asks whether a growth may be. `method` is what the embedder called.
@@ -83,6 +84,11 @@ impl<T> StoreInner<T> {
             }
         };
         answer(permitted, growth)
+    }
+
+    /// Whether the limiter is async.
+    pub(crate) fn limiter_waits(&self) -> bool {
+        matches!(self.limiter, Limiter::Patient(_))
     }
 
     /// The same for both kinds of limiters.

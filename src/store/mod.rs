@@ -4,6 +4,7 @@ mod call;
 mod context;
 mod fuel;
 mod gc;
+mod home;
 #[cfg(feature = "call-hook")]
 mod hook;
 mod interrupts;
@@ -16,6 +17,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use lampwick_fibers::Resident;
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 pub(crate) use call::Invocation;
 pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
@@ -28,6 +31,7 @@ use crate::func::Placed;
 use crate::module::Module;
 use crate::pooling::InstanceSlot;
 use crate::vm;
+use home::Home;
 use limiter::Limiter;
 
 /// Instances, what they share with the host, and data of the host's of type `T`.
@@ -58,7 +62,7 @@ use limiter::Limiter;
 /// # }
 /// ```
 pub struct Store<T> {
-    inner: Box<StoreInner<T>>,
+    inner: Home<T>,
 }
 
 /// What a store holds. Machine code and its builtins see `vm`, by the address of which host
@@ -69,15 +73,15 @@ pub(crate) struct StoreInner<T> {
     pub(crate) vm: vm::store::Store,
     pub(crate) engine: Engine,
     /// The modules of the instances; each once.
-    pub(crate) modules: Vec<Module>,
+    pub(crate) modules: SmallVec<[Module; 1]>,
     /// The types of the host functions.
-    pub(crate) signatures: Vec<Arc<Signature>>,
+    pub(crate) signatures: ThinVec<Arc<Signature>>,
     /// Where the host functions of linkers are.
     pub(crate) placed: Placed,
     /// The slots of the instances, where the engine has a pool. Behind `vm`, and so dropped after
     /// the memories that are in them.
-    pub(crate) slots: Vec<InstanceSlot>,
-    /// The fiber of the last call, for the next one.
+    pub(crate) slots: ThinVec<InstanceSlot>,
+    /// The fiber of the last call, for the next one; at first that of the store's home.
     fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
     #[cfg(feature = "call-hook")]
@@ -107,14 +111,14 @@ impl<T> Store<T> {
     /// instances, tables and memories; see [`Store::limiter`].
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
-            inner: Box::new(StoreInner {
+            inner: Home::new(engine.stacks(), |fiber| StoreInner {
                 vm: vm::store::Store::new(engine.metered(), engine.interrupts()),
                 engine: engine.clone(),
-                modules: Vec::new(),
-                signatures: Vec::new(),
+                modules: SmallVec::new(),
+                signatures: ThinVec::new(),
                 placed: Placed::default(),
-                slots: Vec::new(),
-                fiber: None,
+                slots: ThinVec::new(),
+                fiber,
                 limiter: Limiter::None,
                 #[cfg(feature = "call-hook")]
                 hook: None,
@@ -135,8 +139,7 @@ impl<T> Store<T> {
 
     /// Drops the store and all that it holds but the host's data.
     pub fn into_data(self) -> T {
-        let StoreInner { data, .. } = *self.inner;
-        data
+        self.inner.into_inner().data
     }
 
     /// The engine that the store was made with.

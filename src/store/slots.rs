@@ -16,6 +16,11 @@ impl<T> StoreInner<T> {
         Ok(Some(pool.slots.take(self.slots.len())?))
     }
 
+    /// Whether one waits where no slot is free.
+    pub(crate) fn pool_waits(&self) -> bool {
+        self.engine.pool().is_some_and(|pool| pool.waits)
+    }
+
     /// As [`take_slot`](Self::take_slot), but waits for a slot, where the engine is told to.
     pub(crate) async fn wait_for_slot(&mut self) -> Result<Option<InstanceSlot>> {
         match self.engine.pool() {

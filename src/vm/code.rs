@@ -5,6 +5,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
+
 use super::layout::{SiteTable, TrapSite};
 use super::mapping::Mapping;
 
@@ -76,29 +78,43 @@ impl fmt::Debug for Code {
     }
 }
 
-/// The code that a store may run, sorted by address.
+/// The code that a store may run.
 ///
-/// It is replaced as a whole, by the write of one word, since the signal handler may look at it at
-/// any time.
+/// Each field changes by the write of one word, since the signal handler may look at it at any
+/// time. Most stores have one module, for which nothing is allocated.
 #[derive(Debug, Default)]
-#[expect(clippy::box_collection, reason = "one word")]
-pub(crate) struct CodeMap(Box<Vec<Arc<Code>>>);
+pub(crate) struct CodeMap {
+    first: Option<Arc<Code>>,
+    /// Sorted by address, and replaced as a whole.
+    others: ThinVec<Arc<Code>>,
+}
 
 impl CodeMap {
     /// Adds code, unless it is there.
     pub(crate) fn insert(&mut self, code: &Arc<Code>) {
+        let Some(first) = &self.first else {
+            self.first = Some(code.clone());
+            return;
+        };
         let start = code.range().start;
-        if let Err(index) = self.0.binary_search_by_key(&start, |code| code.range().start) {
-            let mut codes = self.0.clone();
-            codes.insert(index, code.clone());
-            drop(std::mem::replace(&mut self.0, codes));
+        if first.range().start == start {
+            return;
+        }
+        if let Err(index) = self.others.binary_search_by_key(&start, |code| code.range().start) {
+            let mut others = ThinVec::with_capacity(self.others.len() + 1);
+            others.extend(self.others.iter().cloned());
+            others.insert(index, code.clone());
+            drop(std::mem::replace(&mut self.others, others));
         }
     }
 
     /// The code that holds an address.
     fn find(&self, pc: usize) -> Option<&Arc<Code>> {
-        let after = self.0.partition_point(|code| code.range().start <= pc);
-        self.0[..after].last().filter(|code| code.range().contains(&pc))
+        let holds = |code: &&Arc<Code>| code.range().contains(&pc);
+        self.first.as_ref().filter(holds).or_else(|| {
+            let after = self.others.partition_point(|code| code.range().start <= pc);
+            self.others[..after].last().filter(holds)
+        })
     }
 
     /// The trap site at exactly this address. Async-signal-safe.

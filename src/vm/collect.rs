@@ -26,7 +26,7 @@ impl Store {
     /// As for [`Self::collect`].
     #[inline]
     pub(crate) fn make_room(&mut self, more: usize) {
-        if self.externs.is_full(more) {
+        if self.externs.as_ref().is_some_and(|externs| externs.is_full(more)) {
             self.collect();
         }
     }
@@ -38,13 +38,11 @@ impl Store {
     /// With the panic of a value's drop code, when all is done.
     #[cold]
     pub(crate) fn collect(&mut self) {
-        if self.externs.used() == 0 {
-            return;
-        }
-        let mut marks = self.externs.marks();
+        let used = self.externs.as_ref().filter(|externs| externs.used() > 0);
+        let Some(mut marks) = used.map(|externs| externs.marks()) else { return };
         self.mark_tables_and_globals(&mut marks);
         self.mark_frames(&mut marks);
-        let garbage = self.externs.sweep(&marks);
+        let garbage = self.externs.as_mut().map(|externs| externs.sweep(&marks));
         // Last: this runs code of the embedder's.
         drop(garbage);
     }

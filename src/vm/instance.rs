@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use thin_vec::{ThinVec, thin_vec};
 
 use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
@@ -13,9 +14,10 @@ use super::layout::{
 use super::memory::MemoryImage;
 use super::table::RawRef;
 
-/// The data segments of a module.
-#[derive(Debug, Default)]
-pub(crate) struct DataSegments {
+/// What the instances of a module share: how their contexts are laid out, and data segments.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) layout: ContextLayout,
     pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
@@ -26,7 +28,7 @@ pub(crate) struct DataSegments {
 #[derive(Debug)]
 struct ContextMemory {
     start: NonNull<VMContext>,
-    layout: ContextLayout,
+    blueprint: Arc<Blueprint>,
 }
 
 impl ContextMemory {
@@ -34,19 +36,19 @@ impl ContextMemory {
         Layout::from_size_align(layout.size(), 16).expect("fits, as its offsets fit 32 bits")
     }
 
-    fn new(layout: ContextLayout) -> Self {
-        let allocation = Self::allocation(&layout);
+    fn new(blueprint: Arc<Blueprint>) -> Self {
+        let allocation = Self::allocation(&blueprint.layout);
         // SAFETY: a context is never empty, it has a header.
         let start = unsafe { alloc_zeroed(allocation) };
         let Some(start) = NonNull::new(start.cast()) else { handle_alloc_error(allocation) };
-        Self { start, layout }
+        Self { start, blueprint }
     }
 }
 
 impl Drop for ContextMemory {
     fn drop(&mut self) {
         // SAFETY: allocated by `new` with the same layout.
-        unsafe { dealloc(self.start.as_ptr().cast(), Self::allocation(&self.layout)) };
+        unsafe { dealloc(self.start.as_ptr().cast(), Self::allocation(&self.blueprint.layout)) };
     }
 }
 
@@ -55,13 +57,12 @@ impl Drop for ContextMemory {
 pub(crate) struct Instance {
     context: ContextMemory,
     /// The store's index of each memory, table and global of the module's index spaces.
-    pub(crate) memories: Vec<u32>,
-    pub(crate) tables: Vec<u32>,
-    pub(crate) globals: Vec<u32>,
-    data: Arc<DataSegments>,
-    data_dropped: Vec<bool>,
+    pub(crate) memories: ThinVec<u32>,
+    pub(crate) tables: ThinVec<u32>,
+    pub(crate) globals: ThinVec<u32>,
+    data_dropped: ThinVec<bool>,
     /// The element segments as references; empty once dropped.
-    elements: Vec<Box<[RawRef]>>,
+    elements: ThinVec<Box<[RawRef]>>,
 }
 
 // SAFETY: the context is reached only through the store that owns the instance.
@@ -72,19 +73,22 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// An instance whose context is zero but for its header, which gets everything but the back
     /// pointer.
-    pub(crate) fn new(layout: ContextLayout, head: VMContext, data: Arc<DataSegments>) -> Self {
-        let context = ContextMemory::new(layout);
+    pub(crate) fn new(head: VMContext, blueprint: Arc<Blueprint>) -> Self {
+        let data_dropped = thin_vec![false; blueprint.ranges.len()];
+        let counts = blueprint.layout.counts;
+        let exactly = |imported: u32, defined: u32| {
+            ThinVec::with_capacity(imported as usize + defined as usize)
+        };
+        let context = ContextMemory::new(blueprint);
         // SAFETY: the allocation begins with a header.
         unsafe { context.start.write(head) };
-        let data_dropped = vec![false; data.ranges.len()];
         Self {
             context,
-            memories: Vec::new(),
-            tables: Vec::new(),
-            globals: Vec::new(),
-            data,
+            memories: exactly(counts.imported_memories, counts.memories),
+            tables: exactly(counts.imported_tables, counts.tables),
+            globals: exactly(counts.imported_globals, counts.globals),
             data_dropped,
-            elements: Vec::new(),
+            elements: ThinVec::new(),
         }
     }
 
@@ -95,7 +99,7 @@ impl Instance {
 
     /// The layout of the context.
     pub(crate) fn layout(&self) -> &ContextLayout {
-        &self.context.layout
+        &self.context.blueprint.layout
     }
 
     fn field<T>(&self, offset: u32) -> NonNull<T> {
@@ -145,15 +149,15 @@ impl Instance {
     }
 
     /// The bytes of a data segment; none once it is dropped.
-    pub(crate) fn data(&self, segment: u32) -> (Arc<DataSegments>, Range<usize>) {
-        let index = segment as usize;
-        let range = if self.data_dropped[index] { 0..0 } else { self.data.ranges[index].clone() };
-        (self.data.clone(), range)
+    pub(crate) fn data(&self, segment: u32) -> (Arc<Blueprint>, Range<usize>) {
+        let (index, blueprint) = (segment as usize, &self.context.blueprint);
+        let range = if self.data_dropped[index] { 0..0 } else { blueprint.ranges[index].clone() };
+        (blueprint.clone(), range)
     }
 
-    /// The data segments of the module.
-    pub(crate) fn data_segments(&self) -> &Arc<DataSegments> {
-        &self.data
+    /// What it shares with the other instances of its module.
+    pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {
+        &self.context.blueprint
     }
 
     /// Drops a data segment.
@@ -162,7 +166,7 @@ impl Instance {
     }
 
     /// Sets the element segments, once.
-    pub(crate) fn set_elements(&mut self, elements: Vec<Box<[RawRef]>>) {
+    pub(crate) fn set_elements(&mut self, elements: ThinVec<Box<[RawRef]>>) {
         self.elements = elements;
     }
 

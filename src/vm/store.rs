@@ -3,6 +3,9 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use smallvec::SmallVec;
+use thin_vec::ThinVec;
+
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
@@ -69,7 +72,15 @@ impl<V, D> Drop for Owned<V, D> {
     }
 }
 
-/// A store without its data.
+/// Appends to a list of a store's. Most have one element, for which alone the first allocation is.
+pub(crate) fn push_exactly<T>(list: &mut ThinVec<T>, value: T) {
+    if list.capacity() == 0 {
+        list.reserve_exact(1);
+    }
+    list.push(value);
+}
+
+/// A store without its data. It is kept small: a process may have a hundred thousand.
 #[repr(C)]
 pub struct Store {
     /// First, so that a pointer to it is a pointer to the store.
@@ -84,20 +95,22 @@ pub struct Store {
     /// Whether fuel is counted.
     metered: bool,
     /// How the embedder's limiter is asked, if there is one.
-    pub(crate) limiter: Option<LimiterHooks>,
+    pub(crate) limiter: Option<&'static LimiterHooks>,
     pub(crate) code: CodeMap,
     pub(crate) fuel: Fuel,
     /// Where guests can be interrupted or have deadlines.
     pub(crate) interrupts: Option<Interrupts>,
     pub(crate) id: StoreId,
-    pub(crate) instances: Vec<Instance>,
-    pub(crate) memories: Vec<Owned<Memory, VMMemory>>,
-    pub(crate) tables: Vec<Owned<Table, VMTable>>,
+    /// Most stores have one.
+    pub(crate) instances: SmallVec<[Instance; 1]>,
+    pub(crate) memories: ThinVec<Owned<Memory, VMMemory>>,
+    pub(crate) tables: ThinVec<Owned<Table, VMTable>>,
     /// The values lie in the definitions.
-    pub(crate) globals: Vec<Owned<crate::types::GlobalType, VMGlobal>>,
-    #[expect(clippy::vec_box, reason = "machine code holds their addresses")]
-    pub(crate) host_functions: Vec<Box<HostFunction>>,
-    pub(crate) externs: Externs,
+    pub(crate) globals: ThinVec<Owned<crate::types::GlobalType, VMGlobal>>,
+    /// Boxed, since machine code holds their addresses.
+    pub(crate) host_functions: ThinVec<Box<HostFunction>>,
+    /// Made with the first value.
+    pub(crate) externs: Option<Box<Externs>>,
 }
 
 // SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
@@ -120,12 +133,12 @@ impl Store {
             fuel: Fuel::default(),
             interrupts,
             id: StoreId::next(),
-            instances: Vec::new(),
-            memories: Vec::new(),
-            tables: Vec::new(),
-            globals: Vec::new(),
-            host_functions: Vec::new(),
-            externs: Externs::default(),
+            instances: SmallVec::new(),
+            memories: ThinVec::new(),
+            tables: ThinVec::new(),
+            globals: ThinVec::new(),
+            host_functions: ThinVec::new(),
+            externs: None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! Stacks: slabs of them with guards, and the pool that lends them.
 
+mod annex;
 mod config;
 mod guard;
 mod pool;
 mod slab;
 
+pub use annex::Annex;
 pub use config::StackPoolConfig;
 pub use guard::Guards;
 pub use pool::{Stack, StackPool};

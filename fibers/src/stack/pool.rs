@@ -107,7 +107,8 @@ impl StackPool {
         };
         state.lend(slot);
         drop(state);
-        Ok(Stack { slot, pool: self.clone() })
+        let Slot { bottom, slab } = slot;
+        Ok(Stack { bottom, slab, annex: 0, pool: self.clone() })
     }
 
     /// Usable bytes of each stack.
@@ -302,7 +303,10 @@ impl State {
 
 /// A stack, lent by a [`StackPool`]. Dropping it returns it.
 pub struct Stack {
-    slot: Slot,
+    bottom: NonNull<u8>,
+    slab: u32,
+    /// Bytes at the top that are an [`Annex`](super::Annex)'s; zero if there is none.
+    annex: u32,
     pool: StackPool,
 }
 
@@ -311,21 +315,21 @@ impl Stack {
     #[inline]
     #[must_use]
     pub fn bottom(&self) -> *mut u8 {
-        self.slot.bottom.as_ptr()
+        self.bottom.as_ptr()
     }
 
-    /// The address after the highest usable one, aligned to the page size.
+    /// The address after the highest usable one, aligned to 16 bytes.
     #[inline]
     #[must_use]
     pub fn top(&self) -> *mut u8 {
         self.bottom().wrapping_add(self.size())
     }
 
-    /// Usable bytes.
+    /// Usable bytes, without an [`Annex`](super::Annex)'s.
     #[inline]
     #[must_use]
     pub fn size(&self) -> usize {
-        self.pool.0.layout.usable
+        self.pool.0.layout.usable - self.annex as usize
     }
 
     /// The pool that it returns to.
@@ -333,12 +337,40 @@ impl Stack {
     pub fn pool(&self) -> &StackPool {
         &self.pool
     }
+
+    /// The address after the slot.
+    pub(super) fn end(&self) -> *mut u8 {
+        self.bottom().wrapping_add(self.pool.0.layout.usable)
+    }
+
+    /// Whether an [`Annex`](super::Annex) was cut off.
+    pub(super) fn has_annex(&self) -> bool {
+        self.annex != 0
+    }
+
+    /// The same stack once more, both without so many bytes at the top, where their shares are
+    /// counted. It is given back when both are dropped.
+    pub(super) fn split(mut self, bytes: u32) -> (Self, Self) {
+        self.annex = bytes;
+        let Self { bottom, slab, .. } = self;
+        let other = Self { bottom, slab, annex: bytes, pool: self.pool.clone() };
+        (self, other)
+    }
 }
+
+// SAFETY: a stack is an address range that its holder has for itself, or shares with an annex
+// without overlap; no thread is special to it.
+unsafe impl Send for Stack {}
+// SAFETY: a shared stack gives nothing but numbers and an address.
+unsafe impl Sync for Stack {}
 
 impl Drop for Stack {
     #[inline]
     fn drop(&mut self) {
-        self.pool.0.put(self.slot);
+        // SAFETY: we have not given our share up.
+        if self.annex == 0 || unsafe { self.give_share_up() } {
+            self.pool.0.put(Slot { bottom: self.bottom, slab: self.slab });
+        }
     }
 }
 

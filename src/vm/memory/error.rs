@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::scarcity::Scarcity;
 use crate::pooling::PoolLimitError;
 
 /// Why a memory did not grow; the making of one is a growth from nothing.
@@ -17,14 +18,23 @@ pub(crate) enum GrowError {
     #[error("memories with 64-bit addresses are not implemented")]
     Is64,
     /// The system refused.
-    #[error("the system has no memory to grow into: {0}")]
-    System(#[from] io::Error),
+    #[error("the system refuses memory: {limit}")]
+    System {
+        limit: Scarcity,
+        #[source]
+        error: io::Error,
+    },
     /// The embedder's memory refused.
     #[error("{0:#}")]
     Host(anyhow::Error),
 }
 
 impl GrowError {
+    /// The system refused to map so many bytes, or a part of as many.
+    pub(super) fn system(error: io::Error, len: usize) -> Self {
+        Self::System { limit: Scarcity::behind(&error, len), error }
+    }
+
     /// The error as the embedder gets it, who may want to downcast what lies inside.
     pub(crate) fn report(self) -> anyhow::Error {
         match self {

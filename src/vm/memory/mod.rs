@@ -6,6 +6,7 @@ mod image;
 mod moving;
 mod on_demand;
 mod reservation;
+mod scarcity;
 mod settings;
 mod slots;
 mod touched;
@@ -72,9 +73,15 @@ impl MemorySource {
                 Bytes::Host(bytes.map_err(GrowError::Host)?)
             }
             (None, MemoryStyle::Static { .. }) => {
-                Bytes::Static(StaticBytes::new(&self.idles, len)?)
+                let bytes = StaticBytes::new(&self.idles, len);
+                Bytes::Static(bytes.map_err(|error| {
+                    GrowError::system(error, self.idles.settings().static_reservation())
+                })?)
             }
-            (None, MemoryStyle::Dynamic) => Bytes::Moving(MovingBytes::new(self.settings, len)?),
+            (None, MemoryStyle::Dynamic) => {
+                let bytes = MovingBytes::new(&self.idles, len);
+                Bytes::Moving(bytes.map_err(|error| GrowError::system(error, len))?)
+            }
         };
         Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: None })
     }
@@ -92,7 +99,8 @@ impl MemorySource {
         let Some(pool) = &self.pool else { return self.memory(ty) };
         PoolLimitError::check("memory_pages", ty.minimum(), pool.pages)?;
         let len = initial_len(ty)?;
-        let bytes = Bytes::Slot(SlotBytes::new(&pool.slots, slot, len)?);
+        let bytes = SlotBytes::new(&pool.slots, slot, len);
+        let bytes = Bytes::Slot(bytes.map_err(|error| GrowError::system(error, len))?);
         Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: Some(pool.pages) })
     }
 }
@@ -193,12 +201,16 @@ impl Memory {
     }
 
     fn grow_to(&mut self, len: usize) -> Result<(), GrowError> {
-        match &mut self.bytes {
-            Bytes::Static(bytes) => bytes.grow_to(len)?,
-            Bytes::Moving(bytes) => bytes.grow_to(len)?,
-            Bytes::Slot(bytes) => bytes.grow_to(len)?,
-            Bytes::Host(bytes) => bytes.grow_to(len).map_err(GrowError::Host)?,
-        }
+        let grown = match &mut self.bytes {
+            Bytes::Static(bytes) => bytes.grow_to(len),
+            Bytes::Moving(bytes) => bytes.grow_to(len),
+            Bytes::Slot(bytes) => bytes.grow_to(len),
+            Bytes::Host(bytes) => {
+                bytes.grow_to(len).map_err(GrowError::Host)?;
+                Ok(())
+            }
+        };
+        grown.map_err(|error| GrowError::system(error, len))?;
         self.len = len;
         Ok(())
     }

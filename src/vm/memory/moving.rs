@@ -1,9 +1,11 @@
 //! Dynamic memories: they reserve what they need and some room, and move when that is used up.
 
 use std::io;
+use std::sync::Arc;
 
 use rustix::mm::{self, MremapFlags};
 
+use super::on_demand::Idles;
 use super::reservation::Reservation;
 use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
@@ -13,14 +15,15 @@ use crate::vm::layout::WASM_PAGE_SIZE;
 pub(super) struct MovingBytes {
     reservation: Reservation,
     accessible: usize,
-    settings: MemorySettings,
+    /// The engine's, which has the settings.
+    idles: Arc<Idles>,
 }
 
 impl MovingBytes {
     /// `accessible` zero bytes.
-    pub(super) fn new(settings: MemorySettings, accessible: usize) -> io::Result<Self> {
-        let reservation = reserve(&settings, accessible)?;
-        Ok(Self { reservation, accessible, settings })
+    pub(super) fn new(idles: &Arc<Idles>, accessible: usize) -> io::Result<Self> {
+        let reservation = reserve(idles.settings(), accessible)?;
+        Ok(Self { reservation, accessible, idles: idles.clone() })
     }
 
     pub(super) fn base(&self) -> *mut u8 {
@@ -30,10 +33,10 @@ impl MovingBytes {
     /// Grows in place while the reservation has room, else moves the pages to a larger one.
     pub(super) fn grow_to(&mut self, len: usize) -> io::Result<()> {
         let old = &self.reservation;
-        if len <= old.len() - self.settings.dynamic_guard as usize {
+        if len <= old.len() - self.idles.settings().dynamic_guard as usize {
             old.protect(self.accessible..len, true)?;
         } else {
-            let new = reserve(&self.settings, len)?;
+            let new = reserve(self.idles.settings(), len)?;
             self.move_to(&new)?;
             self.reservation = new;
         }

@@ -32,6 +32,11 @@ impl Idles {
         Arc::new(Self { settings, idle: Mutex::default() })
     }
 
+    /// How the engine lays memories out.
+    pub(super) fn settings(&self) -> &MemorySettings {
+        &self.settings
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(|e| e.into_inner())
     }

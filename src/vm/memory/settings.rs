@@ -18,6 +18,11 @@ impl MemorySettings {
         MemoryStyle::of(maximum, self.static_maximum, self.static_guard)
     }
 
+    /// Bytes that a static memory reserves in all.
+    pub(super) fn static_reservation(&self) -> usize {
+        (self.static_maximum + self.static_guard) as usize + self.before()
+    }
+
     /// Bytes before a memory's first byte that always fault.
     pub(super) fn before(&self) -> usize {
         if self.guard_before { self.static_guard as usize } else { 0 }

@@ -17,11 +17,10 @@ const BOUND: u64 = 32 << 20;
 /// For the module itself, what it is compiled to, what threads keep, and the allocator's own.
 const SLACK: u64 = 24 << 20;
 
-/// A name, and the body of a function of a size.
-type Shape = (&'static str, fn(usize) -> String);
+/// Makes a body that takes much, of a size.
+type Shape = fn(usize) -> String;
 
-/// Functions that are made to take much.
-const SHAPES: [Shape; 7] = [
+const SHAPES: [(&str, Shape); 7] = [
     ("loads", |size| "local.get 0 i32.load local.set 0 ".repeat(size)),
     ("branches", |size| "local.get 0 br_if 0 local.get 0 i32.load drop ".repeat(size)),
     ("calls of many results", |size| {

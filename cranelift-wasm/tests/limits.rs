@@ -41,6 +41,24 @@ fn other_proposals_are_unsupported() {
 }
 
 #[test]
+fn a_memory_limit_refuses_what_takes_more_and_changes_nothing_else() {
+    let mut translator = cranelift_wasm::FuncTranslator::new();
+    let mut translate = |size: usize, limit| {
+        let mut env = Env::new();
+        translator.set_memory_limit(limit);
+        let text =
+            format!("(module (func (param i32) {}))", "local.get 0 i32.clz drop ".repeat(size));
+        common::translate_with(&mut translator, &mut env, &wat::parse_str(text).unwrap())
+    };
+    assert!(translate(1000, Some(1 << 30)).is_ok());
+    let refused = translate(1000, Some(100_000)).expect_err("too large");
+    assert!(matches!(refused, WasmError::Memory(100_000)), "{refused}");
+    // One function's size does not count for the next.
+    assert!(translate(1, Some(100_000)).is_ok());
+    assert!(translate(1000, None).is_ok());
+}
+
+#[test]
 fn a_translator_survives_an_error() {
     let mut translator = cranelift_wasm::FuncTranslator::new();
     let mut env = Env::new();

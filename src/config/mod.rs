@@ -264,18 +264,33 @@ impl Config {
         self
     }
 
-    /// The most memory, in bytes, that the engine takes to compile functions, all that are
-    /// compiled at a time together. Without a bound by default.
+    /// The most memory, in bytes, that the engine takes for all functions that are compiled at a
+    /// time, those of different modules together. Without a bound by default.
     ///
-    /// What a function takes is estimated from above, from what it is translated to: about two
-    /// kilobytes for each byte of ordinary code, most of it for register allocation. While there is no room for the next
-    /// function, threads that compile wait, those of other modules of the engine included; how much there is
-    /// changes neither the code nor which modules are valid, only how many functions are
-    /// compiled at a time. Not part of it are the module's bytes and what the finished [`Module`](crate::Module)
-    /// consists of.
+    /// What a function takes is estimated, from above, from what it is translated to: about two
+    /// kilobytes for each byte of ordinary code, and 256 KiB at least. While there is no room for
+    /// the next function, the threads that compile wait. The bound changes neither the code nor
+    /// what else is refused, only how many functions are compiled at a time.
     ///
-    /// Compiling fails for a module with a function that takes more than this by itself. At least
-    /// 1 MiB is needed for anything.
+    /// Not part of it are the bytes of the module, what the finished [`Module`](crate::Module)
+    /// consists of, and 1 MiB for each thread that compiles.
+    ///
+    /// Compiling fails, with the function and the bound, for a module with a function that takes
+    /// more than this by itself.
+    ///
+    /// ```
+    /// # fn main() -> anyhow::Result<()> {
+    /// use lampwick::{Config, Engine, Module};
+    ///
+    /// let engine = Engine::new(Config::new().compilation_memory(4 << 20))?;
+    /// Module::new(&engine, "(module (func))")?;
+    ///
+    /// let long = "i32.const 0 i32.load drop ".repeat(10_000);
+    /// let error = Module::new(&engine, format!("(module (memory 1) (func {long}))")).unwrap_err();
+    /// assert!(format!("{error:#}").contains("compiling function 0: it takes more memory"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn compilation_memory(&mut self, bytes: u64) -> &mut Self {
         self.compiler.memory = Some(bytes);
         self

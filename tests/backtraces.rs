@@ -1,12 +1,11 @@
 //! Backtraces with functions, files and lines from the guest's own debug information.
 
-use std::process::Command;
-
 use lampwick::{
     Caller, Engine, FrameInfo, FrameSymbol, Func, Instance, Module, Store, Trap,
     WasmBacktraceDetails,
 };
 
+use crate::alone;
 use crate::support::{Rng, engine, rounds, trap};
 
 /// In C++, with debug information.
@@ -100,8 +99,7 @@ fn without_details_a_hint_says_how_to_have_them() {
 #[test]
 fn the_environment_asks_for_details() {
     for (value, lines) in [(None, false), (Some("0"), false), (Some("1"), true)] {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "backtraces::environment_alone", "--ignored", "--nocapture"]);
+        let mut command = alone::command("backtraces::environment_alone");
         command.env_remove("LAMPWICK_BACKTRACE_DETAILS");
         if let Some(value) = value {
             command.env("LAMPWICK_BACKTRACE_DETAILS", value);

@@ -4,12 +4,12 @@ use std::fs::{self, File, Permissions};
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use lampwick::{Config, Engine, Instance, Module, Store};
 use tempfile::TempDir;
 
+use crate::alone;
 use crate::support::{Rng, directory};
 
 /// A cache's directory, within one that is deleted in the end.
@@ -323,19 +323,6 @@ fn threads_may_compile_the_same_at_a_time() {
     assert!(place.files().len() <= 3 + 4, "{:?}", place.files());
 }
 
-/// One of the ignored tests, to be run in a process of its own.
-pub(crate) fn child(test: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored", "--nocapture"]);
-    command
-}
-
-pub(crate) fn finished(output: std::process::Output) {
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("1 passed"), "{}\n{text}", output.status);
-}
-
 const LIMIT: usize = 4;
 const PROCESSES: usize = 4;
 
@@ -345,13 +332,15 @@ fn processes_may_share_a_cache() {
     place.config(&format!("file-count-limit = {LIMIT}"));
     let children: Vec<_> = (0..PROCESSES)
         .map(|_| {
-            let mut command = child("cache::processes_may_share_a_cache_child");
+            let mut command = alone::command("cache::processes_may_share_a_cache_child");
             command.env("LAMPWICK_TEST_PLACE", &place.root);
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
             command.spawn().unwrap()
         })
         .collect();
-    children.into_iter().for_each(|child| finished(child.wait_with_output().unwrap()));
+    for child in children {
+        alone::passed(child.wait_with_output().unwrap());
+    }
     let files = place.files();
     assert!(files.len() <= LIMIT + PROCESSES, "{files:?}");
     // All are whole, and nothing unfinished is left.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use lampwick::{Config, Engine};
 
-use crate::cache::{Place, child, files, finished, run};
+use crate::alone;
+use crate::cache::{Place, files, run};
 use crate::support::directory;
 
 #[test]
@@ -13,11 +14,12 @@ fn the_default_is_in_the_users_directories() {
     let place = Place::new();
     let (home, other) = (&*place.root, place.root.join("other"));
     let check = |expected: &Path| {
-        let mut command = child("cache_config::the_default_is_in_the_users_directories_child");
+        let mut command =
+            alone::command("cache_config::the_default_is_in_the_users_directories_child");
         command.env("HOME", home).env("LAMPWICK_TEST_PLACE", expected);
         command.env("XDG_CONFIG_HOME", home.join("config"));
         command.env("XDG_CACHE_HOME", home.join("caches"));
-        finished(command.output().unwrap());
+        alone::passed(command.output().unwrap());
     };
     check(&home.join("caches/lampwick"));
     let directory = home.join("config/lampwick");

@@ -3,12 +3,12 @@
 //! What a process has resident is looked at, so each check runs in a process of its own: this
 //! binary again, with one ignored test.
 
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use lampwick::{Engine, Module};
 
+use crate::alone;
 use crate::support::engine;
 
 /// What the functions of these tests may take together.
@@ -74,28 +74,23 @@ fn status(name: &str) -> u64 {
 }
 
 /// Runs one of the ignored tests below in a process of its own, with eight threads that compile.
-fn alone(test: &str, shape: &str) {
+fn with_threads(test: &str, shape: &str) {
     let test = format!("compile_memory::{test}");
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"])
+    let output = alone::command(&test)
         .env("RAYON_NUM_THREADS", "8")
         // The allocator gives back what is freed, so that what is resident is what is in use.
         .env("MALLOC_ARENA_MAX", "1")
         .env("MALLOC_TRIM_THRESHOLD_", "131072")
         .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .env("SHAPE", shape)
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success(), "{test}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "{test} was not found\n{text}");
+        .output();
+    alone::passed(output.unwrap());
 }
 
 #[test]
 fn no_function_takes_more_than_the_bound() {
     for (shape, _) in SHAPES {
-        alone("one_function_grows_alone", shape);
+        with_threads("one_function_grows_alone", shape);
     }
 }
 
@@ -124,7 +119,7 @@ fn one_function_grows_alone() {
 
 #[test]
 fn functions_together_take_no_more_than_the_bound() {
-    alone("many_functions_alone", "");
+    with_threads("many_functions_alone", "");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! What native debuggers find in the process, by the interface that gdb defines. Each test looks
 //! at a process of its own, since the list is one for the process.
 
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use lampwick::{Engine, Instance, Module, Store};
@@ -9,6 +8,7 @@ use object::LittleEndian;
 use object::read::elf::ElfFile64;
 use object::{Object, ObjectSection, ObjectSymbol};
 
+use crate::alone;
 use crate::support::{Rng, engine, note_faults};
 
 /// In C++, with debug information.
@@ -60,19 +60,9 @@ fn debugged() -> Engine {
     })
 }
 
-/// Runs one of the ignored tests below in a process of its own.
-fn alone(test: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("debugger::{test}"), "--ignored", "--nocapture"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
-}
-
 #[test]
 fn a_module_is_described_while_it_lives() {
-    alone("description_alone");
+    alone::run("debugger::description_alone");
 }
 
 #[test]
@@ -131,7 +121,7 @@ fn divide_by_zero(module: &Module) -> u64 {
 
 #[test]
 fn many_threads_make_and_drop_modules() {
-    alone("threads_alone");
+    alone::run("debugger::threads_alone");
 }
 
 #[test]

@@ -6,27 +6,13 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::process::Command;
 use std::ptr;
 use std::task::Poll;
 
 use lampwick::{Caller, Config, Engine, Func, Instance, Linker, Memory, MemoryType, Module, Store};
 
+use crate::alone;
 use crate::support::{async_metered, asynchronous, block_on, engine, pend, poll};
-
-/// Runs one of the ignored tests below in a process of its own, and answers what it printed.
-fn alone(test: &str) -> String {
-    let test = format!("density::{test}");
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"])
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success(), "{test}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "{test} was not found\n{text}");
-    text.into_owned()
-}
 
 type Guest = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
@@ -91,8 +77,8 @@ const STORE: usize = if cfg!(feature = "portable-switch") { 600 } else { 0 };
 
 #[test]
 fn a_guest_takes_the_pages_that_it_touches_and_little_else() {
-    alone("a_bare_guest_alone");
-    alone("a_guest_with_one_page_alone");
+    alone::run("density::a_bare_guest_alone");
+    alone::run("density::a_guest_with_one_page_alone");
 }
 
 #[test]
@@ -113,7 +99,7 @@ fn a_guest_with_one_page_alone() {
 
 #[test]
 fn without_address_space_the_error_says_so() {
-    alone("no_address_space_alone");
+    alone::run("density::no_address_space_alone");
 }
 
 #[test]
@@ -146,7 +132,7 @@ fn refusal(store: &mut Store<()>) -> String {
 
 #[test]
 fn without_mappings_the_error_says_so() {
-    alone("no_mappings_alone");
+    alone::run("density::no_mappings_alone");
 }
 
 #[test]
@@ -180,7 +166,7 @@ fn no_mappings_alone() {
 
 #[test]
 fn beyond_the_resource_limit_the_error_says_so() {
-    alone("resource_limit_alone");
+    alone::run("density::resource_limit_alone");
 }
 
 #[test]

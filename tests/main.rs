@@ -1,5 +1,6 @@
 //! The integration tests, a file for each topic.
 
+mod alone;
 mod api;
 mod artifacts;
 mod artifacts_refused;

@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
 use lampwick::{Config, Engine, Func, Instance, Module, ProfilingStrategy, Store};
 use linux_perf_data::jitdump::{JitDumpReader, JitDumpRecord};
 
+use crate::alone;
 use crate::support::{engine, note_faults};
 
 /// In C++, with debug information.
@@ -76,8 +77,7 @@ impl Alone {
     fn run(test: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("lampwick-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("profiling::{test}"), "--ignored", "--nocapture"])
+        let child = alone::command(&format!("profiling::{test}"))
             .current_dir(&folder)
             .stdout(Stdio::piped())
             .spawn()
@@ -91,7 +91,7 @@ impl Alone {
 
     /// The number behind these words in the output.
     fn address(&self, words: &str) -> u64 {
-        let line = self.output.lines().find_map(|line| line.strip_prefix(words));
+        let line = self.output.lines().find_map(|line| Some(line.split_once(words)?.1));
         line.unwrap_or_else(|| panic!("{}", self.output)).trim().parse().unwrap()
     }
 }

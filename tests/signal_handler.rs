@@ -1,13 +1,13 @@
 //! A store's own signal handler is asked about faults below its calls, and about no others.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lampwick::unix::StoreExt;
 use lampwick::{Caller, Engine, Extern, Func, Instance, Memory, Module, Store, TrapCode};
 
+use crate::alone;
 use crate::support::{async_metered, block_on, instantiate, metered, pend};
 
 const GUEST: &str = r#"(module (memory (export "memory") 2)
@@ -192,12 +192,6 @@ fn a_handler_goes_with_its_store_from_thread_to_thread() {
     }
 }
 
-/// Runs one of the ignored tests below in a process of its own.
-fn alone(test: &str) -> Output {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("signal_handler::{test}"), "--ignored"]).output().unwrap()
-}
-
 fn exit_42<T>(store: &mut Store<T>) {
     // SAFETY: `_exit` may be called in a signal handler.
     unsafe { store.set_signal_handler(|_, _, _| libc::_exit(42)) };
@@ -211,9 +205,10 @@ fn fault() {
 
 #[test]
 fn faults_outside_of_calls_are_not_the_handlers() {
-    let output = alone("a_fault_outside_alone");
+    let output = alone::command("signal_handler::a_fault_outside_alone").output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
-    let output = alone("a_fault_of_a_host_function_alone");
+    let output =
+        alone::command("signal_handler::a_fault_of_a_host_function_alone").output().unwrap();
     assert_eq!(output.status.code(), Some(42), "{output:?}");
 }
 

@@ -1,25 +1,11 @@
 //! Faults that are no guest's: they must not be taken for traps. Each runs in a process of its own.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
 
 use lampwick::{Engine, Func, Instance, Module, Store, TrapCode};
 
+use crate::alone;
 use crate::support::instantiate;
-
-/// Runs one of the ignored tests below in a process of its own.
-fn alone(test: &str) -> Output {
-    Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("signals::{test}"),
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .output()
-        .unwrap()
-}
 
 /// A guest that calls `host`.
 fn call_through_guest(host: impl Fn() + Send + Sync + 'static) {
@@ -43,7 +29,7 @@ fn fault() {
 
 #[test]
 fn a_fault_of_the_host_ends_the_process() {
-    let output = alone("a_fault_of_the_host_alone");
+    let output = alone::command("signals::a_fault_of_the_host_alone").output().unwrap();
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{output:?}");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("before the fault") && !text.contains("went on"), "{text}");
@@ -60,7 +46,7 @@ fn a_fault_of_the_host_alone() {
 
 #[test]
 fn the_handler_that_was_there_before_gets_what_is_not_ours() {
-    let output = alone("a_handler_before_ours_alone");
+    let output = alone::command("signals::a_handler_before_ours_alone").output().unwrap();
     assert_eq!(output.status.code(), Some(42), "{output:?}");
 }
 

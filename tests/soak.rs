@@ -3,31 +3,17 @@
 //! Other tests of this binary run at the same time in the same process, so each check runs in a
 //! process of its own: this binary again, with one ignored test.
 
-use std::process::Command;
-
 use lampwick::{
     Caller, Engine, ExternRef, Func, Instance, InstanceAllocationStrategy, InstanceLimits, Linker,
     Module, ModuleLimits, PoolingAllocationStrategy, Store, Trap, TrapCode, TypedFunc,
 };
 
+use crate::alone;
 use crate::matrix::{self, EVENTS, PLACES};
 use crate::support::{
     Census, async_metered, asynchronous, block_on, directory, engine, instantiate, pend, poll,
     rounds,
 };
-
-/// Runs one of the ignored tests below in a process of its own.
-fn alone(test: &str) {
-    let test = format!("soak::{test}");
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test, "--ignored", "--nocapture", "--test-threads=1"])
-        .output()
-        .unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success(), "{test}: {}\n{text}", output.status);
-    assert!(text.contains("1 passed"), "{test} was not found\n{text}");
-}
 
 /// What a process holds.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +58,7 @@ const GUEST: &str = r#"(module
 
 #[test]
 fn instances_come_and_go() {
-    alone("instances_come_and_go_alone");
+    alone::run("soak::instances_come_and_go_alone");
 }
 
 #[test]
@@ -85,7 +71,7 @@ fn instances_come_and_go_alone() {
 
 #[test]
 fn pooled_instances_come_and_go() {
-    alone("pooled_instances_come_and_go_alone");
+    alone::run("soak::pooled_instances_come_and_go_alone");
 }
 
 #[test]
@@ -119,7 +105,7 @@ fn come_and_go(engine: &Engine) {
 
 #[test]
 fn instances_with_images_come_and_go() {
-    alone("instances_with_images_come_and_go_alone");
+    alone::run("soak::instances_with_images_come_and_go_alone");
 }
 
 #[test]
@@ -150,7 +136,7 @@ fn instances_with_images_come_and_go_alone() {
 
 #[test]
 fn async_instances_come_and_go() {
-    alone("async_instances_come_and_go_alone");
+    alone::run("soak::async_instances_come_and_go_alone");
 }
 
 #[test]
@@ -182,7 +168,7 @@ fn async_instances_come_and_go_alone() {
 
 #[test]
 fn stacks_overflow_again_and_again() {
-    alone("stacks_overflow_again_and_again_alone");
+    alone::run("soak::stacks_overflow_again_and_again_alone");
 }
 
 #[test]
@@ -207,7 +193,7 @@ fn stacks_overflow_again_and_again_alone() {
 
 #[test]
 fn the_matrix_gives_all_back() {
-    alone("the_matrix_gives_all_back_alone");
+    alone::run("soak::the_matrix_gives_all_back_alone");
 }
 
 #[test]
@@ -226,7 +212,7 @@ fn the_matrix_gives_all_back_alone() {
 
 #[test]
 fn traps_and_failures_give_all_back() {
-    alone("traps_and_failures_give_all_back_alone");
+    alone::run("soak::traps_and_failures_give_all_back_alone");
 }
 
 #[test]
@@ -263,7 +249,7 @@ fn traps_and_failures_give_all_back_alone() {
 
 #[test]
 fn artifacts_come_and_go() {
-    alone("artifacts_come_and_go_alone");
+    alone::run("soak::artifacts_come_and_go_alone");
 }
 
 #[test]
@@ -292,7 +278,7 @@ fn artifacts_come_and_go_alone() {
 
 #[test]
 fn modules_and_engines_come_and_go() {
-    alone("modules_and_engines_come_and_go_alone");
+    alone::run("soak::modules_and_engines_come_and_go_alone");
 }
 
 #[test]
@@ -363,7 +349,7 @@ const REFERENCES: &str = r#"(module
 
 #[test]
 fn references_come_and_go() {
-    alone("references_come_and_go_alone");
+    alone::run("soak::references_come_and_go_alone");
 }
 
 #[test]

@@ -43,8 +43,8 @@ const OPERATIONS: &[Operation] = &[
     Operation("sieve 20000, metered", |times| guest(SIEVE, "run", 20_000, true, times), 30),
     Operation("sort 500", |times| guest(SORT, "run", 500, false, times), 20),
     Operation("sort 500, metered", |times| guest(SORT, "run", 500, true, times), 20),
-    Operation("x25519 1", |times| guest(X25519, "run", 1, false, times), 5),
-    Operation("x25519 1, metered", |times| guest(X25519, "run", 1, true, times), 5),
+    Operation("x25519 1", |times| guest(X25519, "run", 1, false, times), 20),
+    Operation("x25519 1, metered", |times| guest(X25519, "run", 1, true, times), 20),
 ];
 
 const FIB: &[u8] = include_bytes!("../tests/guests/fib.wasm");

@@ -107,6 +107,31 @@ fn hooks_run_on_typed_and_untyped_calls_and_functions() {
 }
 
 #[test]
+fn a_hook_is_for_functions_that_came_before_it_too() {
+    let mut store = Store::new(&Engine::default(), Log::default());
+    let before = add_one(&mut store);
+    let instances = [instance(&mut store, before), instance(&mut store, before)];
+    run(&mut store, instances[0], "twice").unwrap();
+    assert_eq!(store.data_mut().take(), "");
+    store.call_hook(|log: &mut Log, _| {
+        log.seen.push('1');
+        Ok(())
+    });
+    run(&mut store, instances[0], "twice").unwrap();
+    assert_eq!(store.data_mut().take(), "111111");
+    store.call_hook(|log: &mut Log, _| {
+        log.seen.push('2');
+        Ok(())
+    });
+    let after = add_one(&mut store);
+    let last = instance(&mut store, after);
+    for instance in [instances[0], instances[1], last] {
+        run(&mut store, instance, "twice").unwrap();
+        assert_eq!(store.data_mut().take(), "222222");
+    }
+}
+
+#[test]
 fn hooks_run_on_async_calls_and_functions() {
     let mut store = hooked(&asynchronous());
     let wrapped = Func::wrap1_async(&mut store, |_: Caller<'_, Log>, n: i32| {

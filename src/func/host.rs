@@ -96,7 +96,7 @@ impl HostDefinition {
             unsafe { HostFunction::new(vm, self.call, self.closure.clone(), code, signature.id()) };
         store.signatures.push(signature);
         let record = NonNull::new(function.func_ref()).expect("in a box");
-        store.vm.host_functions.push(function);
+        store.vm.add_host_function(function);
         // SAFETY: the record is in this store.
         Ok(unsafe { Func::from_record(&store.vm, record) })
     }

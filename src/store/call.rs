@@ -17,8 +17,9 @@ use super::StoreInner;
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Resumption, Unwind};
 use crate::vm::backtrace::Backtrace;
+use crate::vm::hooks::{self, CallHook};
 use crate::vm::layout::{VMFuncRef, ValRaw};
-use crate::vm::{hooks, signals, store};
+use crate::vm::{signals, store};
 
 /// A function and the place of its arguments, which its results replace.
 #[derive(Clone, Copy)]
@@ -49,26 +50,44 @@ impl Job {
     /// As for [`activation::call`].
     #[inline(always)]
     unsafe fn run(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        let result = unsafe {
+            match store::Store::call_hook(self.store) {
+                None => self.enter(suspender),
+                Some(_) => self.enter_hooked(suspender),
+            }
+        };
+        result.map_err(|unwind| leave(*unwind, suspender))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`activation::call`].
+    #[inline(always)]
+    unsafe fn enter(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         let Invocation { function, values } = self.invocation;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
-        let result = unsafe {
-            let hook = store::Store::call_hook(self.store);
-            if let Some(hook) = hook {
-                hooks::calling_wasm(hook, self.store)?;
-            }
-            let function = function.as_ref();
-            let result =
-                activation::call(self.store, suspender, self.max_wasm_stack, function, values);
-            match hook {
-                None => result,
-                Some(hook) => hooks::returning_from_wasm(hook, self.store, result),
-            }
-        };
-        if let Err(unwind) = result {
-            return Err(leave(*unwind, suspender));
+        unsafe {
+            activation::call(self.store, suspender, self.max_wasm_stack, function.as_ref(), values)
         }
-        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// As for [`activation::call`].
+    #[cold]
+    unsafe fn enter_hooked(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract; nothing of the store is borrowed here.
+        unsafe {
+            hooks::cross(self.store, CallHook::CallingWasm)?;
+            match self.enter(suspender) {
+                Ok(()) => hooks::cross(self.store, CallHook::ReturningFromWasm),
+                Err(unwind) => {
+                    Err(hooks::cross_failing(self.store, CallHook::ReturningFromWasm, unwind))
+                }
+            }
+        }
     }
 }
 

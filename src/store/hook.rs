@@ -53,7 +53,8 @@ impl<T> Store<T> {
         hook: impl FnMut(&mut T, CallHook) -> Result<(), Trap> + Send + Sync + 'static,
     ) {
         self.inner.hook = Some(Box::new(hook));
-        self.inner.vm.call_hook = Some(run::<T>);
+        // SAFETY: the store has data of type `T`.
+        unsafe { self.inner.vm.set_call_hook(run::<T>) };
     }
 }
 

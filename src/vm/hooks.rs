@@ -5,11 +5,9 @@
 //! hook's own goes on as one of a host function.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 
-use super::activation::{Exit, Unwind};
+use super::activation::Unwind;
 use super::backtrace::Backtrace;
-use super::host::HostError;
 use super::store::Store;
 
 /// A crossing of the border between WebAssembly and the host; see
@@ -43,79 +41,62 @@ impl CallHook {
 /// It must be given a store that it was made for, of which nothing is borrowed.
 pub(crate) type Hook = unsafe fn(*mut Store, CallHook) -> anyhow::Result<()>;
 
-unsafe fn run(
-    hook: Hook,
-    store: *mut Store,
-    crossing: CallHook,
-) -> thread::Result<anyhow::Result<()>> {
-    // SAFETY: by contract of the hook. A hook that panicked is at fault for its own data only.
-    catch_unwind(AssertUnwindSafe(|| unsafe { hook(store, crossing) }))
-}
-
-/// Runs a hook before wasm is called.
+/// Runs the store's hook, if there is one.
 ///
 /// # Safety
 ///
-/// As for [`Hook`].
-#[cold]
-pub(crate) unsafe fn calling_wasm(hook: Hook, store: *mut Store) -> Result<(), Box<Unwind>> {
+/// The store must be live, and nothing of it borrowed. `CallingHost` and `ReturningFromHost` are for
+/// host functions that wasm called.
+#[inline(always)]
+pub(crate) unsafe fn cross(store: *mut Store, crossing: CallHook) -> Result<(), Box<Unwind>> {
     // SAFETY: by contract.
-    match unsafe { run(hook, store, CallHook::CallingWasm) } {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Box::new(Unwind::Host(error, Backtrace::new()))),
-        Err(panic) => Err(Box::new(Unwind::Panic(panic))),
-    }
-}
-
-/// Runs a hook after wasm was left, and answers what then comes of the call.
-///
-/// # Safety
-///
-/// As for [`Hook`].
-#[cold]
-pub(crate) unsafe fn returning_from_wasm(
-    hook: Hook,
-    store: *mut Store,
-    result: Result<(), Box<Unwind>>,
-) -> Result<(), Box<Unwind>> {
-    // SAFETY: by contract.
-    let crossing = unsafe { run(hook, store, CallHook::ReturningFromWasm) };
-    let goes_on = |unwind: &Unwind| matches!(unwind, Unwind::Panic(_) | Unwind::Cancelled);
-    match crossing {
-        Err(panic) => Err(Box::new(Unwind::Panic(panic))),
-        Ok(Err(_)) if result.as_ref().is_err_and(|unwind| goes_on(unwind)) => result,
-        Ok(Err(error)) => Err(Box::new(Unwind::Host(error, Backtrace::new()))),
-        Ok(Ok(())) => result,
-    }
-}
-
-/// Runs a host function between its two crossings, and answers what then comes of it.
-///
-/// # Safety
-///
-/// As for [`Hook`]; wasm of `exit` must have called the function.
-#[cold]
-pub(super) unsafe fn around_host(
-    hook: Hook,
-    store: *mut Store,
-    exit: Exit,
-    body: impl FnOnce() -> Result<(), HostError>,
-) -> thread::Result<Result<(), HostError>> {
-    // SAFETY: by contract.
-    match unsafe { run(hook, store, CallHook::CallingHost) } {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Ok(Err(HostError::Error(error))),
-        Err(panic) => return Err(panic),
-    }
-    let result = catch_unwind(AssertUnwindSafe(body));
-    // SAFETY: by contract; the function has ended.
     unsafe {
-        exit.restore(store);
-        match (run(hook, store, CallHook::ReturningFromHost), result) {
-            (Err(panic), _) => Err(panic),
-            (Ok(_), stays @ (Err(_) | Ok(Err(HostError::Cancelled)))) => stays,
-            (Ok(Err(error)), _) => Ok(Err(HostError::Error(error))),
-            (Ok(Ok(())), result) => result,
+        match Store::call_hook(store) {
+            None => Ok(()),
+            Some(hook) => run(hook, store, crossing),
         }
     }
+}
+
+/// The same on the way back from what failed: answers with what the call then fails.
+///
+/// # Safety
+///
+/// As for [`cross`].
+#[cold]
+pub(crate) unsafe fn cross_failing(
+    store: *mut Store,
+    crossing: CallHook,
+    unwind: Box<Unwind>,
+) -> Box<Unwind> {
+    // SAFETY: by contract.
+    match (unsafe { cross(store, crossing) }, &*unwind) {
+        (Err(of_hook), _) if matches!(*of_hook, Unwind::Panic(_)) => of_hook,
+        (Ok(()), _) | (Err(_), Unwind::Panic(_) | Unwind::Cancelled) => unwind,
+        (Err(of_hook), _) => of_hook,
+    }
+}
+
+/// # Safety
+///
+/// As for [`cross`].
+#[cold]
+unsafe fn run(hook: Hook, store: *mut Store, crossing: CallHook) -> Result<(), Box<Unwind>> {
+    // SAFETY: by contract of the hook. A hook that panicked is at fault for its own data only.
+    let result = catch_unwind(AssertUnwindSafe(|| unsafe { hook(store, crossing) }));
+    let unwind = match result {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => {
+            let backtrace = match crossing {
+                // SAFETY: by contract.
+                CallHook::CallingHost | CallHook::ReturningFromHost => unsafe {
+                    Store::backtrace(store)
+                },
+                CallHook::CallingWasm | CallHook::ReturningFromWasm => Backtrace::new(),
+            };
+            Unwind::Host(error, backtrace)
+        }
+        Err(panic) => Unwind::Panic(panic),
+    };
+    Err(Box::new(unwind))
 }

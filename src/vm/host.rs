@@ -4,12 +4,11 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
-use std::thread;
 
 use lampwick_fibers::Suspender;
 
 use super::activation::{self, Exit, Unwind};
-use super::hooks;
+use super::hooks::{self, CallHook};
 use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
 use super::store::Store;
 
@@ -22,7 +21,9 @@ pub(crate) struct HostFunction {
     /// First, so that a pointer to it is a pointer to the function.
     context: VMHostContext,
     func_ref: VMFuncRef,
-    /// The closure, of the type that `context.call` was made for.
+    /// What `context.call` is in a store without a call hook.
+    call: HostCall,
+    /// The closure, of the type that `call` was made for.
     closure: Arc<dyn Any + Send + Sync>,
 }
 
@@ -56,10 +57,16 @@ impl HostFunction {
         let mut this = Box::new(Self {
             context: VMHostContext { head, call },
             func_ref: VMFuncRef { code: exit, context: ptr::null_mut(), enter, type_id },
+            call,
             closure,
         });
         this.func_ref.context = (&raw mut *this).cast();
         this
+    }
+
+    /// Lets calls of this function run the hook of its store from now on.
+    pub(super) fn hook(&mut self) {
+        self.context.call = call_hooked;
     }
 
     /// The function as a reference.
@@ -118,30 +125,35 @@ pub(crate) unsafe fn run<F: 'static>(
         let exit = Exit::of(store);
         let closure = Arc::as_ptr(&(*context.cast::<HostFunction>()).closure).cast::<F>();
         let call = HostCaller { store, caller, exit };
-        if let Some(hook) = Store::call_hook(store) {
-            finish(store, exit, hooks::around_host(hook, store, exit, || body(&*closure, call)));
-        } else {
-            let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
-            finish(store, exit, result);
-        }
-    }
-}
-
-/// Returns if a host function has a result, else unwinds wasm.
-///
-/// # Safety
-///
-/// As for [`activation::unwind_with`]; wasm of `exit` must have called the function.
-#[inline(always)]
-unsafe fn finish(store: *mut Store, exit: Exit, result: thread::Result<Result<(), HostError>>) {
-    // SAFETY: by contract.
-    unsafe {
+        let result = catch_unwind(AssertUnwindSafe(|| body(&*closure, call)));
         exit.restore(store);
         // In registers all the way, unless the function failed.
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => fail(store, error),
-            Err(panic) => activation::unwind_with(store, Box::new(Unwind::Panic(panic))),
+            Err(panic) => leave(store, Box::new(Unwind::Panic(panic))),
+        }
+    }
+}
+
+/// What is called in place of each host function of a store that has a call hook: the functions
+/// themselves look for a hook only when they fail.
+unsafe extern "C" fn call_hooked(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    values: *mut ValRaw,
+) {
+    // SAFETY: the context heads a `HostFunction` in a store, of which nothing is borrowed here; wasm
+    // called us with what the function takes. Where we or the function unwind, nothing of ours is
+    // to be dropped.
+    unsafe {
+        let store = (*context).head.store.cast::<Store>();
+        if let Err(unwind) = hooks::cross(store, CallHook::CallingHost) {
+            activation::unwind_with(store, unwind);
+        }
+        ((*context.cast::<HostFunction>()).call)(context, caller, values);
+        if let Err(unwind) = hooks::cross(store, CallHook::ReturningFromHost) {
+            activation::unwind_with(store, unwind);
         }
     }
 }
@@ -157,7 +169,21 @@ unsafe fn fail(store: *mut Store, error: HostError) -> ! {
             HostError::Error(error) => Unwind::Host(error, Store::backtrace(store)),
             HostError::Cancelled => Unwind::Cancelled,
         };
-        activation::unwind_with(store, Box::new(unwind))
+        leave(store, Box::new(unwind))
+    }
+}
+
+/// Leaves a host function that failed for the entry of wasm.
+///
+/// # Safety
+///
+/// As for [`activation::unwind_with`].
+#[cold]
+unsafe fn leave(store: *mut Store, unwind: Box<Unwind>) -> ! {
+    // SAFETY: by contract.
+    unsafe {
+        let unwind = hooks::cross_failing(store, CallHook::ReturningFromHost, unwind);
+        activation::unwind_with(store, unwind)
     }
 }
 

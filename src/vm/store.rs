@@ -89,7 +89,7 @@ pub struct Store {
     pub(super) activation: *mut Activation,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
-    pub(crate) call_hook: Option<Hook>,
+    call_hook: Option<Hook>,
     /// What is asked about a signal before we look at it ourselves.
     pub(crate) signal_handler: Option<signals::Handler>,
     /// Whether fuel is counted.
@@ -108,7 +108,7 @@ pub struct Store {
     /// The values lie in the definitions.
     pub(crate) globals: ThinVec<Owned<crate::types::GlobalType, VMGlobal>>,
     /// Boxed, since machine code holds their addresses.
-    pub(crate) host_functions: ThinVec<Box<HostFunction>>,
+    host_functions: ThinVec<Box<HostFunction>>,
     /// Made with the first value.
     pub(crate) externs: Option<Box<Externs>>,
 }
@@ -154,6 +154,28 @@ impl Store {
         return unsafe { (*_this).call_hook };
         #[cfg(not(feature = "call-hook"))]
         None
+    }
+
+    /// Lets `hook` run when control crosses the border between wasm and the host.
+    ///
+    /// # Safety
+    ///
+    /// The hook must be made for this store.
+    #[cfg(feature = "call-hook")]
+    pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
+        self.call_hook = Some(hook);
+        for function in &mut self.host_functions {
+            function.hook();
+        }
+    }
+
+    /// Keeps a host function of this store.
+    pub(crate) fn add_host_function(&mut self, mut function: Box<HostFunction>) {
+        // SAFETY: the store is live.
+        if unsafe { Self::call_hook(self) }.is_some() {
+            function.hook();
+        }
+        self.host_functions.push(function);
     }
 
     /// Grows a memory and tells machine code.

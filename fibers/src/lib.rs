@@ -30,9 +30,11 @@ mod stack;
 mod suspender;
 pub mod switch;
 mod waker;
+mod workers;
 
 pub use future::{Run, SendRun};
 pub use reason::Cancelled;
 pub use resident::Resident;
 pub use stack::{Annex, Guards, Stack, StackError, StackPool, StackPoolConfig};
 pub use suspender::Suspender;
+pub use workers::{PerWorker, Shared};

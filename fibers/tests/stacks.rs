@@ -6,6 +6,7 @@ mod common;
 
 use common::Random;
 use lampwick_fibers::{Guards, Resident, Stack, StackError, StackPool, StackPoolConfig};
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Tests that count the process's mappings must not run beside others.
@@ -129,6 +130,53 @@ fn empty_slabs_go_back_to_the_system() {
         let again: Vec<_> = (0..40).map(|_| pool.take().unwrap()).collect();
         assert_eq!(pool.live(), again.len());
     }
+}
+
+#[test]
+fn what_a_thread_kept_is_lent_to_others_when_it_has_ended() {
+    let _alone = alone();
+    let pool = config().max_stacks(6).max_warm(0).warm_per_worker(4).build().unwrap();
+    let take = |count| (0..count).map(|_| pool.take().unwrap()).collect::<Vec<_>>();
+    // Each is of another group than the one before.
+    for _ in 0..5 {
+        std::thread::scope(|scope| scope.spawn(|| drop(take(6))).join().unwrap());
+        assert_eq!((pool.live(), pool.idle(), pool.slabs()), (0, 6, 1));
+        assert_eq!(pool.warm(), 4);
+    }
+    let all = take(6);
+    assert_eq!((pool.live(), pool.idle(), pool.warm()), (6, 0, 0));
+    let bottoms: HashSet<_> = all.iter().map(Stack::bottom).collect();
+    assert_eq!(bottoms.len(), 6, "each is lent once");
+    assert!(matches!(pool.take(), Err(StackError::Exhausted { max: 6 })));
+    drop(all);
+    assert_eq!((pool.live(), pool.idle(), pool.warm()), (0, 6, 4));
+    pool.trim();
+    assert_eq!((pool.live(), pool.idle(), pool.slabs()), (0, 0, 0));
+}
+
+#[test]
+fn threads_that_take_each_others_stacks_never_share_one() {
+    let _alone = alone();
+    let pool = config().max_warm(1).warm_per_worker(1).build().unwrap();
+    let lent = Mutex::new(HashSet::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..2_000 {
+                    let stacks: Vec<_> = (0..round % 4).map(|_| pool.take().unwrap()).collect();
+                    let bottom = |stack: &Stack| stack.bottom().addr();
+                    let mut lent_now = lent.lock().unwrap();
+                    assert!(stacks.iter().all(|stack| lent_now.insert(bottom(stack))));
+                    drop(lent_now);
+                    let mut lent_now = lent.lock().unwrap();
+                    assert!(stacks.iter().all(|stack| lent_now.remove(&bottom(stack))));
+                    drop(lent_now);
+                }
+            });
+        }
+    });
+    assert_eq!(pool.live(), 0);
+    assert!(pool.idle() <= 12, "{}", pool.idle());
 }
 
 #[test]

@@ -358,9 +358,13 @@ impl Config {
             );
         }
         // What lies above wasm's frames is not the host's to pay for.
-        Ok(StackPoolConfig::new().stack_size(whole.saturating_add(FIBER_BASE)))
+        let stacks = StackPoolConfig::new().stack_size(whole.saturating_add(FIBER_BASE));
+        Ok(stacks.warm_per_worker(WARM_STACKS_PER_WORKER))
     }
 }
+
+/// As many guests as a worker may end before it begins others, and still find its stacks.
+const WARM_STACKS_PER_WORKER: usize = 8;
 
 /// The longest name of a custom version, in bytes.
 const MAX_VERSION_NAME: usize = 255;

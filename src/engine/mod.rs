@@ -5,7 +5,7 @@ mod signatures;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use lampwick_fibers::StackPool;
+use lampwick_fibers::{Shared, StackPool};
 
 #[cfg(feature = "cache")]
 use crate::compile::Cache;
@@ -41,7 +41,7 @@ pub(crate) use signatures::Signature;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Shared<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -89,7 +89,7 @@ impl Engine {
         let stacks = config.stacks()?.build().context("cannot make stacks of this size")?;
         let (memories, pool) = config.allocation.build(config.memory)?;
         signals::install();
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Shared::new(Inner {
             compiler,
             stacks,
             memories,
@@ -127,7 +127,12 @@ impl Engine {
 
     /// Whether these are the same engine, and not just two with the same configuration.
     pub fn same(a: &Self, b: &Self) -> bool {
-        Arc::ptr_eq(&a.0, &b.0)
+        Shared::ptr_eq(&a.0, &b.0)
+    }
+
+    /// The same engine for a store of this thread's: stores that others make count elsewhere.
+    pub(crate) fn local(&self) -> Self {
+        Self(self.0.local())
     }
 
     /// Begins the engine's next epoch. Guests whose deadline it is trap or yield at their next

@@ -78,11 +78,6 @@ impl Registry {
         types.by_type.insert(ty.clone(), id);
         signature
     }
-
-    /// The entry with this id, if something uses it.
-    pub(crate) fn by_id(&self, id: u32) -> Option<Arc<Signature>> {
-        self.lock().by_id.get(id as usize)?.upgrade()
-    }
 }
 
 impl Signature {
@@ -163,10 +158,8 @@ mod tests {
         assert_eq!(first.id(), registry.signature(&types[0]).id());
         let second = registry.signature(&types[1]);
         assert_ne!(first.id(), second.id());
-        assert_eq!(registry.by_id(first.id()).unwrap().ty(), &types[0]);
         let id = first.id();
         drop(first);
-        assert!(registry.by_id(id).is_none());
         assert_eq!(registry.signature(&FuncType::new([], [])).id(), id);
     }
 }

@@ -149,11 +149,20 @@ impl Func {
     /// Panics if the function belongs to another store.
     pub fn ty(&self, store: impl AsContext) -> FuncType {
         let store = store.as_context().0;
-        let record = self.record(store).unwrap_or_else(|error| panic!("{error}"));
+        self.ty_in(store).unwrap_or_else(|error| panic!("{error}")).clone()
+    }
+
+    /// The type of the function, if it belongs to this store.
+    fn ty_in<'a, T>(&self, store: &'a StoreInner<T>) -> Result<&'a FuncType> {
+        let record = self.record(store)?;
         // SAFETY: records live as long as their store.
         let id = unsafe { record.as_ref() }.type_id;
-        let signature = store.engine.signatures().by_id(id);
-        signature.expect("the store keeps the types of its functions").ty().clone()
+        let mut modules = store.modules.iter();
+        let ty = modules.find_map(|module| module.function_type(id)).or_else(|| {
+            let mut of_host = store.signatures.iter();
+            of_host.find(|signature| signature.id() == id).map(|signature| signature.ty())
+        });
+        Ok(ty.expect("the store keeps the types of its functions"))
     }
 
     /// Calls the function and waits for it.
@@ -216,11 +225,9 @@ impl Func {
         Results: WasmResults,
         S: AsContext,
     {
-        let store = store.as_context();
-        self.record(&store.0.vm)?;
-        let ty = self.ty(store);
-        let asked = FuncType::new(Params::types(), Results::types());
-        if ty != asked {
+        let ty = self.ty_in(store.as_context().0)?;
+        if !(ty.params().eq(Params::types()) && ty.results().eq(Results::types())) {
+            let asked = FuncType::new(Params::types(), Results::types());
             bail!("the function has type {ty}, not {asked}");
         }
         // SAFETY: the types are the same.

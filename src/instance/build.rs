@@ -80,7 +80,7 @@ pub(super) unsafe fn instantiate<T>(
     });
     store.vm.code.insert(module.code());
     store.vm.instances.push(instance);
-    store.modules.push(module.clone());
+    store.modules.push(module.local());
     store.slots.extend(slot);
     apply_segments(&mut store.vm, index, module.info())?;
     Ok((Instance::at(&store.vm, index), start))
@@ -99,7 +99,7 @@ fn new_instance(
         deadline,
         instance: index + 1,
     };
-    vm::instance::Instance::new(head, module.blueprint().clone())
+    vm::instance::Instance::new(head, module.blueprint().local())
 }
 
 /// An instance that is not yet in its store.

@@ -1,5 +1,7 @@
 //! Whether instances of a module start with an image of their memory.
 
+use std::sync::Arc;
+
 use crate::compile::{ConstExpr, ModuleInfo, SegmentMode};
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::WASM_PAGE_SIZE;
@@ -19,7 +21,7 @@ const MAX_SPAN: usize = 256 << 20;
 /// with the module's active data. Answers whether it does; if not, nothing has changed.
 pub(super) fn start(store: &mut Store, index: usize, info: &ModuleInfo) -> bool {
     let instance = &store.instances[index];
-    let data = instance.blueprint().clone();
+    let data = instance.blueprint().local();
     let Some(image) = data.image.get_or_init(|| image(info, &data)) else { return false };
     let memory = instance.memories[0] as usize;
     store.memories[memory].value.start_with(image)
@@ -27,7 +29,7 @@ pub(super) fn start(store: &mut Store, index: usize, info: &ModuleInfo) -> bool 
 
 /// The image of a module's own memory, if all active data is for it, is known to fit, and is worth
 /// an image. What fails here is decided again by copying.
-fn image(info: &ModuleInfo, data: &Blueprint) -> Option<MemoryImage> {
+fn image(info: &ModuleInfo, data: &Blueprint) -> Option<Arc<MemoryImage>> {
     if info.imported_memories > 0 || info.memories.is_empty() {
         return None;
     }
@@ -50,5 +52,5 @@ fn image(info: &ModuleInfo, data: &Blueprint) -> Option<MemoryImage> {
     if len < MIN_DATA || last - first > MAX_SPAN {
         return None;
     }
-    MemoryImage::new(parts.into_iter()).ok()
+    MemoryImage::new(parts.into_iter()).ok().map(Arc::new)
 }

@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
+use lampwick_fibers::Shared;
 
 use crate::compile::{AddressMap, Artifact, Kind, ModuleInfo, kind};
 use crate::engine::{Engine, Signature};
 use crate::symbols::Symbolizer;
 use crate::tools::{self, Registration};
 use crate::trap::FrameInfo;
-use crate::types::{ExportType, ExternType, ImportType};
+use crate::types::{ExportType, ExternType, FuncType, ImportType};
 use crate::vm::backtrace::Frame;
 use crate::vm::code::Code;
 use crate::vm::instance::Blueprint;
@@ -26,20 +27,20 @@ use crate::vm::layout::EnterTrampoline;
 ///
 /// Cloning is cheap and gives the same module. It can be instantiated in any store of its engine.
 #[derive(Clone, Debug)]
-pub struct Module(Arc<Inner>);
+pub struct Module(Shared<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     engine: Engine,
     info: Arc<ModuleInfo>,
-    code: Arc<Code>,
+    code: Shared<Code>,
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
     addresses: AddressMap,
     /// The engine's entry for each type of the module, and the ids as machine code reads them.
     signatures: Box<[Arc<Signature>]>,
     type_ids: Box<[u32]>,
-    blueprint: Arc<Blueprint>,
+    blueprint: Shared<Blueprint>,
     /// Where the engine wants details of frames and the module has them.
     symbolizer: Option<Arc<Symbolizer>>,
     /// Where the engine wants debuggers to know the module.
@@ -144,9 +145,9 @@ impl Module {
         let info = Arc::new(info);
         let symbolizer = engine.wants_symbols() && info.debug.present;
         let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));
-        let code = Arc::new(code);
+        let code = Shared::new(code);
         let debugger = tools::tell_of_module(engine, &info, &code, &functions, &addresses)?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Shared::new(Inner {
             engine: engine.clone(),
             info,
             symbolizer,
@@ -156,7 +157,7 @@ impl Module {
             functions,
             type_ids: signatures.iter().map(|signature| signature.id()).collect(),
             signatures,
-            blueprint: Arc::new(blueprint),
+            blueprint: Shared::new(blueprint),
         })))
     }
 
@@ -192,11 +193,22 @@ impl Module {
         &self.0.engine
     }
 
+    /// The same module for a store of this thread's: stores that others make count elsewhere.
+    pub(crate) fn local(&self) -> Self {
+        Self(self.0.local())
+    }
+
+    /// The function type with this id of the engine's, if the module has it.
+    pub(crate) fn function_type(&self, id: u32) -> Option<&FuncType> {
+        let index = self.0.type_ids.iter().position(|&other| other == id)?;
+        Some(self.0.signatures[index].ty())
+    }
+
     pub(crate) fn info(&self) -> &ModuleInfo {
         &self.0.info
     }
 
-    pub(crate) fn code(&self) -> &Arc<Code> {
+    pub(crate) fn code(&self) -> &Shared<Code> {
         &self.0.code
     }
 
@@ -204,7 +216,7 @@ impl Module {
         &self.0.type_ids
     }
 
-    pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {
+    pub(crate) fn blueprint(&self) -> &Shared<Blueprint> {
         &self.0.blueprint
     }
 

@@ -113,7 +113,7 @@ impl<T> Store<T> {
         Self {
             inner: Home::new(engine.stacks(), |fiber| StoreInner {
                 vm: vm::store::Store::new(engine.metered(), engine.interrupts()),
-                engine: engine.clone(),
+                engine: engine.local(),
                 modules: SmallVec::new(),
                 signatures: ThinVec::new(),
                 placed: Placed::default(),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 
+use lampwick_fibers::Shared;
 use thin_vec::ThinVec;
 
 use super::layout::{SiteTable, TrapSite};
@@ -84,16 +84,16 @@ impl fmt::Debug for Code {
 /// time. Most stores have one module, for which nothing is allocated.
 #[derive(Debug, Default)]
 pub(crate) struct CodeMap {
-    first: Option<Arc<Code>>,
+    first: Option<Shared<Code>>,
     /// Sorted by address, and replaced as a whole.
-    others: ThinVec<Arc<Code>>,
+    others: ThinVec<Shared<Code>>,
 }
 
 impl CodeMap {
     /// Adds code, unless it is there.
-    pub(crate) fn insert(&mut self, code: &Arc<Code>) {
+    pub(crate) fn insert(&mut self, code: &Shared<Code>) {
         let Some(first) = &self.first else {
-            self.first = Some(code.clone());
+            self.first = Some(code.local());
             return;
         };
         let start = code.range().start;
@@ -103,14 +103,14 @@ impl CodeMap {
         if let Err(index) = self.others.binary_search_by_key(&start, |code| code.range().start) {
             let mut others = ThinVec::with_capacity(self.others.len() + 1);
             others.extend(self.others.iter().cloned());
-            others.insert(index, code.clone());
+            others.insert(index, code.local());
             drop(std::mem::replace(&mut self.others, others));
         }
     }
 
     /// The code that holds an address.
-    fn find(&self, pc: usize) -> Option<&Arc<Code>> {
-        let holds = |code: &&Arc<Code>| code.range().contains(&pc);
+    fn find(&self, pc: usize) -> Option<&Shared<Code>> {
+        let holds = |code: &&Shared<Code>| code.range().contains(&pc);
         self.first.as_ref().filter(holds).or_else(|| {
             let after = self.others.partition_point(|code| code.range().start <= pc);
             self.others[..after].last().filter(holds)

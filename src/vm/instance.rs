@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use lampwick_fibers::Shared;
 use thin_vec::{ThinVec, thin_vec};
 
 use super::layout::{
@@ -21,14 +22,14 @@ pub(crate) struct Blueprint {
     pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
-    pub(crate) image: OnceLock<Option<MemoryImage>>,
+    pub(crate) image: OnceLock<Option<Arc<MemoryImage>>>,
 }
 
 /// The memory of a context, zeroed at first.
 #[derive(Debug)]
 struct ContextMemory {
     start: NonNull<VMContext>,
-    blueprint: Arc<Blueprint>,
+    blueprint: Shared<Blueprint>,
 }
 
 impl ContextMemory {
@@ -36,7 +37,7 @@ impl ContextMemory {
         Layout::from_size_align(layout.size(), 16).expect("fits, as its offsets fit 32 bits")
     }
 
-    fn new(blueprint: Arc<Blueprint>) -> Self {
+    fn new(blueprint: Shared<Blueprint>) -> Self {
         let allocation = Self::allocation(&blueprint.layout);
         // SAFETY: a context is never empty, it has a header.
         let start = unsafe { alloc_zeroed(allocation) };
@@ -73,7 +74,7 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// An instance whose context is zero but for its header, which gets everything but the back
     /// pointer.
-    pub(crate) fn new(head: VMContext, blueprint: Arc<Blueprint>) -> Self {
+    pub(crate) fn new(head: VMContext, blueprint: Shared<Blueprint>) -> Self {
         let data_dropped = thin_vec![false; blueprint.ranges.len()];
         let counts = blueprint.layout.counts;
         let exactly = |imported: u32, defined: u32| {
@@ -149,14 +150,14 @@ impl Instance {
     }
 
     /// The bytes of a data segment; none once it is dropped.
-    pub(crate) fn data(&self, segment: u32) -> (Arc<Blueprint>, Range<usize>) {
+    pub(crate) fn data(&self, segment: u32) -> (Shared<Blueprint>, Range<usize>) {
         let (index, blueprint) = (segment as usize, &self.context.blueprint);
         let range = if self.data_dropped[index] { 0..0 } else { blueprint.ranges[index].clone() };
         (blueprint.clone(), range)
     }
 
     /// What it shares with the other instances of its module.
-    pub(crate) fn blueprint(&self) -> &Arc<Blueprint> {
+    pub(crate) fn blueprint(&self) -> &Shared<Blueprint> {
         &self.context.blueprint
     }
 

@@ -1,5 +1,7 @@
 //! A store as machine code and its builtins see it: everything but the embedder's `T`.
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,9 +28,23 @@ use super::table::{self, RawRef, Table};
 pub(crate) struct StoreId(u64);
 
 impl StoreId {
+    /// Never inlined, since a fiber may go on with another thread after the call.
+    #[inline(never)]
     fn next() -> Self {
+        /// How many ids a thread takes at a time.
+        const BLOCK: u64 = 1024;
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        thread_local!(static MINE: Cell<Range<u64>> = const { Cell::new(0..0) });
+        MINE.with(|mine| {
+            let mut ids = mine.take();
+            let id = ids.next().unwrap_or_else(|| {
+                let first = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+                ids = first + 1..first + BLOCK;
+                first
+            });
+            mine.set(ids);
+            Self(id)
+        })
     }
 }
 

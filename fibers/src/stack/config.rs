@@ -20,6 +20,7 @@ pub struct StackPoolConfig {
     stacks_per_slab: u32,
     pub(super) max_stacks: usize,
     pub(super) max_warm: usize,
+    pub(super) warm_per_worker: usize,
     pub(super) max_empty_slabs: usize,
     pub(super) guards: Guards,
 }
@@ -32,6 +33,7 @@ impl Default for StackPoolConfig {
             stacks_per_slab: 256,
             max_stacks: usize::MAX,
             max_warm: 128,
+            warm_per_worker: 0,
             max_empty_slabs: 1,
             guards: Guards::Automatic,
         }
@@ -83,6 +85,19 @@ impl StackPoolConfig {
     #[must_use]
     pub fn max_warm(mut self, stacks: usize) -> Self {
         self.max_warm = stacks;
+        self
+    }
+
+    /// How many returned stacks threads keep beside those of [`max_warm`](Self::max_warm), each
+    /// group of threads so many for itself: threads that take and return a few stacks in turn then
+    /// do not wait for each other. There are twice to four times as many groups as processors, 32
+    /// at most. None at first.
+    ///
+    /// Nothing is lost with a thread: where no other stack is idle, these are lent to any thread.
+    /// They keep their slabs mapped until [`StackPool::trim`].
+    #[must_use]
+    pub fn warm_per_worker(mut self, stacks: usize) -> Self {
+        self.warm_per_worker = stacks;
         self
     }
 

@@ -10,12 +10,16 @@
 //! ```
 //!
 //! Warm stacks are lent first, the last returned before all others: its pages are in the caches.
+//!
+//! In front of that lie a few warm slots for each group of threads, with locks of their own. For the
+//! state they count as lent, until another group needs them.
 
 use super::slab::{self, Layout, Slab};
 use super::{Guards, StackError, StackPoolConfig};
+use crate::workers::{PerWorker, Shared};
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Lends stacks of one size. A handle: clones share the pool.
 ///
@@ -24,13 +28,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A reused stack may still hold the bytes of its last user. Compiled code never reads what it did
 /// not write, so this is no channel as long as nobody is shown a stack's raw bytes.
 #[derive(Clone)]
-pub struct StackPool(Arc<Inner>);
+pub struct StackPool(Shared<Inner>);
 
 struct Inner {
     layout: Layout,
     max_stacks: usize,
     max_warm: usize,
+    warm_per_worker: usize,
     max_empty_slabs: usize,
+    /// Warm slots of each group of threads, the hottest last.
+    workers: PerWorker<Mutex<Vec<Slot>>>,
     state: Mutex<State>,
 }
 
@@ -41,9 +48,9 @@ struct State {
     warm: Vec<Slot>,
     /// Idle slots without pages.
     cold: Vec<Slot>,
-    /// Slots that are lent.
+    /// Slots that are lent or a worker's.
     live: usize,
-    /// Slabs of which no slot is lent.
+    /// Slabs of which no slot is lent or a worker's.
     empty: usize,
     /// How guards are made, as far as is known by now.
     guards: Guards,
@@ -81,10 +88,12 @@ impl StackPool {
             empty: 0,
             guards: config.guards,
         };
-        Self(Arc::new(Inner {
+        Self(Shared::new(Inner {
             layout,
             max_stacks: config.max_stacks,
             max_warm: config.max_warm,
+            warm_per_worker: config.warm_per_worker,
+            workers: PerWorker::new(Mutex::default),
             max_empty_slabs: config.max_empty_slabs,
             state: Mutex::new(state),
         }))
@@ -97,18 +106,12 @@ impl StackPool {
     /// When the configured maximum is lent already, or when the system refuses memory or a guard.
     #[inline]
     pub fn take(&self) -> Result<Stack, StackError> {
-        let mut state = self.0.lock();
-        let slot = if state.live < self.0.max_stacks
-            && let Some(slot) = state.warm.pop()
-        {
-            slot
-        } else {
-            state.take_idle(&self.0)?
+        let slot = match self.0.take_own() {
+            Some(slot) => slot,
+            None => self.0.take_from_all()?,
         };
-        state.lend(slot);
-        drop(state);
         let Slot { bottom, slab } = slot;
-        Ok(Stack { bottom, slab, annex: 0, pool: self.clone() })
+        Ok(Stack { bottom, slab, annex: 0, pool: Self(self.0.local()) })
     }
 
     /// Usable bytes of each stack.
@@ -120,20 +123,22 @@ impl StackPool {
     /// How many stacks are lent.
     #[must_use]
     pub fn live(&self) -> usize {
-        self.0.lock().live
+        let state = self.0.lock();
+        state.live - self.0.in_workers()
     }
 
     /// How many stacks were returned and wait to be lent again.
     #[must_use]
     pub fn idle(&self) -> usize {
         let state = self.0.lock();
-        state.warm.len() + state.cold.len()
+        state.warm.len() + state.cold.len() + self.0.in_workers()
     }
 
     /// How many of the idle stacks keep the pages that they touched.
     #[must_use]
     pub fn warm(&self) -> usize {
-        self.0.lock().warm.len()
+        let state = self.0.lock();
+        state.warm.len() + self.0.in_workers()
     }
 
     /// How many slabs are mapped.
@@ -152,6 +157,11 @@ impl StackPool {
     /// Gives the pages of all idle stacks and all empty slabs back to the system.
     pub fn trim(&self) {
         let mut state = self.0.lock();
+        for worker in self.0.workers.iter() {
+            for slot in std::mem::take(&mut *lock(worker)) {
+                state.unlend(slot, &self.0);
+            }
+        }
         let warm = std::mem::take(&mut state.warm);
         for slot in &warm {
             // SAFETY: the slot is idle and its slab is mapped; the lock keeps it so.
@@ -171,10 +181,11 @@ impl Default for StackPool {
 impl fmt::Debug for StackPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.lock();
+        let in_workers = self.0.in_workers();
         f.debug_struct("StackPool")
             .field("stack_size", &self.0.layout.usable)
-            .field("live", &state.live)
-            .field("warm", &state.warm.len())
+            .field("live", &(state.live - in_workers))
+            .field("warm", &(state.warm.len() + in_workers))
             .field("cold", &state.cold.len())
             .field("slabs", &state.slabs.iter().flatten().count())
             .field("guards", &state.guards)
@@ -182,16 +193,60 @@ impl fmt::Debug for StackPool {
     }
 }
 
+/// What is guarded is consistent wherever code under a lock could panic.
+#[inline]
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lock of the state is never taken while that of a worker is held.
 impl Inner {
     #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is consistent wherever code under the lock could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+
+    /// A slot that this thread's group has.
+    #[inline]
+    fn take_own(&self) -> Option<Slot> {
+        if self.warm_per_worker == 0 {
+            return None;
+        }
+        lock(self.workers.mine()).pop()
+    }
+
+    /// A slot that is everybody's, or another group's, before one that was never lent.
+    fn take_from_all(&self) -> Result<Slot, StackError> {
+        let mut state = self.lock();
+        if state.live < self.max_stacks
+            && let Some(slot) = state.warm.pop().or_else(|| state.cold.pop())
+        {
+            state.lend(slot);
+            return Ok(slot);
+        }
+        if let Some(slot) = self.workers.iter().find_map(|worker| lock(worker).pop()) {
+            return Ok(slot);
+        }
+        let slot = state.take_new(self)?;
+        state.lend(slot);
+        Ok(slot)
+    }
+
+    /// How many slots the groups have. Exact while the state is locked and nobody returns a stack.
+    fn in_workers(&self) -> usize {
+        self.workers.iter().map(|worker| lock(worker).len()).sum()
     }
 
     /// Takes back a slot that its holder gave up.
     #[inline]
     fn put(&self, slot: Slot) {
+        if self.warm_per_worker > 0 {
+            let mut own = lock(self.workers.mine());
+            if own.len() < self.warm_per_worker {
+                own.push(slot);
+                return;
+            }
+        }
         let mut state = self.lock();
         if state.warm.len() < self.max_warm {
             state.unlend(slot, self);
@@ -213,14 +268,11 @@ impl Inner {
 }
 
 impl State {
-    /// An idle slot without pages, or one that was never lent.
+    /// A slot that was never lent.
     #[cold]
-    fn take_idle(&mut self, pool: &Inner) -> Result<Slot, StackError> {
+    fn take_new(&mut self, pool: &Inner) -> Result<Slot, StackError> {
         if self.live >= pool.max_stacks {
             return Err(StackError::Exhausted { max: pool.max_stacks });
-        }
-        if let Some(slot) = self.cold.pop() {
-            return Ok(slot);
         }
         let slab_index = self.slab_with_room(pool)?;
         let slab = self.slabs[slab_index].as_mut().expect("a slab with room is mapped");

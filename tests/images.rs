@@ -2,10 +2,10 @@
 
 use lampwick::{
     Engine, Global, GlobalType, Instance, InstanceAllocationStrategy, Memory, Module, Mutability,
-    Store, TrapCode, Val, ValType,
+    Store, Table, TableType, TrapCode, Val, ValType,
 };
 
-use crate::support::{engine, instantiate, rounds, trap};
+use crate::support::{Rng, engine, instantiate, rounds, trap};
 
 const PAGE: usize = 1 << 16;
 
@@ -175,4 +175,87 @@ fn an_imported_memory_gets_the_data_of_both() {
         expected[10..100_010].fill(b'z');
         assert!(memory.into_memory().unwrap().data(&store) == expected);
     }
+}
+
+#[test]
+fn data_is_not_there_where_an_element_segment_did_not_fit() {
+    // The first segment has put a function into the imported table when the second one traps.
+    let long = "x".repeat(100_000);
+    let text = format!(
+        r#"(module (import "" "table" (table 2 funcref)) (memory 3)
+            (elem (i32.const 0) $load) (elem (i32.const LAST) $load)
+            (data (i32.const 0) "{long}")
+            (func $load (result i32) i32.const 7 i32.load8_u))"#
+    );
+    for engine in engines() {
+        for (last, fits) in [(1, true), (2, false)] {
+            let module = Module::new(&engine, text.replace("LAST", &last.to_string())).unwrap();
+            // From the second time on the memory was another instance's before.
+            for _ in 0..3 {
+                let mut store = Store::new(&engine, ());
+                let ty = TableType::new(ValType::FuncRef, 2, None);
+                let table = Table::new(&mut store, ty, Val::FuncRef(None)).unwrap();
+                let instance = Instance::new(&mut store, &module, &[table.into()]);
+                match instance {
+                    Ok(_) => assert!(fits),
+                    Err(error) => {
+                        assert!(!fits);
+                        assert_eq!(trap(error).trap_code(), Some(TrapCode::TableOutOfBounds));
+                    }
+                }
+                let Some(Val::FuncRef(Some(load))) = table.get(&mut store, 0) else { panic!() };
+                let expected = if fits { i32::from(b'x') } else { 0 };
+                assert_eq!(load.call(&mut store, &[]).unwrap()[0].unwrap_i32(), expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn guests_of_many_modules_on_two_threads_start_with_their_own_bytes() {
+    let seed = Rng::new("guests_of_many_modules_on_two_threads_start_with_their_own_bytes").next();
+    let engine = Engine::default();
+    // Some have an image, some data that is copied, some none; sizes differ.
+    let modules: Vec<_> = (0..6_usize)
+        .map(|kind| {
+            let byte = char::from(b'a' + kind as u8).to_string();
+            let data = byte.repeat([0, 100, 60_000, 150_000, 60_000, 10][kind]);
+            let pages = [1, 2, 2, 5, 3, 1][kind];
+            let text = format!(
+                r#"(module (memory (export "memory") {pages}) (data (i32.const 3000) "{data}"))"#
+            );
+            (Module::new(&engine, text).unwrap(), pages * PAGE, data)
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (engine, modules) = (&engine, &modules);
+            scope.spawn(move || {
+                let mut rng = Rng::seeded(seed ^ thread);
+                let mut stores = Vec::new();
+                for _ in 0..rounds(400) {
+                    let (module, len, data) = &modules[rng.below(6) as usize];
+                    let mut store = Store::new(engine, ());
+                    let instance = Instance::new(&mut store, module, &[]).unwrap();
+                    let memory = instance.get_memory(&mut store, "memory").unwrap();
+                    memory.grow(&mut store, rng.below(3)).unwrap();
+                    let bytes = memory.data_mut(&mut store);
+                    assert_eq!(&bytes[3000..3000 + data.len()], data.as_bytes());
+                    let rest = bytes[..3000].iter().chain(&bytes[3000 + data.len()..]);
+                    assert!(rest.copied().all(|byte| byte == 0), "{len} bytes");
+                    let writes = [0, 1, 9, 40][rng.below(4) as usize];
+                    for _ in 0..writes {
+                        let at = rng.below(bytes.len() as u64) as usize;
+                        bytes[at] = 0xaa;
+                    }
+                    // Some stay for a while.
+                    stores.push(store);
+                    if stores.len() > 12 || rng.below(2) == 0 {
+                        let index = rng.below(stores.len() as u64) as usize;
+                        stores.swap_remove(index);
+                    }
+                }
+            });
+        }
+    });
 }

@@ -82,7 +82,7 @@ pub(super) unsafe fn instantiate<T>(
     store.vm.instances.push(instance);
     store.modules.push(module.local());
     store.slots.extend(slot);
-    apply_segments(&mut store.vm, index, module.info())?;
+    apply_segments(&mut store.vm, index, module)?;
     Ok((Instance::at(&store.vm, index), start))
 }
 
@@ -181,7 +181,12 @@ impl Building<'_> {
         let defined = &self.info.memories[self.info.imported_memories as usize..];
         let first = slot.zip(engine.pool()).map_or(0, |(slot, pool)| pool.first_memory(slot));
         for (index, ty) in defined.iter().enumerate() {
-            let memory = engine.memories().memory_of_instance(ty, first + index);
+            let image = if self.info.imported_memories as usize + index == 0 {
+                image::of(self.module)
+            } else {
+                None
+            };
+            let memory = engine.memories().memory_of_instance(ty, first + index, image);
             let memory =
                 memory.map_err(GrowError::report).with_context(|| format!("cannot make a {ty}"))?;
             let place = self.instance.memory(index as u32);
@@ -281,10 +286,10 @@ fn evaluate(
     }
 }
 
-/// Copies the active segments, element segments first, each in order, or maps what data segments
-/// would copy; they are dropped then, like
-/// those that only declare.
-fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<(), Trap> {
+/// Copies the active segments, element segments first, each in order, but for data that the memory
+/// has by its image; they are dropped then, like those that only declare.
+fn apply_segments(store: &mut Store, index: usize, module: &Module) -> Result<(), Trap> {
+    let (info, blueprint) = (module.info(), module.blueprint());
     for (segment, element) in info.elements.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &element.mode {
             let instance = &store.instances[index];
@@ -298,7 +303,10 @@ fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<
             store.instances[index].drop_elements(segment as u32);
         }
     }
-    let has_image = image::start(store, index, info);
+    // Which is the first of the module's memories.
+    let memory = store.instances[index].memories.first().map(|&memory| memory as usize);
+    let has_image = info.imported_memories == 0
+        && memory.is_some_and(|memory| store.memories[memory].value.has_image());
     for (segment, data) in info.data.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &data.mode {
             if has_image {
@@ -308,8 +316,7 @@ fn apply_segments(store: &mut Store, index: usize, info: &ModuleInfo) -> Result<
             let instance = &store.instances[index];
             let start = evaluate(store, instance, info, offset).to_u64();
             let memory = instance.memories[*target as usize] as usize;
-            let (data, range) = instance.data(segment as u32);
-            let bytes = &data.bytes[range];
+            let bytes = &blueprint.bytes[blueprint.ranges[segment].clone()];
             let definition = store.memories[memory].value.definition();
             vm::table::checked_range(start, bytes.len() as u64, definition.len)
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;

@@ -1,12 +1,12 @@
 //! Whether instances of a module start with an image of their memory.
 
-use std::sync::Arc;
+use lampwick_fibers::Shared;
 
 use crate::compile::{ConstExpr, ModuleInfo, SegmentMode};
+use crate::module::Module;
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::WASM_PAGE_SIZE;
-use crate::vm::memory::MemoryImage;
-use crate::vm::store::Store;
+use crate::vm::memory::{MemoryImage, MemorySource};
 
 /// Less data is copied: an image costs each instance a mapping, and system calls to make and remove
 /// it. Copies are dear as soon as they take more pages than an ended guest's memory keeps
@@ -17,20 +17,22 @@ const MIN_DATA: usize = 48 << 10;
 /// No image spans more of a memory, in bytes.
 const MAX_SPAN: usize = 256 << 20;
 
-/// Lets the memory of a new instance, which nothing but its element segments has seen yet, start
-/// with the module's active data. Answers whether it does; if not, nothing has changed.
-pub(super) fn start(store: &mut Store, index: usize, info: &ModuleInfo) -> bool {
-    let instance = &store.instances[index];
-    let data = instance.blueprint().local();
-    let Some(image) = data.image.get_or_init(|| image(info, &data)) else { return false };
-    let memory = instance.memories[0] as usize;
-    store.memories[memory].value.start_with(image)
+/// What the module's own memory starts with, if instances of the module start with an image.
+pub(super) fn of(module: &Module) -> Option<&Shared<MemoryImage>> {
+    let blueprint: &Blueprint = module.blueprint();
+    let make = || make(module.info(), blueprint, module.engine().memories());
+    blueprint.image.get_or_init(make).as_ref()
 }
 
-/// The image of a module's own memory, if all active data is for it, is known to fit, and is worth
-/// an image. What fails here is decided again by copying.
-fn image(info: &ModuleInfo, data: &Blueprint) -> Option<Arc<MemoryImage>> {
-    if info.imported_memories > 0 || info.memories.is_empty() {
+/// The image, if all active data is for the module's own memory, is known to fit, and is worth an
+/// image, and nothing that comes before the data can fail. What is not known here is decided by
+/// copying.
+fn make(
+    info: &ModuleInfo,
+    data: &Blueprint,
+    memories: &MemorySource,
+) -> Option<Shared<MemoryImage>> {
+    if info.imported_memories > 0 || info.memories.is_empty() || !elements_fit(info) {
         return None;
     }
     let size = usize::try_from(info.memories[0].minimum().checked_mul(WASM_PAGE_SIZE)?).ok()?;
@@ -52,5 +54,19 @@ fn image(info: &ModuleInfo, data: &Blueprint) -> Option<Arc<MemoryImage>> {
     if len < MIN_DATA || last - first > MAX_SPAN {
         return None;
     }
-    MemoryImage::new(parts.into_iter()).ok().map(Arc::new)
+    memories.image(parts.into_iter()).ok()
+}
+
+/// Whether all active element segments are known to fit: one that does not ends the instantiation
+/// before the data is there, and functions of it may be in an imported table by then.
+fn elements_fit(info: &ModuleInfo) -> bool {
+    info.elements.iter().all(|segment| match &segment.mode {
+        SegmentMode::Active { target, offset: ConstExpr::I32(offset) } => {
+            let size = info.tables[*target as usize].minimum();
+            let end = u64::from(*offset as u32) + segment.items.len() as u64;
+            end <= size.into()
+        }
+        SegmentMode::Active { .. } => false,
+        _ => true,
+    })
 }

@@ -3,7 +3,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use lampwick_fibers::Shared;
@@ -22,7 +22,7 @@ pub(crate) struct Blueprint {
     pub(crate) bytes: Bytes,
     pub(crate) ranges: Vec<Range<usize>>,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
-    pub(crate) image: OnceLock<Option<Arc<MemoryImage>>>,
+    pub(crate) image: OnceLock<Option<Shared<MemoryImage>>>,
 }
 
 /// The memory of a context, zeroed at first.
@@ -154,11 +154,6 @@ impl Instance {
         let (index, blueprint) = (segment as usize, &self.context.blueprint);
         let range = if self.data_dropped[index] { 0..0 } else { blueprint.ranges[index].clone() };
         (blueprint.clone(), range)
-    }
-
-    /// What it shares with the other instances of its module.
-    pub(crate) fn blueprint(&self) -> &Shared<Blueprint> {
-        &self.context.blueprint
     }
 
     /// Drops a data segment.

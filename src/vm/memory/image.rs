@@ -7,11 +7,14 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+use lampwick_fibers::Shared;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use super::idles::Idles;
 use crate::vm::layout::WASM_PAGE_SIZE;
+use crate::vm::mapping::Mapping;
 
 const PAGE: usize = WASM_PAGE_SIZE as usize;
 
@@ -29,7 +32,7 @@ struct Permit;
 impl Permit {
     fn take() -> Option<Self> {
         let one_more = |images| (images < MAX_IMAGES).then_some(images + 1);
-        IMAGES.fetch_update(Relaxed, Relaxed, one_more).is_ok().then_some(Self)
+        IMAGES.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Self)
     }
 }
 
@@ -39,10 +42,26 @@ impl Drop for Permit {
     }
 }
 
+/// Tells images apart. Never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ImageId(u64);
+
+impl ImageId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Relaxed))
+    }
+}
+
 /// The bytes with which memories of a module start, those between its data segments included.
 #[derive(Debug)]
 pub(crate) struct MemoryImage {
+    pub(super) id: ImageId,
     pub(super) file: File,
+    /// The file, to be read.
+    bytes: Mapping,
+    /// Those among which some may have the image mapped.
+    idles: Shared<Idles>,
     /// The part of the memory that the file is, in bytes from the memory's start; whole pages
     /// of wasm, and so of the system.
     pub(super) range: Range<usize>,
@@ -56,7 +75,8 @@ impl MemoryImage {
     ///
     /// Fails if there are as many images as there may be, if the process may not have another file,
     /// or if the system has no memory.
-    pub(crate) fn new<'a>(
+    pub(super) fn new<'a>(
+        idles: &Shared<Idles>,
         parts: impl Iterator<Item = (usize, &'a [u8])> + Clone,
     ) -> io::Result<Self> {
         let permit = Permit::take().ok_or(io::ErrorKind::QuotaExceeded)?;
@@ -74,17 +94,42 @@ impl MemoryImage {
             &file,
             SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
         )?;
-        Ok(Self { file, range, _permit: permit })
+        // SAFETY: the file is sealed.
+        let bytes = unsafe { Mapping::file(&file) }?;
+        let (id, idles) = (ImageId::next(), idles.clone());
+        Ok(Self { id, file, bytes, idles, range, _permit: permit })
+    }
+
+    /// The bytes of the image.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl Drop for MemoryImage {
+    fn drop(&mut self) {
+        self.idles.forget(self.id);
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
     use super::*;
+    use crate::vm::memory::tests::settings;
+
+    /// Tests that make images must not run beside the one that takes all.
+    pub(crate) fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     #[test]
     fn images_are_bounded() {
-        let image = || MemoryImage::new([(5, &b"bytes"[..])].into_iter());
+        let _alone = alone();
+        let idles = Shared::new(Idles::new(settings(1 << 20)));
+        let image = || MemoryImage::new(&idles, [(5, &b"bytes"[..])].into_iter());
         let mut images = Vec::new();
         let error = loop {
             match image() {
@@ -94,6 +139,9 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
         assert!(images.len() <= MAX_IMAGES);
+        for _ in 0..5 {
+            assert!(image().is_err(), "a refusal changes nothing");
+        }
         images.pop();
         assert_eq!(image().unwrap().range, 0..PAGE);
     }

@@ -2,6 +2,7 @@
 
 mod error;
 mod host;
+mod idles;
 mod image;
 mod moving;
 mod on_demand;
@@ -11,7 +12,10 @@ mod settings;
 mod slots;
 mod touched;
 
+use std::io;
 use std::sync::Arc;
+
+use lampwick_fibers::Shared;
 
 use super::layout::{MAX_PAGES_32, MemoryStyle, VMMemory, WASM_PAGE_SIZE};
 use crate::pooling::PoolLimitError;
@@ -25,19 +29,20 @@ pub(crate) use settings::MemorySettings;
 pub(crate) use slots::MemorySlots;
 
 use host::HostBytes;
+use idles::Idles;
 use moving::MovingBytes;
-use on_demand::{Idles, StaticBytes};
+use on_demand::StaticBytes;
 use slots::SlotBytes;
 
-/// A memory's accessible bytes are kept for the next one up to this size; beyond it, giving pages
-/// back one memory at a time costs more than it saves.
+/// Accessible bytes that any memory may leave to the next one. Page tables stay with them: one page
+/// for each 2 MiB that were touched.
 const MAX_KEPT_ACCESSIBLE: usize = 16 << 20;
 
 /// Where an engine's memories come from.
 #[derive(Debug)]
 pub(crate) struct MemorySource {
     settings: MemorySettings,
-    idles: Arc<Idles>,
+    idles: Shared<Idles>,
     pool: Option<PooledMemories>,
     host: Option<HostMemories>,
 }
@@ -56,7 +61,7 @@ impl MemorySource {
         pool: Option<PooledMemories>,
         host: Option<HostMemories>,
     ) -> Self {
-        Self { settings, idles: Idles::new(settings), pool, host }
+        Self { settings, idles: Shared::new(Idles::new(settings)), pool, host }
     }
 
     /// A memory of the host.
@@ -66,6 +71,15 @@ impl MemorySource {
     /// Fails if the type contradicts itself, or if the system or the embedder has no memory to
     /// give.
     pub(crate) fn memory(&self, ty: &MemoryType) -> Result<Memory, GrowError> {
+        self.on_demand(ty, None)
+    }
+
+    /// A memory outside of any pool, which starts with the image, if it can.
+    fn on_demand(
+        &self,
+        ty: &MemoryType,
+        image: Option<&Shared<MemoryImage>>,
+    ) -> Result<Memory, GrowError> {
         let len = initial_len(ty)?;
         let bytes = match (&self.host, self.settings.style(ty.maximum())) {
             (Some(host), _) => {
@@ -73,7 +87,7 @@ impl MemorySource {
                 Bytes::Host(bytes.map_err(GrowError::Host)?)
             }
             (None, MemoryStyle::Static { .. }) => {
-                let bytes = StaticBytes::new(&self.idles, len);
+                let bytes = StaticBytes::new(&self.idles, len, image);
                 Bytes::Static(bytes.map_err(|error| {
                     GrowError::system(error, self.idles.settings().static_reservation())
                 })?)
@@ -86,7 +100,8 @@ impl MemorySource {
         Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: None })
     }
 
-    /// A memory of an instance; in a pooling engine in this slot, which must be the instance's.
+    /// A memory of an instance; in a pooling engine in this slot, which must be the instance's. It
+    /// starts with the image, if it can: see [`Memory::has_image`].
     ///
     /// # Errors
     ///
@@ -95,13 +110,28 @@ impl MemorySource {
         &self,
         ty: &MemoryType,
         slot: usize,
+        image: Option<&Shared<MemoryImage>>,
     ) -> Result<Memory, GrowError> {
-        let Some(pool) = &self.pool else { return self.memory(ty) };
+        let Some(pool) = &self.pool else { return self.on_demand(ty, image) };
         PoolLimitError::check("memory_pages", ty.minimum(), pool.pages)?;
         let len = initial_len(ty)?;
-        let bytes = SlotBytes::new(&pool.slots, slot, len);
+        let bytes = SlotBytes::new(&pool.slots, slot, len, image.map(|image| &**image));
         let bytes = Bytes::Slot(bytes.map_err(|error| GrowError::system(error, len))?);
         Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: Some(pool.pages) })
+    }
+}
+
+impl MemorySource {
+    /// The image of a memory of which these parts are set in turn.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MemoryImage::new`].
+    pub(crate) fn image<'a>(
+        &self,
+        parts: impl Iterator<Item = (usize, &'a [u8])> + Clone,
+    ) -> io::Result<Shared<MemoryImage>> {
+        MemoryImage::new(&self.idles, parts).map(Shared::new)
     }
 }
 
@@ -186,15 +216,11 @@ impl Memory {
         Ok(old)
     }
 
-    /// Lets a memory that nobody has used yet start with an image, and answers whether it could;
-    /// if not, nothing has changed.
-    pub(crate) fn start_with(&mut self, image: &MemoryImage) -> bool {
-        if image.range.end > self.len {
-            return false;
-        }
-        match &mut self.bytes {
-            Bytes::Static(bytes) => bytes.start_with(image).is_ok(),
-            Bytes::Slot(bytes) => bytes.start_with(image).is_ok(),
+    /// Whether the memory started with the image that it was to start with, and not with zeros.
+    pub(crate) fn has_image(&self) -> bool {
+        match &self.bytes {
+            Bytes::Static(bytes) => bytes.has_image(),
+            Bytes::Slot(bytes) => bytes.has_image(),
             // The one moves as a single mapping, the other is not ours.
             Bytes::Moving(_) | Bytes::Host(_) => false,
         }

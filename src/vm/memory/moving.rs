@@ -1,11 +1,11 @@
 //! Dynamic memories: they reserve what they need and some room, and move when that is used up.
 
 use std::io;
-use std::sync::Arc;
 
+use lampwick_fibers::Shared;
 use rustix::mm::{self, MremapFlags};
 
-use super::on_demand::Idles;
+use super::idles::Idles;
 use super::reservation::Reservation;
 use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
@@ -16,14 +16,14 @@ pub(super) struct MovingBytes {
     reservation: Reservation,
     accessible: usize,
     /// The engine's, which has the settings.
-    idles: Arc<Idles>,
+    idles: Shared<Idles>,
 }
 
 impl MovingBytes {
     /// `accessible` zero bytes.
-    pub(super) fn new(idles: &Arc<Idles>, accessible: usize) -> io::Result<Self> {
+    pub(super) fn new(idles: &Shared<Idles>, accessible: usize) -> io::Result<Self> {
         let reservation = reserve(idles.settings(), accessible)?;
-        Ok(Self { reservation, accessible, idles: idles.clone() })
+        Ok(Self { reservation, accessible, idles: idles.local() })
     }
 
     pub(super) fn base(&self) -> *mut u8 {

@@ -1,52 +1,17 @@
 //! Static memories that are reserved when they are needed.
-//!
-//! Ended guests' reservations are kept for the next ones: a guest's start then costs no `mmap`.
 
 use std::io;
-use std::sync::{Arc, Mutex};
 
-use super::MAX_KEPT_ACCESSIBLE;
+use lampwick_fibers::Shared;
+
+use super::idles::{Idle, Idles, Wanted};
 use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
 use super::settings::MemorySettings;
 
-/// A reservation that waits for its next memory. Its accessible bytes are zero.
-#[derive(Debug)]
-struct Idle {
-    reservation: Reservation,
-    accessible: usize,
-}
-
-/// The reservations that an engine keeps. All are of the size that its static memories share.
-#[derive(Debug)]
-pub(super) struct Idles {
-    settings: MemorySettings,
-    idle: Mutex<Vec<Idle>>,
-}
-
-/// The most reservations that an engine keeps; each costs address space and one or two mappings.
-const MAX_IDLE: usize = 1000;
-
-impl Idles {
-    pub(super) fn new(settings: MemorySettings) -> Arc<Self> {
-        Arc::new(Self { settings, idle: Mutex::default() })
-    }
-
-    /// How the engine lays memories out.
-    pub(super) fn settings(&self) -> &MemorySettings {
-        &self.settings
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    /// How many reservations wait.
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.lock().len()
-    }
-}
+/// Memories with more accessible bytes than this are unmapped with their guest: what page tables
+/// such a one leaves behind, and the search for its pages, would cost more than is saved.
+const MAX_KEPT: usize = 256 << 20;
 
 /// The bytes of a static memory.
 #[derive(Debug)]
@@ -54,33 +19,34 @@ pub(super) struct StaticBytes {
     /// `None` only while it is dropped.
     reservation: Option<Reservation>,
     accessible: usize,
-    /// Whether an image is mapped.
-    has_image: bool,
-    idles: Arc<Idles>,
+    /// The image that is mapped.
+    image: Option<Shared<MemoryImage>>,
+    /// Whether a guest with as many bytes left its pages here.
+    is_warm: bool,
+    idles: Shared<Idles>,
 }
 
 impl StaticBytes {
-    /// `accessible` zero bytes.
-    pub(super) fn new(idles: &Arc<Idles>, accessible: usize) -> io::Result<Self> {
-        let idle = idles.lock().pop();
-        let (reservation, before) = match idle {
-            Some(idle) => (idle.reservation, idle.accessible),
-            None => {
-                let MemorySettings { static_maximum, static_guard, .. } = idles.settings;
-                let len = (static_maximum + static_guard) as usize;
-                (Reservation::new(idles.settings.before(), len)?, 0)
-            }
+    /// `accessible` bytes, which start with the image, where there is one that can be mapped, and
+    /// else with zeros.
+    pub(super) fn new(
+        idles: &Shared<Idles>,
+        accessible: usize,
+        image: Option<&Shared<MemoryImage>>,
+    ) -> io::Result<Self> {
+        let image = image.filter(|image| image.range.end <= accessible);
+        let wanted = Wanted { accessible, image: image.map(|image| image.id) };
+        let idle = match idles.take(wanted) {
+            Some(idle) => idle,
+            None => reserve(idles.settings())?,
         };
-        if before < accessible {
-            reservation.protect(before..accessible, true)?;
-        } else {
-            reservation.withdraw(accessible..before)?;
-        }
+        let idle = fit(idle, accessible, image)?;
         Ok(Self {
-            reservation: Some(reservation),
+            reservation: Some(idle.reservation),
             accessible,
-            has_image: false,
-            idles: idles.clone(),
+            image: image.filter(|_| idle.image.is_some()).map(Shared::local),
+            is_warm: idle.is_warm,
+            idles: idles.local(),
         })
     }
 
@@ -92,44 +58,81 @@ impl StaticBytes {
         self.reservation().base()
     }
 
-    /// Maps the image, which must lie within what is accessible and unused.
-    pub(super) fn start_with(&mut self, image: &MemoryImage) -> io::Result<()> {
-        self.reservation().map(0, image)?;
-        self.has_image = true;
-        Ok(())
+    /// Whether the memory started with an image.
+    pub(super) fn has_image(&self) -> bool {
+        self.image.is_some()
     }
 
     /// Makes the bytes up to `len` accessible.
     pub(super) fn grow_to(&mut self, len: usize) -> io::Result<()> {
         self.reservation().protect(self.accessible..len, true)?;
         self.accessible = len;
+        self.is_warm = false;
         Ok(())
     }
+
+    /// Makes the bytes what they were at first, and answers the reservation for the next memory.
+    ///
+    /// # Errors
+    ///
+    /// After an error a page may have kept its bytes; the reservation is given up.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may be using the bytes any more.
+    unsafe fn clear(&self, reservation: Reservation) -> io::Result<Idle> {
+        let all = 0..self.accessible;
+        let image = self.image.as_deref();
+        // A memory of which all pages stay is kept where there are few.
+        let fills = self.is_warm && self.idles.has_room_here();
+        // SAFETY: by contract; so many bytes are accessible, and the image is mapped.
+        let is_warm = unsafe { reservation.restore(all.clone(), image, fills) };
+        let cleared = if is_warm { Cleared::Kept } else { reservation.give_back(all)? };
+        let (accessible, image) = match cleared {
+            Cleared::Kept => (self.accessible, image.map(|image| image.id)),
+            Cleared::Replaced => (0, None),
+        };
+        Ok(Idle { reservation, accessible, image, is_warm })
+    }
+}
+
+/// A new reservation.
+fn reserve(settings: &MemorySettings) -> io::Result<Idle> {
+    let len = (settings.static_maximum + settings.static_guard) as usize;
+    let reservation = Reservation::new(settings.before(), len)?;
+    Ok(Idle { reservation, accessible: 0, image: None, is_warm: false })
+}
+
+/// Makes a reservation have so many accessible bytes, and this image mapped, if it can be; else
+/// none.
+fn fit(idle: Idle, accessible: usize, image: Option<&Shared<MemoryImage>>) -> io::Result<Idle> {
+    let Idle { reservation, accessible: mut before, image: mut mapped, mut is_warm } = idle;
+    let wanted = image.map(|image| image.id);
+    if mapped.is_some() && mapped != wanted {
+        reservation.replace(0..before)?;
+        (before, mapped) = (0, None);
+    }
+    is_warm &= before == accessible;
+    if before < accessible {
+        reservation.protect(before..accessible, true)?;
+    } else {
+        reservation.withdraw(accessible..before)?;
+    }
+    if let Some(image) = image.filter(|_| mapped.is_none()) {
+        mapped = reservation.map(0, image).is_ok().then_some(image.id);
+    }
+    Ok(Idle { reservation, accessible, image: mapped, is_warm })
 }
 
 impl Drop for StaticBytes {
     fn drop(&mut self) {
         let Some(reservation) = self.reservation.take() else { return };
-        if self.accessible > MAX_KEPT_ACCESSIBLE {
+        if self.accessible > MAX_KEPT {
             return;
         }
-        let all = 0..self.accessible;
-        let accessible = if self.has_image {
-            reservation.replace(all).map(|()| 0)
-        // SAFETY: the memory is dropped, and its bytes up to here are accessible.
-        } else if unsafe { reservation.zero(all.clone()) } {
-            Ok(self.accessible)
-        } else {
-            reservation.give_back(all).map(|cleared| match cleared {
-                Cleared::Kept => self.accessible,
-                Cleared::Replaced => 0,
-            })
-        };
-        // A page that keeps its bytes must never reach another guest.
-        let Ok(accessible) = accessible else { return };
-        let mut idle = self.idles.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { reservation, accessible });
+        // SAFETY: the memory is dropped.
+        if let Ok(idle) = unsafe { self.clear(reservation) } {
+            self.idles.put(idle);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use super::image::MemoryImage;
-use super::touched;
+use super::touched::Used;
 
 /// A range of address space of which nothing is accessible at first. Offsets count from
 /// [`base`](Self::base).
@@ -24,7 +24,8 @@ unsafe impl Send for Reservation {}
 // SAFETY: as above.
 unsafe impl Sync for Reservation {}
 
-/// What [`Reservation::give_back`] left of a range, whose bytes are zero when next accessible.
+/// What [`Reservation::give_back`] left of a range, whose bytes are zero when next accessible, but
+/// for those of an image that stayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Cleared {
@@ -86,14 +87,22 @@ impl Reservation {
         Ok(())
     }
 
-    /// Fills a range with zeros, if few of its pages are there; they stay. Answers whether it did.
+    /// Makes a memory in this range what it was at first, if few of its pages were touched; they
+    /// stay. Answers whether it did. `fills` is whether all pages of a small memory may stay.
     ///
     /// # Safety
     ///
-    /// The range must be accessible, and nobody may be using it.
-    pub(super) unsafe fn zero(&self, range: Range<usize>) -> bool {
-        // SAFETY: the range is of a private anonymous mapping; the rest is the caller's.
-        unsafe { touched::clear(self.address(&range), range.len()) }
+    /// The range must be accessible, with the image mapped where there is one, and nobody may be
+    /// using it.
+    pub(super) unsafe fn restore(
+        &self,
+        range: Range<usize>,
+        image: Option<&MemoryImage>,
+        fills: bool,
+    ) -> bool {
+        let used = Used { base: self.address(&range), len: range.len(), image };
+        // SAFETY: all mappings of a reservation are private; the rest is the caller's.
+        unsafe { used.restore(fills) }
     }
 
     /// Gives the pages of a range back, which nobody may be using any more.
@@ -106,7 +115,7 @@ impl Reservation {
             return Ok(Cleared::Kept);
         }
         let address = self.address(&range).cast();
-        // SAFETY: the range is private to us; its pages are zero when next touched.
+        // SAFETY: the range is private to us; its pages are zero, or the image's, when next touched.
         if unsafe { mm::madvise(address, range.len(), Advice::LinuxDontNeed) }.is_ok() {
             return Ok(Cleared::Kept);
         }

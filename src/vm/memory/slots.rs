@@ -91,7 +91,7 @@ impl MemorySlots {
         let range = self.range(slot, 0..accessible);
         if accessible <= MAX_KEPT_ACCESSIBLE && self.warm.load(Relaxed) < MAX_WARM {
             // SAFETY: by contract.
-            if unsafe { self.reservation.zero(range.clone()) } {
+            if unsafe { self.reservation.restore(range.clone(), None, false) } {
                 self.warm.fetch_add(1, Relaxed);
                 return accessible | WARM;
             }
@@ -134,11 +134,13 @@ pub(super) struct SlotBytes {
 }
 
 impl SlotBytes {
-    /// `accessible` zero bytes in a slot that no other memory is in.
+    /// `accessible` bytes in a slot that no other memory is in, which start with the image, where there
+    /// is one that can be mapped, and else with zeros.
     pub(super) fn new(
         slots: &Arc<MemorySlots>,
         slot: usize,
         accessible: usize,
+        image: Option<&MemoryImage>,
     ) -> io::Result<Self> {
         let before = slots.prepare(slot)?;
         if before < accessible {
@@ -146,18 +148,19 @@ impl SlotBytes {
         } else {
             slots.reservation.withdraw(slots.range(slot, accessible..before))?;
         }
-        Ok(Self { slots: slots.clone(), slot, accessible, has_image: false })
+        let map = |image| slots.reservation.map(slot * slots.stride, image);
+        let image = image.filter(|image| image.range.end <= accessible);
+        let has_image = image.is_some_and(|image| map(image).is_ok());
+        Ok(Self { slots: slots.clone(), slot, accessible, has_image })
     }
 
     pub(super) fn base(&self) -> *mut u8 {
         self.slots.reservation.base().wrapping_add(self.slot * self.slots.stride)
     }
 
-    /// Maps the image, which must lie within what is accessible and unused.
-    pub(super) fn start_with(&mut self, image: &MemoryImage) -> io::Result<()> {
-        self.slots.reservation.map(self.slot * self.slots.stride, image)?;
-        self.has_image = true;
-        Ok(())
+    /// Whether the memory started with an image.
+    pub(super) fn has_image(&self) -> bool {
+        self.has_image
     }
 
     /// Makes the bytes up to `len` accessible.
@@ -199,7 +202,7 @@ mod tests {
         // SAFETY: the page is accessible and nobody else's.
         unsafe { slots.reservation.base().write(0xaa) };
         slots.left[0].store(UNCLEAN, Relaxed);
-        let bytes = SlotBytes::new(&slots, 0, 8192).unwrap();
+        let bytes = SlotBytes::new(&slots, 0, 8192, None).unwrap();
         // SAFETY: both pages are accessible.
         let bytes = unsafe { std::slice::from_raw_parts(bytes.base(), 8192) };
         assert!(bytes.iter().all(|&byte| byte == 0));

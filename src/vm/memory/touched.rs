@@ -1,11 +1,13 @@
-//! Clearing memory in proportion to the pages that were touched.
+//! Making memory what it was at first, in proportion to the pages that were touched.
 //!
 //! Giving a page back and getting it anew with the next touch costs several times what filling it
-//! with zeros does. So where few pages of a range are there at all, they are filled with zeros
-//! and stay. Which ones are there the kernel tells (`PAGEMAP_SCAN`, Linux 6.7).
+//! does. So where few pages of a range are there at all, they are filled and stay. Which ones are
+//! there the kernel tells (`PAGEMAP_SCAN`, Linux 6.7); a small memory that was so before is filled
+//! as a whole, without asking.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
@@ -13,30 +15,81 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::mm::{self, Advice, MapFlags, ProtFlags};
 
+use super::image::MemoryImage;
+
 /// The most pages of a range that stay: what an idle memory may hold of the system's.
 const MAX_KEPT: usize = 16;
 
+/// The most bytes that are filled as a whole, two pages of wasm: as dear as the system call, but no
+/// other thread has to wait for it.
+const MAX_FILLED: usize = 128 << 10;
+
 const PAGE: usize = 4096;
 
-/// Fills what is there of an accessible range of pages with zeros, and answers whether it did: if
-/// not, because too much is there or the kernel does not tell, nothing has changed but some zeros.
-///
-/// # Safety
-///
-/// The range must be a private anonymous mapping's, accessible, and nobody else may be using it.
-pub(super) unsafe fn clear(start: *mut u8, len: usize) -> bool {
-    if len == 0 {
-        return true;
+/// A memory that is to start anew.
+#[derive(Clone, Copy)]
+pub(super) struct Used<'a> {
+    /// The memory's first byte.
+    pub(super) base: *mut u8,
+    /// So many bytes are accessible, a multiple of [`PAGE`].
+    pub(super) len: usize,
+    /// What the memory started with, where that was not zero.
+    pub(super) image: Option<&'a MemoryImage>,
+}
+
+impl Used<'_> {
+    /// Makes the pages that may hold something what they were at first, and answers whether it did:
+    /// if not, because these are many or the kernel does not tell, only some of them are.
+    ///
+    /// `fills` is whether all pages may stay, however many: a small memory is then filled as a whole.
+    ///
+    /// # Safety
+    ///
+    /// The bytes must be a private mapping's, of the image where there is one and else of nothing;
+    /// and nobody else may be using them.
+    pub(super) unsafe fn restore(self, fills: bool) -> bool {
+        if self.len == 0 {
+            return true;
+        }
+        if fills && self.image.is_none() && self.len <= MAX_FILLED {
+            // SAFETY: by contract.
+            unsafe { self.fill(0..self.len) };
+            return true;
+        }
+        let Some(scanner) = Scanner::of_this_process() else { return false };
+        let mut regions = [Region::default(); MAX_KEPT];
+        let start = self.base.addr();
+        let Ok(count) = scanner.scan(start, self.len, &mut regions) else { return false };
+        for region in &regions[..count] {
+            let (from, to) = (region.start as usize - start, region.end as usize - start);
+            // SAFETY: the kernel answers parts of the range; the rest is the caller's.
+            unsafe { self.fill(from..to) };
+        }
+        true
     }
-    let Some(scanner) = Scanner::of_this_process() else { return false };
-    let mut regions = [Region::default(); MAX_KEPT];
-    let Ok(count) = scanner.scan(start as usize, len, &mut regions) else { return false };
-    for region in &regions[..count] {
-        let offset = region.start as usize - start as usize;
-        // SAFETY: the kernel answers parts of the range; the caller has it for itself.
-        unsafe { start.add(offset).write_bytes(0, (region.end - region.start) as usize) };
+
+    /// What the image says of a part of the memory, if it says anything of the whole.
+    fn initial(&self, part: Range<usize>) -> Option<&[u8]> {
+        let image = self.image.filter(|image| image.range.start <= part.start)?;
+        image.bytes().get(part.start - image.range.start..part.end - image.range.start)
     }
-    true
+
+    /// # Safety
+    ///
+    /// The part must be one of the memory's, of whole pages; the rest as for [`Self::restore`].
+    unsafe fn fill(&self, part: Range<usize>) {
+        let image = self.image.map_or(0..0, |image| image.range.clone());
+        let start = image.start.clamp(part.start, part.end);
+        let end = image.end.clamp(start, part.end);
+        // SAFETY: by contract; all three are parts of the part.
+        unsafe {
+            self.base.add(part.start).write_bytes(0, start - part.start);
+            if let Some(initial) = self.initial(start..end) {
+                self.base.add(start).copy_from_nonoverlapping(initial.as_ptr(), initial.len());
+            }
+            self.base.add(end).write_bytes(0, part.end - end);
+        }
+    }
 }
 
 /// `struct page_region` of the kernel.
@@ -68,6 +121,7 @@ struct ScanArguments {
 
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
+const PAGE_IS_FILE: u64 = 1 << 2;
 const PAGE_IS_PRESENT: u64 = 1 << 3;
 const PAGE_IS_SWAPPED: u64 = 1 << 4;
 const PAGE_IS_PFNZERO: u64 = 1 << 5;
@@ -127,9 +181,10 @@ impl Scanner {
             regions: regions.as_mut_ptr() as u64,
             regions_len: MAX_KEPT as u64,
             max_pages: MAX_KEPT as u64,
-            // Present or swapped out, but not the page of zeros that reading maps.
-            category_inverted: PAGE_IS_PFNZERO,
-            category_mask: PAGE_IS_PFNZERO,
+            // Present or swapped out, but neither the page of zeros nor a page of the image, which
+            // is what reading maps.
+            category_inverted: PAGE_IS_PFNZERO | PAGE_IS_FILE,
+            category_mask: PAGE_IS_PFNZERO | PAGE_IS_FILE,
             category_anyof_mask: PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
             return_mask: PAGE_IS_PRESENT,
             ..ScanArguments::default()
@@ -161,7 +216,8 @@ mod tests {
             // Reading maps the page of zeros.
             assert_eq!(base.add(63 * PAGE).read_volatile(), 0);
             touched.iter().for_each(|page| base.add(page * PAGE + 77).write_volatile(0xaa));
-            let cleared = clear(base, LEN);
+            let used = Used { base, len: LEN, image: None };
+            let cleared = used.restore(false);
             let bytes = std::slice::from_raw_parts(base, LEN);
             let is_zero = bytes.iter().all(|&byte| byte == 0);
             mm::munmap(start, LEN).unwrap();

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use lampwick_fibers::Shared;
-use thin_vec::{ThinVec, thin_vec};
+use smallvec::{SmallVec, smallvec};
+use thin_vec::ThinVec;
 
 use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
@@ -57,11 +58,12 @@ impl Drop for ContextMemory {
 #[derive(Debug)]
 pub(crate) struct Instance {
     context: ContextMemory,
-    /// The store's index of each memory, table and global of the module's index spaces.
-    pub(crate) memories: ThinVec<u32>,
+    /// The store's index of each memory, table and global of the module's index spaces. Few modules
+    /// have more than one memory, or more than eight data segments.
+    pub(crate) memories: SmallVec<[u32; 2]>,
     pub(crate) tables: ThinVec<u32>,
     pub(crate) globals: ThinVec<u32>,
-    data_dropped: ThinVec<bool>,
+    data_dropped: SmallVec<[bool; 8]>,
     /// The element segments as references; empty once dropped.
     elements: ThinVec<Box<[RawRef]>>,
 }
@@ -75,7 +77,7 @@ impl Instance {
     /// An instance whose context is zero but for its header, which gets everything but the back
     /// pointer.
     pub(crate) fn new(head: VMContext, blueprint: Shared<Blueprint>) -> Self {
-        let data_dropped = thin_vec![false; blueprint.ranges.len()];
+        let data_dropped = smallvec![false; blueprint.ranges.len()];
         let counts = blueprint.layout.counts;
         let exactly = |imported: u32, defined: u32| {
             ThinVec::with_capacity(imported as usize + defined as usize)
@@ -85,7 +87,9 @@ impl Instance {
         unsafe { context.start.write(head) };
         Self {
             context,
-            memories: exactly(counts.imported_memories, counts.memories),
+            memories: SmallVec::with_capacity(
+                counts.imported_memories as usize + counts.memories as usize,
+            ),
             tables: exactly(counts.imported_tables, counts.tables),
             globals: exactly(counts.imported_globals, counts.globals),
             data_dropped,

@@ -164,6 +164,9 @@ impl Env<'_> {
             if transfers_control(operator) {
                 self.flush(builder);
             }
+            if let Operator::BrIf { .. } = operator {
+                self.anchor(builder);
+            }
         }
         self.prepare_arithmetic(builder, operator);
     }
@@ -186,6 +189,19 @@ impl Env<'_> {
         let value = self.plus(builder, value, -pending);
         builder.def_var(counter, value);
         Some(value)
+    }
+
+    /// Lets what follows count from the counter as it is, which both ways of a branch take.
+    ///
+    /// The optimizer would let the way that goes straight on count from an earlier value. Then
+    /// there are two of them across the branch, each in a register of its own, which costs two
+    /// moves for each round of a loop. It does not see through a pair, which makes no code.
+    fn anchor(&mut self, builder: &mut FunctionBuilder<'_>) {
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let pair = builder.ins().iconcat(value, value);
+        let (value, _) = builder.ins().isplit(pair);
+        builder.def_var(counter, value);
     }
 
     /// Charges all and puts the counter where callees, callers and the host expect it. From here

@@ -33,7 +33,6 @@ pub(crate) struct Invocation {
 unsafe impl Send for Invocation {}
 
 /// What a call hands to the fiber.
-#[derive(Clone, Copy)]
 struct Job {
     store: *mut store::Store,
     max_wasm_stack: usize,
@@ -42,6 +41,8 @@ struct Job {
 
 // SAFETY: the call's future borrows the store for as long as the job exists.
 unsafe impl Send for Job {}
+// SAFETY: as above; only the thread that runs the fiber follows the pointers.
+unsafe impl Sync for Job {}
 
 impl Job {
     /// Enters wasm on `stack`, or on the current one if that is null.
@@ -50,7 +51,7 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[inline(always)]
-    unsafe fn run(self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+    unsafe fn run(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
             match store::Store::call_hook(self.store) {
@@ -64,8 +65,8 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[inline(always)]
-    unsafe fn enter(self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
-        let Self { store, max_wasm_stack, invocation: Invocation { function, values } } = self;
+    unsafe fn enter(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+        let &Self { store, max_wasm_stack, invocation: Invocation { function, values } } = self;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         unsafe {
@@ -77,7 +78,7 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[cold]
-    unsafe fn enter_hooked(self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+    unsafe fn enter_hooked(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract; nothing of the store is borrowed here.
         unsafe {
             hooks::cross(self.store, CallHook::CallingWasm)?;
@@ -153,7 +154,9 @@ impl<T> StoreInner<T> {
         // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension
         // is the job, wasm's frames, and futures of host functions, which are `Send`.
         let run = unsafe {
-            fiber.run_send(move |suspender| {
+            // By reference: one word goes to the fiber in a register, while more are copied with
+            // wide loads of what narrow stores have just written, which stalls.
+            fiber.run_send(|suspender| {
                 let result = job.run(ptr::null_mut(), suspender);
                 result.map_err(|unwind| leave(*unwind, suspender))
             })
@@ -204,7 +207,7 @@ impl<T> StoreInner<T> {
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
 /// unfinished.
 struct OnFiber<R> {
-    /// Dropped by `drop`, which resumes the fiber.
+    /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
     store: *mut store::Store,
     finished: bool,
@@ -216,6 +219,14 @@ unsafe impl<R: Send> Send for OnFiber<R> {}
 impl<R> OnFiber<R> {
     fn new(run: R, store: *mut store::Store) -> Self {
         Self { run: ManuallyDrop::new(run), store, finished: false }
+    }
+
+    /// Called once, by `drop`.
+    #[cold]
+    fn cancel(&mut self) {
+        // SAFETY: dropped once, here, where it was pinned.
+        let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
+        activation::run(self.store, drop);
     }
 }
 
@@ -235,9 +246,10 @@ impl<R: Future> Future for OnFiber<R> {
 }
 
 impl<R> Drop for OnFiber<R> {
+    #[inline]
     fn drop(&mut self) {
-        // SAFETY: dropped once, here, where it was pinned.
-        let mut drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
-        if self.finished { drop() } else { activation::run(self.store, drop) }
+        if !self.finished {
+            self.cancel();
+        }
     }
 }

@@ -78,7 +78,11 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[cold]
-    unsafe fn enter_hooked(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+    unsafe fn enter_hooked(
+        &self,
+        stack: *mut u8,
+        suspender: &Suspender,
+    ) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract; nothing of the store is borrowed here.
         unsafe {
             hooks::cross(self.store, CallHook::CallingWasm)?;

@@ -15,11 +15,12 @@
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, TrapCode, Value, types};
+use cranelift_codegen::ir::{Block, InstBuilder, TrapCode, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use wasmparser::Operator;
 
 use super::Env;
+use super::bulk::go_if;
 use crate::compile::traps;
 use crate::vm::layout::{BYTES_PER_FUEL, Builtin};
 
@@ -178,8 +179,27 @@ impl Env<'_> {
         }
     }
 
+    /// Takes `cost`, which is made if it is wanted, from the counter; goes to `otherwise` without, if
+    /// there is not enough. Nothing may be pending.
+    pub(super) fn charge_unless(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        otherwise: Block,
+        cost: impl FnOnce(&mut FunctionBuilder<'_>) -> Value,
+    ) {
+        debug_assert_eq!(self.fuel.pending, 0);
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let cost = cost(builder);
+        let rest = builder.ins().isub(value, cost);
+        let zero = builder.ins().iconst(types::I64, 0);
+        let gone = builder.ins().icmp(IntCC::SignedLessThan, rest, zero);
+        go_if(builder, gone, otherwise);
+        builder.def_var(counter, rest);
+    }
+
     /// Takes what is pending from the counter.
-    fn flush(&mut self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
+    pub(super) fn flush(&mut self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
         let counter = self.fuel.counter?;
         let value = builder.use_var(counter);
         let pending = std::mem::take(&mut self.fuel.pending);

@@ -8,8 +8,8 @@ use crate::vm::instance::Blueprint;
 use crate::vm::layout::WASM_PAGE_SIZE;
 use crate::vm::memory::{MemoryImage, MemorySource};
 
-/// Less data is copied: an image costs each instance a mapping, and system calls to make and remove
-/// it. Copies are dear as soon as they take more pages than an ended guest's memory keeps
+/// Less data is copied: an image costs a file, and the first instances a mapping each. Copies are
+/// dear as soon as they take more pages than an ended guest's memory keeps
 /// (`vm/memory/touched.rs`), to which the pages come that guests write
 /// (`cargo bench --bench instances`).
 const MIN_DATA: usize = 48 << 10;

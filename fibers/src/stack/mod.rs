@@ -3,13 +3,15 @@
 mod annex;
 mod config;
 mod guard;
+mod lent;
 mod pool;
 mod slab;
 
 pub use annex::Annex;
 pub use config::StackPoolConfig;
 pub use guard::Guards;
-pub use pool::{Stack, StackPool};
+pub use lent::Stack;
+pub use pool::StackPool;
 
 use std::io;
 

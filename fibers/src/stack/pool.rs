@@ -15,7 +15,7 @@
 //! state they count as lent, until another group needs them.
 
 use super::slab::{self, Layout, Slab};
-use super::{Guards, StackError, StackPoolConfig};
+use super::{Guards, Stack, StackError, StackPoolConfig};
 use crate::workers::{PerWorker, Shared};
 use std::fmt;
 use std::ptr::NonNull;
@@ -58,9 +58,9 @@ struct State {
 
 /// Which stack of which slab.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    bottom: NonNull<u8>,
-    slab: u32,
+pub(super) struct Slot {
+    pub(super) bottom: NonNull<u8>,
+    pub(super) slab: u32,
 }
 
 // SAFETY: a slot is a name for an address range that its holder owns; no thread is special to it.
@@ -110,14 +110,20 @@ impl StackPool {
             Some(slot) => slot,
             None => self.0.take_from_all()?,
         };
-        let Slot { bottom, slab } = slot;
-        Ok(Stack { bottom, slab, annex: 0, pool: Self(self.0.local()) })
+        Ok(Stack::new(slot, Self(self.0.local())))
     }
 
     /// Usable bytes of each stack.
     #[must_use]
+    #[inline]
     pub fn stack_size(&self) -> usize {
         self.0.layout.usable
+    }
+
+    /// Takes back a slot that its holder gave up.
+    #[inline]
+    pub(super) fn put(&self, slot: Slot) {
+        self.0.put(slot);
     }
 
     /// How many stacks are lent.
@@ -350,87 +356,5 @@ impl State {
                 self.empty -= 1;
             }
         }
-    }
-}
-
-/// A stack, lent by a [`StackPool`]. Dropping it returns it.
-pub struct Stack {
-    bottom: NonNull<u8>,
-    slab: u32,
-    /// Bytes at the top that are an [`Annex`](super::Annex)'s; zero if there is none.
-    annex: u32,
-    pool: StackPool,
-}
-
-impl Stack {
-    /// The lowest usable address. Below it lies the guard.
-    #[inline]
-    #[must_use]
-    pub fn bottom(&self) -> *mut u8 {
-        self.bottom.as_ptr()
-    }
-
-    /// The address after the highest usable one, aligned to 16 bytes.
-    #[inline]
-    #[must_use]
-    pub fn top(&self) -> *mut u8 {
-        self.bottom().wrapping_add(self.size())
-    }
-
-    /// Usable bytes, without an [`Annex`](super::Annex)'s.
-    #[inline]
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.pool.0.layout.usable - self.annex as usize
-    }
-
-    /// The pool that it returns to.
-    #[must_use]
-    pub fn pool(&self) -> &StackPool {
-        &self.pool
-    }
-
-    /// The address after the slot.
-    pub(super) fn end(&self) -> *mut u8 {
-        self.bottom().wrapping_add(self.pool.0.layout.usable)
-    }
-
-    /// Whether an [`Annex`](super::Annex) was cut off.
-    pub(super) fn has_annex(&self) -> bool {
-        self.annex != 0
-    }
-
-    /// The same stack once more, both without so many bytes at the top, where their shares are
-    /// counted. It is given back when both are dropped.
-    pub(super) fn split(mut self, bytes: u32) -> (Self, Self) {
-        self.annex = bytes;
-        let Self { bottom, slab, .. } = self;
-        let other = Self { bottom, slab, annex: bytes, pool: self.pool.clone() };
-        (self, other)
-    }
-}
-
-// SAFETY: a stack is an address range that its holder has for itself, or shares with an annex
-// without overlap; no thread is special to it.
-unsafe impl Send for Stack {}
-// SAFETY: a shared stack gives nothing but numbers and an address.
-unsafe impl Sync for Stack {}
-
-impl Drop for Stack {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: we have not given our share up.
-        if self.annex == 0 || unsafe { self.give_share_up() } {
-            self.pool.0.put(Slot { bottom: self.bottom, slab: self.slab });
-        }
-    }
-}
-
-impl fmt::Debug for Stack {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stack")
-            .field("bottom", &self.bottom())
-            .field("size", &self.size())
-            .finish_non_exhaustive()
     }
 }

@@ -249,6 +249,7 @@ impl Store {
                     Refill::Drawn => {}
                     Refill::Yield => Self::yield_now(this)?,
                     Refill::Empty => return Err(Self::out_of_fuel(this)),
+                    Refill::Supply => Self::resupply(this)?,
                 }
             }
         }
@@ -282,7 +283,7 @@ impl Store {
     ///
     /// As for [`Self::trap`].
     #[cold]
-    unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
+    pub(super) unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
         // SAFETY: by contract.
         Box::new(Unwind::OutOfFuel(unsafe { Self::backtrace(this) }))
     }

@@ -60,6 +60,7 @@ mod signals;
 mod soak;
 mod support;
 mod table;
+mod tanks;
 mod trap_sources;
 mod traps;
 mod yields;

@@ -39,7 +39,8 @@ const RATE_AHEAD: u64 = 256;
 /// Those who wait at a rate are served when there is a slice, or as much as this part of a second
 /// makes.
 const PATIENCE: u64 = 100;
-/// Into how many portions a level is dealt at the least.
+/// Into how many portions a level is dealt, unless more wait or slices are larger: it bounds the
+/// work.
 const PORTIONS: u64 = 64;
 
 /// A tank's or tap's index.
@@ -102,6 +103,8 @@ pub(crate) struct Ledger<W> {
     tanks: Slab<Tank>,
     taps: Slab<Tap<W>>,
     next_ticket: u64,
+    /// How many taps wait.
+    waiting: u64,
     /// What rates have made, less what did not fit.
     #[cfg(test)]
     pub(crate) credited: u128,
@@ -115,6 +118,7 @@ impl<W> Ledger<W> {
             tanks,
             taps,
             next_ticket: 0,
+            waiting: 0,
             #[cfg(test)]
             credited: 0,
         };
@@ -408,7 +412,7 @@ impl<W> Ledger<W> {
 
     /// Answers whether nobody could be served.
     fn deal_round(&mut self, tank: Id, woken: &mut Vec<W>) -> bool {
-        let portion = self.tanks[tank].bucket.level() / PORTIONS;
+        let portion = self.tanks[tank].bucket.level() / PORTIONS.max(self.waiting);
         let mut served = Vec::new();
         while !self.tanks[tank].queue.is_empty() {
             let tap = self.head(tank);
@@ -451,6 +455,7 @@ impl<W> Ledger<W> {
             if self.member(child).turn.is_some() {
                 break;
             }
+            self.waiting += u64::from(matches!(child, Child::Tap(_)));
             self.raise_tag(tank, child);
             self.push(tank, child);
             (child, at) = (Child::Tank(tank), self.tanks[tank].parent);
@@ -473,6 +478,7 @@ impl<W> Ledger<W> {
         while let Some(tank) = at {
             if let Some(turn) = self.member(child).turn.take() {
                 self.tanks[tank].queue.remove(&turn);
+                self.waiting -= u64::from(matches!(child, Child::Tap(_)));
             }
             if !self.tanks[tank].queue.is_empty() {
                 break;
@@ -555,7 +561,7 @@ impl<W> Ledger<W> {
         }
         let waiting = self.taps.iter().filter(|(_, tap)| tap.member.turn.is_some()).count();
         let tanks = self.tanks.iter().filter(|(_, tank)| tank.member.turn.is_some()).count();
-        assert_eq!(queued, waiting + tanks);
+        assert_eq!((queued, self.waiting), (waiting + tanks, waiting as u64));
         for (id, tap) in &self.taps {
             assert!(tap.granted == 0 || tap.member.turn.is_none(), "tap {id} waits for nothing");
             assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");

@@ -27,6 +27,7 @@ mod externref;
 mod forget;
 mod fuel;
 mod fuel_calls;
+mod fuel_handles;
 mod fuel_modern;
 mod fuel_random;
 mod globals;

@@ -369,7 +369,9 @@ fn host_functions_choose_the_tank() {
     let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
     let run = instance.get_func(&mut store, "run").unwrap();
     for (index, tank) in tanks.iter().enumerate() {
-        tanks.iter().for_each(|tank| drop(tank.add(10 * SLICE - tank.level())));
+        for tank in &tanks {
+            tank.add(10 * SLICE - tank.level());
+        }
         store.set_fuel(100).unwrap();
         let args = [Val::I32(index as i32)];
         let mut call = Box::pin(run.call_async(&mut store, &args));

@@ -50,6 +50,23 @@ impl Resident {
         &self.stack
     }
 
+    /// Where frames may begin on the stack of an idle fiber: an address that is a multiple of 16,
+    /// below which all of the stack is unused.
+    ///
+    /// A runtime that enters other code than Rust's, which neither panics nor suspends, can lead it
+    /// there itself and spare what [`run_blocking`](Self::run_blocking) does. It must not use the
+    /// fiber meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When the fiber is [busy](Self::is_busy).
+    #[inline]
+    #[must_use]
+    pub fn unused_top(&self) -> *mut u8 {
+        self.assert_idle();
+        self.fiber.unused(self.stack.top()).map_addr(|address| address & !15)
+    }
+
     /// Whether a job was left on the stack by a forgotten future.
     #[must_use]
     pub fn is_busy(&self) -> bool {

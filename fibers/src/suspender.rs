@@ -57,13 +57,26 @@ enum Mode {
 }
 
 impl Suspender {
-    pub(crate) fn new(parent: Parent) -> Self {
+    pub(crate) const fn new(parent: Parent) -> Self {
         Self {
             parent,
             context: Cell::new(ptr::null_mut()),
             mode: Cell::new(Mode::Blocking),
             _not_send: PhantomData,
         }
+    }
+
+    /// That of code which was entered without a job, and whose caller waits for it: as in a blocking
+    /// call, nothing can suspend.
+    #[inline]
+    #[must_use]
+    pub fn blocking() -> &'static Self {
+        struct Shared(Suspender);
+        // SAFETY: a suspender without a context stays as it is and leaves its parent alone, as every
+        // method sees by the mode.
+        unsafe impl Sync for Shared {}
+        static BLOCKING: Shared = Shared(Suspender::new(Parent::none()));
+        &BLOCKING.0
     }
 
     /// Runs the job at `header`, says so to the parent, and answers the word of the next resume.

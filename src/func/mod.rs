@@ -235,6 +235,7 @@ impl Func {
     }
 
     /// The function's record, if it belongs to this store.
+    #[inline]
     pub(crate) fn record(&self, store: &Store) -> Result<NonNull<VMFuncRef>> {
         if self.store != store.id {
             bail!("a function was used with another store than its own");

@@ -1,25 +1,26 @@
-//! Calling wasm: on the store's resident fiber, with a future or without.
+//! Calling wasm: with a future, on the store's resident fiber, or without, on that fiber's stack.
 //!
-//! The way of an async call, from the outside in: the poll of [`OnFiber`] makes the fiber's
-//! activation the thread's current one and resumes the fiber (`lampwick_fibers`); on it,
-//! `vm::activation::call` enters machine code through the trampoline of the function's type.
+//! The way of an async call, from the outside in: the poll of [`OnFiber`] makes the store the
+//! thread's current one and resumes the fiber (`lampwick_fibers`); on it, `vm::activation::call`
+//! enters machine code through the trampoline of the function's type. A synchronous call needs no
+//! fiber, only its stack, to which `vm::activation::call` leads wasm itself.
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
 use lampwick_fibers::{Resident, Suspender};
 
 use super::StoreInner;
 use crate::trap::{FrameInfo, Trap};
-use crate::vm::activation::{self, Resumption, Unwind};
+use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
 use crate::vm::hooks::{self, CallHook};
 use crate::vm::layout::{VMFuncRef, ValRaw};
-use crate::vm::{signals, store};
+use crate::vm::store;
 
 /// A function and the place of its arguments, which its results replace.
 #[derive(Clone, Copy)]
@@ -32,7 +33,6 @@ pub(crate) struct Invocation {
 unsafe impl Send for Invocation {}
 
 /// What a call hands to the fiber.
-#[derive(Clone, Copy)]
 struct Job {
     store: *mut store::Store,
     max_wasm_stack: usize,
@@ -41,35 +41,36 @@ struct Job {
 
 // SAFETY: the call's future borrows the store for as long as the job exists.
 unsafe impl Send for Job {}
+// SAFETY: as above; only the thread that runs the fiber follows the pointers.
+unsafe impl Sync for Job {}
 
 impl Job {
-    /// Runs on the fiber.
+    /// Enters wasm on `stack`, or on the current one if that is null.
     ///
     /// # Safety
     ///
     /// As for [`activation::call`].
     #[inline(always)]
-    unsafe fn run(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+    unsafe fn run(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
-        let result = unsafe {
+        unsafe {
             match store::Store::call_hook(self.store) {
-                None => self.enter(suspender),
-                Some(_) => self.enter_hooked(suspender),
+                None => self.enter(stack, suspender),
+                Some(_) => self.enter_hooked(stack, suspender),
             }
-        };
-        result.map_err(|unwind| leave(*unwind, suspender))
+        }
     }
 
     /// # Safety
     ///
     /// As for [`activation::call`].
     #[inline(always)]
-    unsafe fn enter(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
-        let Invocation { function, values } = self.invocation;
+    unsafe fn enter(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+        let &Self { store, max_wasm_stack, invocation: Invocation { function, values } } = self;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         unsafe {
-            activation::call(self.store, suspender, self.max_wasm_stack, function.as_ref(), values)
+            activation::call(store, stack, suspender, max_wasm_stack, function.as_ref(), values)
         }
     }
 
@@ -77,11 +78,15 @@ impl Job {
     ///
     /// As for [`activation::call`].
     #[cold]
-    unsafe fn enter_hooked(self, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+    unsafe fn enter_hooked(
+        &self,
+        stack: *mut u8,
+        suspender: &Suspender,
+    ) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract; nothing of the store is borrowed here.
         unsafe {
             hooks::cross(self.store, CallHook::CallingWasm)?;
-            match self.enter(suspender) {
+            match self.enter(stack, suspender) {
                 Ok(()) => hooks::cross(self.store, CallHook::ReturningFromWasm),
                 Err(unwind) => {
                     Err(hooks::cross_failing(self.store, CallHook::ReturningFromWasm, unwind))
@@ -130,11 +135,11 @@ impl<T> StoreInner<T> {
     /// The function must belong to this store, and `values` must hold arguments of its type and
     /// have room for its results.
     pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
-        let mut fiber = self.take_fiber()?;
+        let fiber = self.take_fiber()?;
         let job = self.job(invocation);
-        signals::prepare_thread();
-        // SAFETY: by contract; the job runs on this fiber.
-        let result = fiber.run_blocking(|suspender| unsafe { job.run(suspender) });
+        // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
+        let enter = || unsafe { job.run(fiber.unused_top(), Suspender::blocking()) };
+        let result = activation::run(job.store, enter);
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
@@ -152,8 +157,15 @@ impl<T> StoreInner<T> {
         let job = self.job(invocation);
         // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension
         // is the job, wasm's frames, and futures of host functions, which are `Send`.
-        let run = unsafe { fiber.run_send(move |suspender| job.run(suspender)) };
-        let result = OnFiber::new(run).await;
+        let run = unsafe {
+            // By reference: one word goes to the fiber in a register, while more are copied with
+            // wide loads of what narrow stores have just written, which stalls.
+            fiber.run_send(|suspender| {
+                let result = job.run(ptr::null_mut(), suspender);
+                result.map_err(|unwind| leave(*unwind, suspender))
+            })
+        };
+        let result = OnFiber::new(run, job.store).await;
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
@@ -199,15 +211,26 @@ impl<T> StoreInner<T> {
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
 /// unfinished.
 struct OnFiber<R> {
-    /// Dropped by `drop`, which resumes the fiber.
+    /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
-    resumption: Resumption,
+    store: *mut store::Store,
     finished: bool,
 }
 
+// SAFETY: the pointer is only handed to the thread that runs the fiber.
+unsafe impl<R: Send> Send for OnFiber<R> {}
+
 impl<R> OnFiber<R> {
-    fn new(run: R) -> Self {
-        Self { run: ManuallyDrop::new(run), resumption: Resumption::new(), finished: false }
+    fn new(run: R, store: *mut store::Store) -> Self {
+        Self { run: ManuallyDrop::new(run), store, finished: false }
+    }
+
+    /// Called once, by `drop`.
+    #[cold]
+    fn cancel(&mut self) {
+        // SAFETY: dropped once, here, where it was pinned.
+        let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
+        activation::run(self.store, drop);
     }
 }
 
@@ -217,22 +240,20 @@ impl<R: Future> Future for OnFiber<R> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole; nothing else is.
-        let (this, run) = unsafe {
-            let this = self.get_unchecked_mut();
-            (&raw mut *this, Pin::new_unchecked(&mut *this.run))
-        };
-        // SAFETY: these are other fields than `run`.
-        let (resumption, finished) = unsafe { (&mut (*this).resumption, &mut (*this).finished) };
-        let poll = resumption.with(|| run.poll(cx));
-        *finished = poll.is_ready();
+        let this = unsafe { self.get_unchecked_mut() };
+        // SAFETY: as above.
+        let run = unsafe { Pin::new_unchecked(&mut *this.run) };
+        let poll = activation::run(this.store, || run.poll(cx));
+        this.finished = poll.is_ready();
         poll
     }
 }
 
 impl<R> Drop for OnFiber<R> {
+    #[inline]
     fn drop(&mut self) {
-        // SAFETY: dropped once, here, where it was pinned.
-        let mut drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
-        if self.finished { drop() } else { self.resumption.with(drop) }
+        if !self.finished {
+            self.cancel();
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! One entry of wasm: from the call of its trampoline until it returned or was unwound.
 //!
-//! Each fiber has at most one activation; a host function that calls wasm does so on a second
-//! fiber. The innermost activation of a store is `Store::activation`; the activation that runs on
-//! a thread is [`current`], which the signal handler reads. A fiber may go on on another thread,
-//! so whoever resumes one brings the thread's value along with [`Resumption`].
+//! Each stack has at most one activation; a host function that calls wasm does so on a second
+//! stack. The innermost activation of a store is `Store::activation`. The store whose guest runs on
+//! a thread is [`current`], which the signal handler reads. A fiber may go on on another thread:
+//! whoever resumes one, or leads wasm to a stack, does so inside [`run`], on its own stack.
 
 use std::cell::Cell;
 use std::ptr;
@@ -47,11 +47,13 @@ pub(super) struct Fault {
 /// itself through the host picks how many.
 const MAX_DEPTH: u32 = 128;
 
-/// One entry of wasm. It lies on the fiber's stack, above the wasm frames.
+/// One entry of wasm. It lies in the frame of [`call`].
 pub(crate) struct Activation {
     /// Where [`arch::unwind`] goes on, and with which stack pointer.
     pub(super) resume_pc: usize,
     pub(super) sp: usize,
+    /// The stack pointer at the call of the enter trampoline: where wasm's frames begin.
+    pub(super) entry_sp: usize,
     /// The store that the activation belongs to.
     pub(super) store: *mut Store,
     /// Bytes of stack that wasm frames may take.
@@ -90,77 +92,48 @@ impl Saved {
 }
 
 thread_local! {
-    static CURRENT: Cell<*mut Activation> = const { Cell::new(ptr::null_mut()) };
+    static CURRENT: Cell<*mut Store> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// The activation whose fiber runs on this thread, or null. Async-signal-safe.
-///
-/// Never inlined, as none of the accessors: the address of a thread-local must not be kept across a
-/// switch.
-#[inline(never)]
-pub(super) fn current() -> *mut Activation {
+/// The store whose guest runs on this thread, or null. Async-signal-safe.
+pub(super) fn current() -> *mut Store {
     CURRENT.get()
 }
 
-#[inline(never)]
-fn replace_current(activation: *mut Activation) -> *mut Activation {
-    CURRENT.replace(activation)
-}
-
-/// The same on a thread that may not yet have run a guest.
-#[inline(never)]
-fn arrive(activation: *mut Activation) -> *mut Activation {
+/// Runs `enter`, which lets a guest of `store` run: resumes its fiber, or leads wasm to a stack.
+///
+/// This frame may itself be on a fiber, but `enter` comes back on the thread on which it was
+/// called, so that the address of the thread-local may be kept meanwhile.
+#[inline(always)]
+pub(crate) fn run<R>(store: *mut Store, enter: impl FnOnce() -> R) -> R {
+    /// Puts things right also when a panic leaves the fiber.
+    struct Restore(*mut Store);
+    impl Drop for Restore {
+        #[inline(always)]
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
     signals::prepare_thread();
-    CURRENT.replace(activation)
+    let _restore = Restore(CURRENT.replace(store));
+    enter()
 }
 
-/// The thread's activation of a fiber that is not running, brought along by whoever resumes it.
-#[derive(Debug)]
-pub(crate) struct Resumption(*mut Activation);
-
-// SAFETY: the pointer is only ever handed to the thread that runs the fiber.
-unsafe impl Send for Resumption {}
-
-impl Resumption {
-    /// For a fiber that has not started.
-    pub(crate) fn new() -> Self {
-        Self(ptr::null_mut())
-    }
-
-    /// Runs `resume`, which resumes the fiber, with its activation as the thread's current one.
-    ///
-    /// Inlined like everything on the way of a yield: behind a switch of stacks each return is one
-    /// that the processor did not predict.
-    #[inline(always)]
-    pub(crate) fn with<R>(&mut self, resume: impl FnOnce() -> R) -> R {
-        /// Puts things right when the fiber suspends or finishes, or a panic leaves it.
-        struct Swap<'a> {
-            fiber: &'a mut *mut Activation,
-            outer: *mut Activation,
-        }
-        impl Drop for Swap<'_> {
-            #[inline(always)]
-            fn drop(&mut self) {
-                *self.fiber = replace_current(self.outer);
-            }
-        }
-        let outer = arrive(self.0);
-        let _swap = Swap { fiber: &mut self.0, outer };
-        resume()
-    }
-}
-
-/// Calls a function on the current fiber. The results replace the arguments.
+/// Calls a function, on `stack` or, if that is null, on the current one. The results replace the
+/// arguments.
 ///
 /// # Safety
 ///
 /// The function must belong to `store`, and `values` must hold arguments of its type and have room
-/// for its results. This must run on a fiber that has `max_wasm_stack` bytes left and a reserve for
-/// the host below them, and whose suspender is `suspender`, if it may suspend; no reference to
-/// anything in the store may be in use.
-#[inline]
+/// for its results. The stack must have `max_wasm_stack` bytes left and a reserve for the host below
+/// them; if it is another than the current one it must be unused below `stack`, which must be a
+/// multiple of 16. Where the guest may suspend this must run on the fiber that `suspender`
+/// suspends. No reference to anything in the store may be in use. [`run`] must have been called with
+/// the store.
+#[inline(always)]
 pub(crate) unsafe fn call(
     store: *mut Store,
+    stack: *mut u8,
     suspender: *const Suspender,
     max_wasm_stack: usize,
     function: &VMFuncRef,
@@ -179,6 +152,7 @@ pub(crate) unsafe fn call(
     let mut activation = Activation {
         resume_pc: 0,
         sp: 0,
+        entry_sp: 0,
         store,
         max_wasm_stack,
         outer,
@@ -189,26 +163,15 @@ pub(crate) unsafe fn call(
         unwind: None,
     };
     let this = &raw mut activation;
-    // SAFETY: the store is ours to use by contract; the pointers to the activation that are
-    // left in it and in the thread are taken back before this frame ends, since neither wasm nor
-    // `unwind` can leave it in another way.
+    // SAFETY: the store is ours to use by contract; the pointer to the activation that is left in
+    // it is taken back before this frame ends, since neither wasm nor `unwind` can leave it in
+    // another way.
     unsafe {
         (*store).activation = this;
-        let outer_on_thread = replace_current(this);
-        let caller = function.context;
-        let limit = &raw mut (*store).machine.stack_limit;
-        let unwound = arch::enter(
-            this,
-            function.enter,
-            function.context,
-            caller,
-            function.code,
-            values,
-            limit,
-        );
-        replace_current(outer_on_thread);
-        saved.restore(&mut (*store).machine);
-        (*store).activation = outer;
+        let unwound =
+            arch::enter(this, stack, function, values, &raw mut (*store).machine.stack_limit);
+        (*this).saved.restore(&mut (*store).machine);
+        (*store).activation = (*this).outer;
         if unwound {
             let unwind = (*this).unwind.take();
             return Err(unwind.expect("a reason is set before unwinding"));
@@ -227,7 +190,7 @@ impl Activation {
         // SAFETY: the store outlives its activations.
         let (pc, fp) = unsafe { ((*self.store).machine.exit_pc, (*self.store).machine.exit_fp) };
         // SAFETY: machine code wrote both when it called the host.
-        unsafe { backtrace::walk(backtrace::Frame::call(pc), fp, self.sp) }
+        unsafe { backtrace::walk(backtrace::Frame::call(pc), fp, self.entry_sp) }
     }
 }
 
@@ -268,8 +231,8 @@ pub(super) fn for_each_frame(store: &Store, mut visit: impl FnMut(usize, usize))
         // host: the wasm of each activation has called it, and left where it was either in the store
         // or, when the next activation was entered, in that.
         unsafe {
-            let Activation { sp, saved, outer, .. } = &*activation;
-            for (pc, fp) in backtrace::frames(exit.exit_pc, exit.exit_fp, *sp) {
+            let Activation { entry_sp, saved, outer, .. } = &*activation;
+            for (pc, fp) in backtrace::frames(exit.exit_pc, exit.exit_fp, *entry_sp) {
                 visit(pc, fp);
             }
             exit = *saved;
@@ -289,7 +252,7 @@ pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
     unsafe {
         let fault = (*activation).fault.take().expect("set by the signal handler");
         let backtrace =
-            backtrace::walk(backtrace::Frame::exact(fault.pc), fault.fp, (*activation).sp);
+            backtrace::walk(backtrace::Frame::exact(fault.pc), fault.fp, (*activation).entry_sp);
         (*activation).unwind = Some(Box::new(Unwind::Trap(fault.code, backtrace)));
         arch::unwind(activation)
     }

@@ -10,13 +10,12 @@ use super::activation::{self, Unwind};
 use super::arch;
 use super::instance::Instance;
 use super::layout::{
-    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
+    BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory,
+    for_each_builtin,
 };
 use super::store::Store;
 use super::table::{RawRef, checked_range};
 
-/// Bytes that are moved between two looks at the fuel; some 10 µs of work.
-const BYTES_PER_CHUNK: u64 = 64 << 10;
 /// Elements that are moved between two looks at the fuel.
 const ELEMENTS_PER_CHUNK: u64 = 8 << 10;
 
@@ -139,6 +138,16 @@ unsafe extern "C" fn memory_copy(
             })
         })
     }
+}
+
+unsafe extern "C" fn move_bytes(_: *mut VMContext, to: *mut u8, from: *const u8, len: usize) {
+    // SAFETY: machine code has checked both ranges.
+    unsafe { to.copy_from(from, len) }
+}
+
+unsafe extern "C" fn set_bytes(_: *mut VMContext, to: *mut u8, byte: u32, len: usize) {
+    // SAFETY: machine code has checked the range.
+    unsafe { to.write_bytes(byte as u8, len) }
 }
 
 unsafe extern "C" fn memory_init(

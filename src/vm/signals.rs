@@ -78,13 +78,13 @@ unsafe fn ask_store(
     info: *const libc::siginfo_t,
     context: *const libc::c_void,
 ) -> bool {
-    let activation = activation::current();
-    if activation.is_null() {
+    let store = activation::current();
+    if store.is_null() {
         return false;
     }
-    // SAFETY: the thread's current activation is live, and so is its store, whose handler changes
-    // only while no wasm runs: that takes the store itself, which the call of wasm borrows.
-    let handler = unsafe { &(*(*activation).store).signal_handler };
+    // SAFETY: the thread's current store is live, and its handler changes only while no wasm runs:
+    // that takes the store itself, which the call of wasm borrows.
+    let handler = unsafe { &(*store).signal_handler };
     handler.as_ref().is_some_and(|handler| handler(signal, info, context))
 }
 
@@ -95,24 +95,25 @@ unsafe fn ask_store(
 ///
 /// `context` must be the argument of the running signal handler.
 unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
-    let activation = activation::current();
-    if activation.is_null() {
+    let store = activation::current();
+    if store.is_null() {
         return false;
     }
     // SAFETY: by contract.
     let mut registers = unsafe { Registers::new(context) };
     let (pc, fp) = (registers.pc(), registers.fp());
-    // SAFETY: the thread's current activation is live, and so is its store, whose code map is whole
-    // at every moment; its fields change only while the host runs, whose program counter is in
-    // no code.
-    unsafe {
-        let store = (*activation).store;
+    // SAFETY: the thread's current store is live, and its code map is whole at every moment; its
+    // fields change only while the host runs, whose program counter is in no code. Wasm runs in
+    // the store's innermost activation.
+    let activation = unsafe {
         let Some(site) = (*store).code.trap_site(pc) else { return false };
         if let Some(fuel) = registers.fuel(site.fuel) {
             (*store).machine.fuel = fuel;
         }
+        let activation = (*store).activation;
         (*activation).fault = Some(Fault { pc, fp, code: site.code });
-    }
+        activation
+    };
     registers.divert(activation::after_fault, activation);
     true
 }

@@ -71,6 +71,13 @@ impl Fiber {
         }
     }
 
+    /// The address from which on down nothing of the fiber lies, where `top` is that of its stack
+    /// and it is at its base: the few frames there are far from filling a page.
+    #[inline]
+    pub(crate) fn unused(&self, top: *mut u8) -> *mut u8 {
+        top.wrapping_sub(4096)
+    }
+
     /// Gives up a fiber that is at its base: lets the entry function return.
     ///
     /// # Safety
@@ -91,6 +98,11 @@ impl std::fmt::Debug for Fiber {
 }
 
 impl Parent {
+    /// For a suspender that never suspends.
+    pub(crate) const fn none() -> Self {
+        Self(std::ptr::null_mut())
+    }
+
     /// Suspends the fiber and hands `word` to whoever resumed it; answers the next resume's word.
     ///
     /// # Safety

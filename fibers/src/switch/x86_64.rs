@@ -88,6 +88,12 @@ impl Fiber {
         word
     }
 
+    /// The address from which on down nothing of the fiber lies.
+    #[inline(always)]
+    pub(crate) fn unused(&self, _top: *mut u8) -> *mut u8 {
+        self.0
+    }
+
     /// Gives up a fiber that is at its base. Nothing to do: all it had is on its stack.
     ///
     /// # Safety
@@ -99,6 +105,11 @@ impl Fiber {
 }
 
 impl Parent {
+    /// For a suspender that never suspends.
+    pub(crate) const fn none() -> Self {
+        Self(Cell::new(std::ptr::null_mut()))
+    }
+
     /// Suspends the fiber and hands `word` to whoever resumed it; answers the next resume's word.
     ///
     /// # Safety

@@ -114,6 +114,25 @@ impl Env<'_> {
         builder.inst_results(call).first().copied()
     }
 
+    /// Calls a builtin that neither leaves wasm nor touches the counter, without its stub.
+    pub(super) fn call_plain(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        builtin: Builtin,
+        operands: &[Value],
+    ) {
+        let signature = *self
+            .plain
+            .entry(builtin)
+            .or_insert_with(|| builder.import_signature(signature::builtin(builtin)));
+        let table = std::mem::offset_of!(VMContext, builtins) as u32;
+        let table = self.load_constant(builder, POINTER, self.context, table);
+        let code = builtin as u32 * size_of::<*const u8>() as u32;
+        let code = self.load_constant(builder, POINTER, table, code);
+        let args: Values = std::iter::once(self.context).chain(operands.iter().copied()).collect();
+        builder.ins().call_indirect(signature, code, &args);
+    }
+
     /// The stub through which the module's code calls a builtin.
     pub(super) fn stub(&mut self, builder: &mut FunctionBuilder<'_>, builtin: Builtin) -> FuncRef {
         self.builtins |= 1 << builtin as u32;

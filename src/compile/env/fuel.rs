@@ -15,11 +15,12 @@
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, TrapCode, Value, types};
+use cranelift_codegen::ir::{Block, InstBuilder, TrapCode, Value, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use wasmparser::Operator;
 
 use super::Env;
+use super::bulk::go_if;
 use crate::compile::traps;
 use crate::vm::layout::{BYTES_PER_FUEL, Builtin};
 
@@ -164,6 +165,9 @@ impl Env<'_> {
             if transfers_control(operator) {
                 self.flush(builder);
             }
+            if let Operator::BrIf { .. } = operator {
+                self.anchor(builder);
+            }
         }
         self.prepare_arithmetic(builder, operator);
     }
@@ -175,8 +179,27 @@ impl Env<'_> {
         }
     }
 
+    /// Takes `cost`, which is made if it is wanted, from the counter; goes to `otherwise` without, if
+    /// there is not enough. Nothing may be pending.
+    pub(super) fn charge_unless(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        otherwise: Block,
+        cost: impl FnOnce(&mut FunctionBuilder<'_>) -> Value,
+    ) {
+        debug_assert_eq!(self.fuel.pending, 0);
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let cost = cost(builder);
+        let rest = builder.ins().isub(value, cost);
+        let zero = builder.ins().iconst(types::I64, 0);
+        let gone = builder.ins().icmp(IntCC::SignedLessThan, rest, zero);
+        go_if(builder, gone, otherwise);
+        builder.def_var(counter, rest);
+    }
+
     /// Takes what is pending from the counter.
-    fn flush(&mut self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
+    pub(super) fn flush(&mut self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
         let counter = self.fuel.counter?;
         let value = builder.use_var(counter);
         let pending = std::mem::take(&mut self.fuel.pending);
@@ -186,6 +209,19 @@ impl Env<'_> {
         let value = self.plus(builder, value, -pending);
         builder.def_var(counter, value);
         Some(value)
+    }
+
+    /// Lets what follows count from the counter as it is, which both ways of a branch take.
+    ///
+    /// The optimizer would let the way that goes straight on count from an earlier value. Then
+    /// there are two of them across the branch, each in a register of its own, which costs two
+    /// moves for each round of a loop. It does not see through a pair, which makes no code.
+    fn anchor(&mut self, builder: &mut FunctionBuilder<'_>) {
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let pair = builder.ins().iconcat(value, value);
+        let (value, _) = builder.ins().isplit(pair);
+        builder.def_var(counter, value);
     }
 
     /// Charges all and puts the counter where callees, callers and the host expect it. From here

@@ -70,6 +70,8 @@ pub(super) struct Env<'m> {
     functions: HashMap<u32, FuncRef>,
     signatures: HashMap<u32, SigRef>,
     stubs: HashMap<Builtin, FuncRef>,
+    /// The signatures of the builtins that are called without.
+    plain: HashMap<Builtin, SigRef>,
 }
 
 impl<'m> Env<'m> {
@@ -86,6 +88,7 @@ impl<'m> Env<'m> {
             functions: HashMap::new(),
             signatures: HashMap::new(),
             stubs: HashMap::new(),
+            plain: HashMap::new(),
         }
     }
 
@@ -348,7 +351,7 @@ impl FuncEnvironment for Env<'_> {
         len: Value,
     ) -> WasmResult<()> {
         if !self.fill_inline(builder, memory, (dst, byte), len) {
-            self.builtin_of(builder, Builtin::memory_fill, &[memory], &[dst, byte, len]);
+            self.fill_of_any_length(builder, memory, (dst, byte), len);
         }
         Ok(())
     }
@@ -362,8 +365,7 @@ impl FuncEnvironment for Env<'_> {
         len: Value,
     ) -> WasmResult<()> {
         if !self.copy_inline(builder, memories, (dst, src), len) {
-            let memories = [memories.0, memories.1];
-            self.builtin_of(builder, Builtin::memory_copy, &memories, &[dst, src, len]);
+            self.copy_of_any_length(builder, memories, (dst, src), len);
         }
         Ok(())
     }

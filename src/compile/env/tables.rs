@@ -40,9 +40,19 @@ impl Env<'_> {
 
     /// The number of elements, an i64.
     pub(super) fn table_len(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> Value {
+        if let Some(len) = self.fixed_len(table) {
+            return builder.ins().iconst(types::I64, i64::from(len));
+        }
         let (record, offset) = self.table_record(builder, table);
         let len = offset + std::mem::offset_of!(VMTable, len) as u32;
         self.load_field(builder, types::I64, record, len)
+    }
+
+    /// The number of elements of a table that can neither grow nor, by the rules for imports, be
+    /// larger than its type says. It never moves.
+    fn fixed_len(&self, table: u32) -> Option<u32> {
+        let ty = &self.module.info.tables[table as usize];
+        ty.maximum().filter(|&maximum| maximum == ty.minimum())
     }
 
     /// The address of element `index`; traps if there is none.
@@ -55,7 +65,10 @@ impl Env<'_> {
         self.trap_if(builder, outside, traps::TABLE_OUT_OF_BOUNDS);
 
         let base = offset + std::mem::offset_of!(VMTable, base) as u32;
-        let base = self.load_field(builder, POINTER, record, base);
+        let base = match self.fixed_len(table) {
+            Some(_) => self.load_constant(builder, POINTER, record, base),
+            None => self.load_field(builder, POINTER, record, base),
+        };
         let ty = clif_type(self.module.info.tables[table as usize].element());
         let shift = builder.ins().iconst(types::I64, i64::from(ty.bytes().trailing_zeros()));
         let distance = builder.ins().ishl(index, shift);

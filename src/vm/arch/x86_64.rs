@@ -1,11 +1,14 @@
 //! x86-64 on Linux.
 //!
-//! The fiber's stack while a guest runs, high addresses first:
+//! The stacks while a guest runs, high addresses first. For a guest that may suspend the two are
+//! one, its fiber's; else the upper part is on the stack of whoever called it.
 //!
 //! ```text
 //!   frame of `enter`          its asm block declares every register clobbered
 //!   saved rbp, rbx            which a clobber cannot name
 //!   ───────────────────────   Activation::sp
+//!
+//!   ───────────────────────   Activation::entry_sp
 //!   return address            into `enter`
 //!   frame of the enter trampoline
 //!   frames of wasm functions  linked by rbp
@@ -20,27 +23,28 @@ use std::arch::asm;
 use std::mem::offset_of;
 
 use crate::vm::activation::Activation;
-use crate::vm::layout::{EnterTrampoline, FuelAt, VMContext, ValRaw};
+use crate::vm::layout::{FuelAt, VMFuncRef, ValRaw};
 
-/// Calls a trampoline so that [`unwind`] can return in its place. Answers whether it did.
+/// Calls a function through its trampoline so that [`unwind`] can return in its place, on `stack`,
+/// or on the current one if that is null. Answers whether [`unwind`] did.
 ///
 /// It writes the stack limit, so that wasm has exactly the activation's `max_wasm_stack` whatever
 /// lies above.
 ///
 /// # Safety
 ///
-/// The arguments must be what the trampoline takes, with `limit` that of the store. The activation
-/// must stay where it is, and [`unwind`] may be called with it only on this stack, from below this
-/// frame.
+/// `values` must be what the trampoline takes, and `limit` that of the store. Nothing may be in use
+/// below `stack`, which must be a multiple of 16. The activation must stay where it is, and
+/// [`unwind`] may be called with it only from below this frame.
+#[inline(always)]
 pub(in crate::vm) unsafe fn enter(
     activation: *mut Activation,
-    trampoline: EnterTrampoline,
-    callee: *mut VMContext,
-    caller: *mut VMContext,
-    code: *const u8,
+    stack: *mut u8,
+    function: &VMFuncRef,
     values: *mut ValRaw,
     limit: *mut usize,
 ) -> bool {
+    let &VMFuncRef { code, context, enter, .. } = function;
     let unwound: u64;
     // SAFETY: the block follows the ABI of the call that it makes, and declares every register
     // clobbered that either way back may change; rbx and rbp it saves itself.
@@ -51,24 +55,31 @@ pub(in crate::vm) unsafe fn enter(
             "lea rax, [rip + 2f]",
             "mov [r9 + {resume_pc}], rax", // r9: the activation
             "mov [r9 + {sp}], rsp",
+            "test r11, r11",               // r11: the stack to go to
+            "cmovnz rsp, r11",
+            "mov [r9 + {entry_sp}], rsp",
             "mov rax, rsp",
             "sub rax, [r9 + {max}]",
             "mov [r10], rax",              // r10: the place of the limit
+            "mov rbx, r9",                 // a callee saves rbx
             "call r8",                     // rdi, rsi, rdx, rcx: the trampoline's arguments
+            "mov rsp, [rbx + {sp}]",
             "xor eax, eax",
             "2:",                          // rax: whether `unwind` came here
             "pop rbx",
             "pop rbp",
             resume_pc = const offset_of!(Activation, resume_pc),
             sp = const offset_of!(Activation, sp),
+            entry_sp = const offset_of!(Activation, entry_sp),
             max = const offset_of!(Activation, max_wasm_stack),
-            inlateout("rdi") callee => _,
-            inlateout("rsi") caller => _,
+            inlateout("rdi") context => _,
+            inlateout("rsi") context => _, // the host calls as if the function called itself
             inlateout("rdx") code => _,
             inlateout("rcx") values => _,
-            inlateout("r8") trampoline => _,
+            inlateout("r8") enter => _,
             inlateout("r9") activation => _,
             inlateout("r10") limit => _,
+            inlateout("r11") stack => _,
             lateout("rax") unwound,
             lateout("r12") _,
             lateout("r13") _,
@@ -84,8 +95,8 @@ pub(in crate::vm) unsafe fn enter(
 ///
 /// # Safety
 ///
-/// Control must be below the frame of the `enter` that filled the activation, on the same stack,
-/// and no frame between may hold anything that is to be dropped.
+/// Control must be below the `enter` that filled the activation, on the stack that it went to, and
+/// no frame between may hold anything that is to be dropped.
 pub(in crate::vm) unsafe fn unwind(activation: *const Activation) -> ! {
     // SAFETY: by the contract of this function `enter`'s block waits at `resume_pc` for `rsp`.
     unsafe {

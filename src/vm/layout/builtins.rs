@@ -3,6 +3,9 @@
 /// Bytes of memory operators that one unit of fuel pays for.
 pub(crate) const BYTES_PER_FUEL: u64 = 64;
 
+/// Bytes that a memory operator moves between two looks at the fuel; some 10 µs of work.
+pub(crate) const BYTES_PER_CHUNK: u64 = 64 << 10;
+
 /// Elements of table operators that one unit of fuel pays for.
 pub(crate) const ELEMENTS_PER_FUEL: u64 = 8;
 
@@ -43,6 +46,11 @@ macro_rules! for_each_builtin {
             memory_copy(I32, I32, I64, I64, I64) -> ();
             /// `memory.init(memory, segment, dst, src, len)`.
             memory_init(I32, I32, I64, I64, I64) -> ();
+            /// Moves bytes that are inside of memories: to address, from address, length. It neither
+            /// traps, suspends nor charges, so that it is called without a stub.
+            move_bytes(I64, I64, I64) -> ();
+            /// Sets bytes that are inside of a memory: address, byte, length. As `move_bytes`.
+            set_bytes(I64, I32, I64) -> ();
             /// `data.drop(segment)`.
             data_drop(I32) -> ();
             /// `table.grow(table, init, elements)`: the former size in elements, or -1.

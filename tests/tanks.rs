@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use lampwick::{
     Caller, Engine, FuelTank, Func, Instance, Linker, Module, Store, TankClosed, Trap, Val,
@@ -393,7 +394,7 @@ async fn second_of(tanks: Vec<FuelTank>) -> Vec<u64> {
             (handle, task)
         })
         .collect();
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let got = guests.iter().map(|(handle, _)| handle.consumed()).collect();
     for (_, task) in guests {
         task.abort();
@@ -425,6 +426,24 @@ async fn tenants_get_fuel_by_weight_whatever_their_number_of_guests() {
     let small: u64 = got[..9].iter().sum();
     assert!((small + got[9]).abs_diff(RATE) <= RATE / 50, "{got:?}");
     assert!(got[9].abs_diff(3 * small) <= 3 * small / 20, "{got:?}");
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_rate_that_changes_wakes_who_waits() {
+    let tank = FuelTank::with_rate(0, u64::MAX);
+    let (mut store, run) = drawing(&async_metered(), &tank, SLICE);
+    let handle = store.fuel_handle().unwrap();
+    let task = tokio::spawn(async move { run.call_async(&mut store, &[]).await.map(drop) });
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(handle.consumed(), 1);
+    for rate in [1_000, 100_000, 10_000_000] {
+        let before = handle.consumed();
+        tank.set_rate(rate);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let burned = handle.consumed() - before;
+        assert!(burned.abs_diff(rate) <= rate / 50 + SLICE, "{burned} of {rate}");
+    }
+    task.abort();
 }
 
 #[test]

@@ -139,6 +139,35 @@ fn nothing_is_lost_wherever_a_call_is_dropped() {
 }
 
 #[test]
+fn what_is_added_to_a_store_is_not_taken_for_the_tanks() {
+    let engine = async_metered();
+    let tank = FuelTank::new(u64::MAX);
+    let (mut store, run) = drawing(&engine, &tank, SLICE);
+    let handle = store.fuel_handle().unwrap();
+    tank.add(SLICE);
+    let mut call = Box::pin(run.call_async(&mut store, &[]));
+    Arc::new(Alarm::default()).run(call.as_mut());
+    // The slice is burned. Fuel of its own comes, but it may not burn it.
+    handle.add(500);
+    handle.pause();
+    assert!(poll(call.as_mut()).is_pending());
+    drop(call);
+    assert_eq!(tank.level(), 0);
+    let own = store.get_fuel().unwrap();
+    assert!((500 - SEGMENT..=500).contains(&own), "{own}");
+    // Beside a slice that is hardly begun, it is burned first.
+    handle.resume();
+    tank.add(SLICE);
+    store.set_fuel(0).unwrap();
+    let mut call = Box::pin(run.call_async(&mut store, &[]));
+    assert!(poll(call.as_mut()).is_pending());
+    std::mem::forget(call);
+    store.add_fuel(500).unwrap();
+    drop(store);
+    assert!((SLICE - SEGMENT..=SLICE).contains(&tank.level()), "{}", tank.level());
+}
+
+#[test]
 fn what_a_finished_call_left_is_for_the_next_one_or_the_tank() {
     let engine = async_metered();
     let tank = FuelTank::new(u64::MAX);

@@ -61,8 +61,17 @@ impl Fuel {
         i128::from(self.reserve) + i128::from(counter)
     }
 
+    /// What is left, as a number of units.
+    pub(super) fn remaining_units(&self, counter: i64) -> u64 {
+        u64::try_from(self.remaining(counter).max(0)).unwrap_or(u64::MAX)
+    }
+
     /// Adds fuel.
     pub(crate) fn add(&mut self, counter: &mut i64, fuel: u64) {
+        let remaining = self.remaining_units(*counter);
+        if let Some(supply) = &mut self.supply {
+            supply.burn_added_first(remaining);
+        }
         self.reserve = self.reserve.saturating_add(fuel);
         self.fill(counter);
     }
@@ -150,7 +159,7 @@ impl Fuel {
 
     /// Gives back what was drawn and not burned, and a place among those who wait for more.
     pub(super) fn give_back(&mut self, counter: &mut i64) {
-        let remaining = u64::try_from(self.remaining(*counter)).unwrap_or_default();
+        let remaining = self.remaining_units(*counter);
         let Some(supply) = &mut self.supply else { return };
         let unused = supply.give_back(remaining);
         self.base = self.consumed(*counter);
@@ -161,10 +170,13 @@ impl Fuel {
         self.filled = *counter;
     }
 
-    /// Begins a slice with fuel from outside.
+    /// Begins a slice with fuel from the tank.
     pub(super) fn begin_with(&mut self, counter: &mut i64, fuel: u64) {
         self.begin_slice(*counter);
         self.add(counter, fuel);
+        if let Some(supply) = &mut self.supply {
+            supply.lend(fuel);
+        }
     }
 
     /// Changes the size of slices, of whatever they are made.

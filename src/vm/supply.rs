@@ -62,7 +62,7 @@ enum AtEnd {
     Draw {
         tap: Tap,
         slice: u64,
-        /// What was drawn last.
+        /// How much of what the store has was drawn.
         lent: u64,
     },
 }
@@ -82,6 +82,21 @@ impl Supply {
     /// The guest traps when fuel is gone. What a tap had ahead is given back.
     pub(super) fn end(&mut self) {
         self.at_end = AtEnd::Trap;
+    }
+
+    /// Notes what was drawn.
+    pub(super) fn lend(&mut self, fuel: u64) {
+        if let AtEnd::Draw { lent, .. } = &mut self.at_end {
+            *lent = fuel;
+        }
+    }
+
+    /// Fuel is about to be added to `remaining` units. It is the store's own, and burned before what
+    /// is left of the tank's.
+    pub(super) fn burn_added_first(&mut self, remaining: u64) {
+        if let AtEnd::Draw { lent, .. } = &mut self.at_end {
+            *lent = remaining.min(*lent);
+        }
     }
 
     /// Gives back what was drawn of the store's `remaining` units; answers how much that is.
@@ -129,8 +144,7 @@ impl Fuel {
     /// Tells handles how much there is.
     fn publish(&self, counter: i64) {
         if let Some(control) = self.supply_ref().and_then(Supply::control) {
-            let remaining = self.remaining(counter).max(0);
-            control.publish(self.consumed(counter), u64::try_from(remaining).unwrap_or(u64::MAX));
+            control.publish(self.consumed(counter), self.remaining_units(counter));
         }
     }
 
@@ -177,12 +191,11 @@ impl Fuel {
 
     fn draw(&mut self, counter: &mut i64) -> Step {
         let Some(supply) = self.supply() else { return Step::OutOfFuel };
-        let AtEnd::Draw { tap, slice, lent } = &mut supply.at_end else {
+        let AtEnd::Draw { tap, slice, .. } = &mut supply.at_end else {
             return if matches!(supply.at_end, AtEnd::Park) { Step::Wait } else { Step::OutOfFuel };
         };
         match tap.try_draw(*slice) {
             Ok(Some(fuel)) => {
-                *lent = fuel;
                 self.begin_with(counter, fuel);
                 Step::Yield
             }
@@ -201,12 +214,11 @@ impl Fuel {
             return Poll::Ready(());
         }
         match &mut supply.at_end {
-            AtEnd::Draw { tap, slice, lent } => match tap.poll_draw(context, *slice) {
+            AtEnd::Draw { tap, slice, .. } => match tap.poll_draw(context, *slice) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(drawn) => {
                     // An error comes again when it is asked for in the next step.
                     if let Ok(fuel) = drawn {
-                        *lent = fuel;
                         self.begin_with(counter, fuel);
                     }
                     Poll::Ready(())

@@ -40,6 +40,17 @@ fn nobody_overtakes_who_waits() {
     assert_eq!(draw(&mut ledger, one, 10, 0), Some(10));
 }
 
+#[test]
+fn who_wants_little_does_not_overtake_who_waits_for_much() {
+    let (mut ledger, tank) = Ledger::new(1_000_000);
+    let (much, little) = (ledger.add_tap(tank), ledger.add_tap(tank));
+    let _ = ledger.set_rate(tank, 1_000_000, 0);
+    assert_eq!(draw(&mut ledger, much, 5_000, 0), None);
+    assert_eq!(draw(&mut ledger, little, 1_000, 3 * MS), None);
+    assert_eq!(draw(&mut ledger, much, 5_000, 5 * MS), Some(5_000));
+    assert_eq!(draw(&mut ledger, little, 1_000, 6 * MS), Some(1_000));
+}
+
 /// Lets guests burn all that they get, and wait; adds `fuel` in each of `rounds`. Answers what each
 /// got.
 fn shares(weights: &[u32], slices: &[u64], fuel: u64, rounds: u64) -> Vec<u64> {

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
@@ -75,7 +75,7 @@ async fn the_rate_can_change_while_somebody_waits() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!burning.is_finished());
     tank.set_rate(10 * RATE);
-    burning.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(1), burning).await.unwrap().unwrap();
     let elapsed = start.elapsed();
     // Ticks of the clock are a millisecond.
     assert!((1002..=1004).contains(&elapsed.as_millis()), "{elapsed:?}");
@@ -136,6 +136,36 @@ fn without_timers_tokio_says_so() {
     drop(tap);
     tank.set_rate(RATE);
     block_on(burn(tank, SLICE));
+}
+
+#[test]
+fn looking_again_keeps_the_place_in_line() {
+    let tank = FuelTank::new(u64::MAX);
+    let mut taps: Vec<_> = (0..3).map(|_| Tap::new(&tank)).collect();
+    (0..3).for_each(|_| taps.iter_mut().for_each(waits));
+    waits(&mut taps[0]);
+    for index in 0..3 {
+        taps[index..].iter_mut().for_each(waits);
+        tank.add(SLICE);
+        let polled = pin!(draw(&mut taps[index])).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready(Ok(SLICE)));
+    }
+}
+
+#[test]
+fn what_was_drawn_ahead_ends_with_its_tank() {
+    let machine = FuelTank::new(u64::MAX);
+    machine.add(1_000 * SLICE);
+    let tank = machine.child(1);
+    let (mut above, mut tap) = (Tap::new(&machine), Tap::new(&tank));
+    assert_eq!(tap.try_draw(SLICE), Ok(Some(SLICE)));
+    assert!(machine.level() < 999 * SLICE, "it drew ahead");
+    tank.close();
+    assert_eq!(tap.try_draw(SLICE), Err(TankClosed));
+    assert_eq!(above.try_draw(SLICE), Ok(Some(SLICE)));
+    above.give_back(SLICE);
+    tap.give_back(SLICE);
+    assert_eq!(machine.level(), 1_000 * SLICE);
 }
 
 #[test]
@@ -204,7 +234,7 @@ fn random_threads_lose_no_unit() {
                 4 => drop(tenant.child(below(3) as u32).add(0)),
                 _ => {
                     let mut context = Context::from_waker(Waker::noop());
-                    if let std::task::Poll::Ready(fuel) = tap.poll_draw(&mut context, SLICE) {
+                    if let Poll::Ready(fuel) = tap.poll_draw(&mut context, SLICE) {
                         gone += fuel.unwrap();
                     }
                 }

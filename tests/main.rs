@@ -61,6 +61,7 @@ mod signals;
 mod soak;
 mod support;
 mod table;
+mod tank_shares;
 mod tanks;
 mod trap_sources;
 mod traps;

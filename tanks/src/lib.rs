@@ -6,8 +6,6 @@
 mod bucket;
 mod clock;
 mod ledger;
-#[cfg(test)]
-mod ledger_tests;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttled;
 mod sync;

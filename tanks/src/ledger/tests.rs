@@ -1,6 +1,6 @@
 //! The state machine on its own: turns, shares, and random histories in which no unit is lost.
 
-use crate::ledger::{Drawn, Id, Ledger};
+use super::{Child, Drawn, Id, Ledger};
 
 const MS: u64 = 1_000_000;
 
@@ -180,6 +180,42 @@ impl Rng {
 
     fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
+    }
+}
+
+impl<W> Ledger<W> {
+    /// All fuel that is in tanks, or granted and not yet handed out.
+    fn held(&self) -> u128 {
+        let levels = self.tanks.iter().map(|(_, tank)| u128::from(tank.bucket.level()));
+        levels.chain(self.taps.iter().map(|(_, tap)| tap.granted.into())).sum()
+    }
+
+    /// The invariants of the module's top.
+    fn check(&self) {
+        let mut queued = 0;
+        for (id, tank) in &self.tanks {
+            for (turn, child) in &tank.queue {
+                let (parent, member) = match *child {
+                    Child::Tank(child) => (self.tanks[child].parent, &self.tanks[child].member),
+                    Child::Tap(tap) => (Some(self.taps[tap].tank), &self.taps[tap].member),
+                };
+                assert_eq!((parent, member.turn), (Some(id), Some(*turn)));
+                queued += 1;
+            }
+            let in_parents = tank.member.turn.is_some();
+            assert_eq!(in_parents, tank.parent.is_some() && !tank.queue.is_empty(), "tank {id}");
+            // At a rate the next tick sees to it.
+            if !tank.queue.is_empty() && tank.bucket.rate() == 0 {
+                assert_eq!(tank.bucket.level(), 0, "somebody waits at tank {id}");
+            }
+        }
+        let waiting = self.taps.iter().filter(|(_, tap)| tap.member.turn.is_some()).count();
+        let tanks = self.tanks.iter().filter(|(_, tank)| tank.member.turn.is_some()).count();
+        assert_eq!((queued, self.waiting), (waiting + tanks, waiting as u64));
+        for (id, tap) in &self.taps {
+            assert!(tap.granted == 0 || tap.member.turn.is_none(), "tap {id} waits for nothing");
+            assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");
+        }
     }
 }
 

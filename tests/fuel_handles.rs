@@ -92,6 +92,7 @@ fn a_parked_guest_goes_on_when_it_is_refuelled() {
         assert!((added..=added + SEGMENT).contains(&handle.consumed()));
         handle.add(500);
         added += 500;
+        assert!(added < 2 * THOUSANDS_FUEL, "it is deaf");
     }
     drop(call);
     let consumed = store.fuel_consumed().unwrap();

@@ -6,6 +6,7 @@ mod artifacts;
 mod artifacts_refused;
 mod backtraces;
 mod bad_input;
+mod bulk;
 #[cfg(feature = "cache")]
 mod cache;
 #[cfg(feature = "cache")]

@@ -132,9 +132,19 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         let condition = self.pop_condition();
         let arity = self.stacks.label(depth).label_arity();
         let target = self.label_block(depth)?;
+        let backward = matches!(self.stacks.label(depth).kind, FrameKind::Loop { .. });
         let next = self.builder.create_block();
-        self.gather_args(arity)?;
-        self.builder.ins().brif(condition, target, self.args.iter(), next, &[]);
+        if self.env.conditional_branch(&mut self.builder, backward) {
+            let edge = self.builder.create_block();
+            self.builder.ins().brif(condition, edge, &[], next, &[]);
+            self.builder.switch_to_block(edge);
+            self.builder.seal_block(edge);
+            self.env.branch_taken(&mut self.builder);
+            self.jump(target, arity)?;
+        } else {
+            self.gather_args(arity)?;
+            self.builder.ins().brif(condition, target, self.args.iter(), next, &[]);
+        }
         self.builder.seal_block(next);
         self.builder.switch_to_block(next);
         Ok(())

@@ -89,6 +89,14 @@ pub trait FuncEnvironment {
         reachable: bool,
     ) -> WasmResult<()>;
 
+    /// Called before the branch of each `br_if`, which leads to the head of a loop if it is
+    /// `backward`. If the answer is true the way to the label gets a block of its own, in which
+    /// [`Self::branch_taken`] is called.
+    fn conditional_branch(&mut self, builder: &mut FunctionBuilder<'_>, backward: bool) -> bool;
+
+    /// Called in the block that the way of a `br_if` to its label has for itself.
+    fn branch_taken(&mut self, builder: &mut FunctionBuilder<'_>);
+
     /// Called in the header block of each loop, before its first operator.
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
 

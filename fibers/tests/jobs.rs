@@ -238,3 +238,31 @@ fn a_stack_changes_residents() {
     // One that never ran.
     drop(Resident::new(stack));
 }
+
+#[test]
+fn what_lies_below_the_unused_top_is_nobodys() {
+    let mut fiber = resident();
+    for round in 0..3 {
+        let (bottom, top) = (fiber.stack().bottom(), fiber.unused_top());
+        assert_eq!(top.addr() % 16, 0);
+        let bytes = top.addr() - bottom.addr();
+        assert!(bytes > 32 << 10, "the fiber takes {bytes} of 64 KiB for itself");
+        // SAFETY: the fiber is idle, and so this part of its stack is in nobody's use.
+        unsafe { bottom.write_bytes(0xa5, bytes) };
+        assert_eq!(fiber.run_blocking(|_| round), round);
+        let mut run = pin!(fiber.run(|suspender| suspender.yield_now()));
+        assert!(poll(run.as_mut()).is_pending());
+        assert_eq!(poll(run.as_mut()), Poll::Ready(Ok(())));
+    }
+}
+
+#[test]
+fn a_suspender_without_a_fiber_does_not_suspend() {
+    let suspender = Suspender::blocking();
+    assert!(suspender.is_blocking() && !suspender.is_cancelled());
+    assert_eq!(suspender.yield_now(), Ok(()));
+    assert_eq!(suspender.block_on(async { 7 }), Ok(7));
+    let waiting =
+        catch_unwind(AssertUnwindSafe(|| suspender.block_on(std::future::pending::<()>())));
+    assert!(text(&*waiting.unwrap_err()).contains("block_on met a pending future"));
+}

@@ -68,6 +68,25 @@ async fn in_a_runtime_its_clock_counts() {
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn there_is_a_timer_only_while_somebody_waits() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let tank = FuelTank::with_rate(RATE, RATE);
+    let mut taps: Vec<_> = (0..100).map(|_| Tap::new(&tank)).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(tank.drain(), RATE);
+    assert_eq!(tasks(), 0);
+    taps.iter_mut().for_each(waits);
+    assert_eq!(tasks(), 1, "one for all");
+    for tap in &mut taps {
+        assert_eq!(draw(tap).await, Ok(SLICE));
+        tap.give_back(0);
+    }
+    // It notices with its next tick.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn the_rate_can_change_while_somebody_waits() {
     let tank = FuelTank::with_rate(0, RATE);
     let start = tokio::time::Instant::now();

@@ -198,6 +198,12 @@ impl FuncEnvironment for Env {
         Ok(())
     }
 
+    fn conditional_branch(&mut self, _: &mut FunctionBuilder<'_>, backward: bool) -> bool {
+        !backward
+    }
+
+    fn branch_taken(&mut self, _: &mut FunctionBuilder<'_>) {}
+
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
         self.events.push(Event::LoopHeader);
         if let Some(steps) = self.steps {

@@ -92,8 +92,8 @@ fn cost(operator: &Operator<'_>) -> i64 {
     }
 }
 
-/// Whether control may leave the straight line at an operator. Calls are seen to where they are
-/// made.
+/// Whether control may leave the straight line at an operator. Calls and conditional branches are
+/// seen to where they are made.
 fn transfers_control(operator: &Operator<'_>) -> bool {
     matches!(
         operator,
@@ -102,7 +102,6 @@ fn transfers_control(operator: &Operator<'_>) -> bool {
             | Operator::Else
             | Operator::End
             | Operator::Br { .. }
-            | Operator::BrIf { .. }
             | Operator::BrTable { .. }
             | Operator::Return
     )
@@ -165,9 +164,6 @@ impl Env<'_> {
             if transfers_control(operator) {
                 self.flush(builder);
             }
-            if let Operator::BrIf { .. } = operator {
-                self.anchor(builder);
-            }
         }
         self.prepare_arithmetic(builder, operator);
     }
@@ -209,6 +205,32 @@ impl Env<'_> {
         let value = self.plus(builder, value, -pending);
         builder.def_var(counter, value);
         Some(value)
+    }
+
+    /// Sees to what is pending before a `br_if`. Answers whether the way to the label is to be charged
+    /// by [`Self::charge_edge`].
+    ///
+    /// What most branches do is to skip something, or to leave for a rare case: the way that goes
+    /// straight on need not charge yet. A loop goes around, and is charged before the branch.
+    pub(super) fn charge_branch(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        backward: bool,
+    ) -> bool {
+        if self.fuel.tracking == Tracking::Off || !backward {
+            return self.fuel.pending > 0;
+        }
+        self.flush(builder);
+        self.anchor(builder);
+        false
+    }
+
+    /// Charges what is pending on one way of a branch; on the other it stays pending.
+    pub(super) fn charge_edge(&mut self, builder: &mut FunctionBuilder<'_>) {
+        let Some(counter) = self.fuel.counter else { return };
+        let value = builder.use_var(counter);
+        let value = self.plus(builder, value, -self.fuel.pending);
+        builder.def_var(counter, value);
     }
 
     /// Lets what follows count from the counter as it is, which both ways of a branch take.

@@ -237,6 +237,14 @@ impl FuncEnvironment for Env<'_> {
         Ok(())
     }
 
+    fn conditional_branch(&mut self, builder: &mut FunctionBuilder<'_>, backward: bool) -> bool {
+        self.charge_branch(builder, backward)
+    }
+
+    fn branch_taken(&mut self, builder: &mut FunctionBuilder<'_>) {
+        self.charge_edge(builder);
+    }
+
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
         self.check_fuel_at_loop(builder);
         self.check_interrupts(builder);

@@ -7,7 +7,7 @@ use lampwick::{FuelTank, Instance, Store};
 use crate::support::{Rng, async_metered, rounds};
 use crate::tanks::{SEGMENT, SLICE, drawing, forever};
 
-/// What guests that draw from these tanks got in a second of the runtime's clock.
+/// What guests that draw from these tanks got in a second of a stopped clock.
 async fn second_of(tanks: Vec<FuelTank>) -> Vec<u64> {
     let engine = async_metered();
     let guests: Vec<_> = tanks
@@ -51,15 +51,6 @@ async fn tenants_get_fuel_by_weight_whatever_their_number_of_guests() {
     let small: u64 = got[..9].iter().sum();
     assert!((small + got[9]).abs_diff(RATE) <= RATE / 50, "{got:?}");
     assert!(got[9].abs_diff(3 * small) <= 3 * small / 20, "{got:?}");
-}
-
-/// The same in real time on two threads. What runs beside it may delay all, but not one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tenants_get_fuel_by_weight_on_two_threads() {
-    let machine = FuelTank::with_rate(RATE / 4, RATE / 100);
-    let (large, small) = (machine.child(3), machine.child(1));
-    let got = second_of(vec![small, large]).await;
-    assert!(got[1].abs_diff(3 * got[0]) <= 3 * got[0] / 10, "{got:?}");
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]

@@ -26,7 +26,7 @@ type Result<T> = std::result::Result<T, Box<Unwind>>;
 #[derive(Clone, Copy)]
 struct Call {
     store: *mut Store,
-    instance: *mut Instance,
+    context: *mut VMContext,
 }
 
 /// Runs a builtin's body; a trap or a bug's panic unwinds wasm.
@@ -39,9 +39,7 @@ unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) 
     // SAFETY: the context is that of an instance in a store.
     unsafe {
         let store = (*context).store.cast::<Store>();
-        let index = (*context).instance - 1;
-        let instance = &raw mut (&mut (*store).instances)[index];
-        let call = Call { store, instance };
+        let call = Call { store, context };
         let unwind = match catch_unwind(AssertUnwindSafe(|| body(call))) {
             Ok(Ok(result)) => return result,
             Ok(Err(unwind)) => unwind,
@@ -162,7 +160,7 @@ unsafe extern "C" fn memory_init(
     unsafe {
         run(context, |call| {
             let memory = call.memory(memory);
-            let (data, range) = (*call.instance).data(segment);
+            let (data, range) = (*call.instance()).data(segment);
             let bytes = &data.bytes[range];
             if checked_range(src, len, bytes.len()).is_err() {
                 return call.out_of_bounds(len / BYTES_PER_FUEL, TrapCode::MemoryOutOfBounds);
@@ -179,7 +177,7 @@ unsafe extern "C" fn data_drop(context: *mut VMContext, segment: u32) {
     // SAFETY: machine code called; ranges are checked before the work on them is done.
     unsafe {
         run(context, |call| {
-            (*call.instance).drop_data(segment);
+            (*call.instance()).drop_data(segment);
             Ok(())
         })
     }
@@ -255,11 +253,11 @@ unsafe extern "C" fn table_init(
     unsafe {
         run(context, |call| {
             let table = call.table(table);
-            if checked_range(src, len, (*call.instance).elements(segment).len()).is_err() {
+            if checked_range(src, len, (*call.instance()).elements(segment).len()).is_err() {
                 return call.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
             }
             call.in_element_chunks(len, &[(table, dst)], |start, len| {
-                let elements = &(*call.instance).elements(segment)[(src + start) as usize..];
+                let elements = &(*call.instance()).elements(segment)[(src + start) as usize..];
                 let table = &mut (&mut (*call.store).tables)[table as usize].value;
                 table.write(dst + start, &elements[..len as usize]).expect("the range was checked");
             })
@@ -271,7 +269,7 @@ unsafe extern "C" fn elem_drop(context: *mut VMContext, segment: u32) {
     // SAFETY: machine code called; ranges are checked before the work on them is done.
     unsafe {
         run(context, |call| {
-            (*call.instance).drop_elements(segment);
+            (*call.instance()).drop_elements(segment);
             Ok(())
         })
     }
@@ -279,16 +277,23 @@ unsafe extern "C" fn elem_drop(context: *mut VMContext, segment: u32) {
 
 /// Every method requires that the call is running on the guest's fiber, in a builtin.
 impl Call {
+    /// The instance that called.
+    unsafe fn instance(self) -> *mut Instance {
+        // SAFETY: the context is that of an instance in the store; both are live while its builtin
+        // runs.
+        unsafe { &raw mut (&mut (*self.store).instances)[(*self.context).instance - 1] }
+    }
+
     /// The store's index of a memory of the instance.
     unsafe fn memory(self, index: u32) -> u32 {
         // SAFETY: the instance is live while its builtin runs.
-        unsafe { (&(*self.instance).memories)[index as usize] }
+        unsafe { (&(*self.instance()).memories)[index as usize] }
     }
 
     /// The store's index of a table of the instance.
     unsafe fn table(self, index: u32) -> u32 {
         // SAFETY: as above.
-        unsafe { (&(*self.instance).tables)[index as usize] }
+        unsafe { (&(*self.instance()).tables)[index as usize] }
     }
 
     /// Where a memory of the store lies, and how large it is.

@@ -233,7 +233,9 @@ fn policies_change_while_a_guest_waits() {
     assert!((5 * SLICE..5 * SLICE + SEGMENT).contains(&handle.consumed()));
     // Half of a slice at a time.
     handle.set_slice(SLICE / 2);
+    settle(&mut call);
     tank.add(SLICE);
+    assert_eq!(tank.level(), SLICE / 2, "the other half was granted");
     for _ in 0..2 {
         let before = handle.consumed();
         assert!(poll(call.as_mut()).is_pending());

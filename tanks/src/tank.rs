@@ -28,8 +28,10 @@ use crate::tree::{Place, Tree};
 /// Tanks form trees: a [`child`](Self::child) has what is added to it, and beyond that draws from
 /// its parent. As long as there is fuel, guests get it as they come. Where it is short, those who
 /// wait share it: at each tank its children by weight, and the guests that draw from it directly as
-/// children of weight one. Who wants none leaves it to the others, and is not owed it later. Those
-/// who are equal in this are served first come, first served.
+/// children of weight one. Those who are equal in this are served first come, first served. Who
+/// does not wait leaves its share to the others, and is not owed it later: also a guest that has
+/// fuel and waits for a worker, so that weights share out fuel exactly where fuel, not processors,
+/// is short.
 ///
 /// # What guests hold
 ///

@@ -26,6 +26,8 @@ pub use engine::Engine;
 pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 pub use instance::{Export, Instance, InstancePre};
+/// Shared reservoirs of fuel, from which stores draw.
+pub use lampwick_tanks::{FuelTank, TankClosed};
 pub use linker::Linker;
 pub use module::Module;
 pub use pooling::{
@@ -33,8 +35,8 @@ pub use pooling::{
     PoolingAllocationStrategy,
 };
 pub use store::{
-    AsContext, AsContextMut, InterruptHandle, ResourceLimiter, ResourceLimiterAsync, Store,
-    StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
+    AsContext, AsContextMut, FuelHandle, InterruptHandle, ResourceLimiter, ResourceLimiterAsync,
+    Store, StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
 };
 pub use symbols::{FrameSymbol, WasmBacktraceDetails};
 pub use tools::ProfilingStrategy;
@@ -46,3 +48,4 @@ pub use types::{
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
 pub use vm::memory::{LinearMemory, MemoryCreator};
+pub use vm::supply::FuelPolicy;

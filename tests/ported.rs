@@ -391,7 +391,11 @@ macro_rules! mirrored {
         assert_eq!(context.get_fuel().unwrap(), 5_000);
         context.fuel_async_yield_interval(Some(1_000)).unwrap();
         context.out_of_fuel_async_yield(3, 1_000);
+        context.out_of_fuel_async_draw(lampwick::FuelTank::new(1), 1_000);
+        context.out_of_fuel_async_park();
         context.out_of_fuel_trap();
+        let handle = context.fuel_handle().unwrap();
+        assert_eq!(handle.remaining(), context.get_fuel().unwrap());
         context.set_epoch_deadline(5);
         context.epoch_deadline_async_yield_and_update(5);
         context.epoch_deadline_trap();

@@ -1,12 +1,15 @@
 //! What a host function gets of its caller.
 
+use std::borrow::Borrow;
 use std::fmt;
+
+use lampwick_tanks::FuelTank;
 
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::instance::Instance;
 use crate::store::{
-    AsContext, AsContextMut, InterruptHandle, StoreContext, StoreContextMut, StoreInner,
+    AsContext, AsContextMut, FuelHandle, InterruptHandle, StoreContext, StoreContextMut, StoreInner,
 };
 use crate::vm::host::HostCaller;
 
@@ -146,6 +149,33 @@ impl<'a, T> Caller<'a, T> {
     /// Panics where the engine is not async.
     pub fn out_of_fuel_async_yield(&mut self, injection_count: u64, fuel_to_inject: u64) {
         self.store.out_of_fuel_async_yield(injection_count, fuel_to_inject);
+    }
+
+    /// As [`Store::out_of_fuel_async_draw`](crate::Store::out_of_fuel_async_draw).
+    ///
+    /// # Panics
+    ///
+    /// Panics where the engine is not async.
+    pub fn out_of_fuel_async_draw(&mut self, tank: impl Borrow<FuelTank>, slice: u64) {
+        self.store.out_of_fuel_async_draw(tank, slice);
+    }
+
+    /// As [`Store::out_of_fuel_async_park`](crate::Store::out_of_fuel_async_park).
+    ///
+    /// # Panics
+    ///
+    /// Panics where the engine is not async.
+    pub fn out_of_fuel_async_park(&mut self) {
+        self.store.out_of_fuel_async_park();
+    }
+
+    /// As [`Store::fuel_handle`](crate::Store::fuel_handle).
+    ///
+    /// # Errors
+    ///
+    /// Fails where the engine does not count fuel.
+    pub fn fuel_handle(&mut self) -> anyhow::Result<FuelHandle> {
+        self.store.fuel_handle()
     }
 
     /// As [`Store::interrupt_handle`](crate::Store::interrupt_handle).

@@ -11,6 +11,7 @@ mod interrupts;
 mod limiter;
 mod limits;
 mod slots;
+mod supply;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -25,6 +26,7 @@ pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 pub use interrupts::InterruptHandle;
 pub(crate) use limiter::Counts;
 pub use limits::{ResourceLimiter, ResourceLimiterAsync, StoreLimits, StoreLimitsBuilder};
+pub use supply::FuelHandle;
 
 use crate::engine::{Engine, Signature};
 use crate::func::Placed;

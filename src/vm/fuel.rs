@@ -2,9 +2,12 @@
 //!
 //! Machine code counts `VMStore::fuel` down, a signed number. Fuel that does not fit it waits in
 //! `reserve`, and so does fuel of later slices where the guest is to yield behind each. What was
-//! consumed is `base` plus what the counter lost since it was last filled.
+//! consumed is `base` plus what the counter lost since it was last filled. What else there may be,
+//! tanks and handles, is a [`Supply`].
 
 use std::num::NonZeroU64;
+
+use super::supply::Supply;
 
 /// The most that the counter holds at a time.
 const COUNTER_MAX: u64 = (i64::MAX as u64) / 2;
@@ -19,7 +22,12 @@ pub(super) enum Refill {
     Yield,
     /// There is no fuel.
     Empty,
+    /// The supply has to be asked.
+    Supply,
 }
+
+/// What a handle lets the counter hold at most, so that it is heard.
+const HEARING: u64 = 1 << 20;
 
 /// The part of a store's fuel that machine code does not touch.
 #[derive(Debug, Default)]
@@ -38,6 +46,8 @@ pub(crate) struct Fuel {
     interval: Option<NonZeroU64>,
     /// What the current one of these may still draw from `reserve`.
     room: u64,
+    /// Where the store draws or parks, or has a handle.
+    supply: Option<Box<Supply>>,
 }
 
 impl Fuel {
@@ -51,8 +61,17 @@ impl Fuel {
         i128::from(self.reserve) + i128::from(counter)
     }
 
+    /// What is left, as a number of units.
+    pub(super) fn remaining_units(&self, counter: i64) -> u64 {
+        u64::try_from(self.remaining(counter).max(0)).unwrap_or(u64::MAX)
+    }
+
     /// Adds fuel.
     pub(crate) fn add(&mut self, counter: &mut i64, fuel: u64) {
+        let remaining = self.remaining_units(*counter);
+        if let Some(supply) = &mut self.supply {
+            supply.burn_added_first(remaining);
+        }
         self.reserve = self.reserve.saturating_add(fuel);
         self.fill(counter);
     }
@@ -62,6 +81,7 @@ impl Fuel {
     /// A slice goes on where it was: a guest does not escape its yields by calls of a host that
     /// sets fuel.
     pub(crate) fn set(&mut self, counter: &mut i64, fuel: u64) {
+        self.give_back(counter);
         self.base = self.consumed(*counter);
         self.room = self.room.saturating_add_signed(*counter);
         (self.reserve, *counter, self.filled) = (fuel, 0, 0);
@@ -97,19 +117,83 @@ impl Fuel {
         Some(u64::try_from(remaining - i128::from(fuel)).unwrap_or(u64::MAX))
     }
 
-    /// Ends injections: when fuel is gone the guest traps.
+    /// Ends injections, draws and parking: when fuel is gone the guest traps.
     pub(crate) fn trap_when_gone(&mut self) {
-        self.injections = 0;
+        self.inject_when_gone(0, self.slice);
     }
 
-    /// Injects `slice` when fuel is gone, up to `injections` times.
+    /// Injects `slice` when fuel is gone, up to `injections` times, and then lets the guest trap.
     pub(crate) fn inject_when_gone(&mut self, injections: u64, slice: u64) {
         self.injections = injections;
         self.slice = slice;
+        if let Some(supply) = &mut self.supply {
+            supply.end();
+        }
+    }
+
+    /// The supply, which then decides what happens when fuel is gone. From now on the counter holds
+    /// no more than a handle can wait for.
+    pub(super) fn make_supply(&mut self, counter: &mut i64) -> &mut Supply {
+        if self.supply.is_none() {
+            self.supply = Some(Box::default());
+            self.base = self.consumed(*counter);
+            if *counter > 0 {
+                self.reserve = self.reserve.saturating_add(*counter as u64);
+                self.room = self.room.saturating_add(*counter as u64);
+                *counter = 0;
+            }
+            self.filled = *counter;
+            self.fill(counter);
+        }
+        self.supply.as_mut().expect("made above")
+    }
+
+    /// The supply, if the store has one.
+    pub(super) fn supply(&mut self) -> Option<&mut Supply> {
+        self.supply.as_deref_mut()
+    }
+
+    pub(super) fn supply_ref(&self) -> Option<&Supply> {
+        self.supply.as_deref()
+    }
+
+    /// Gives back what was drawn and not burned, and a place among those who wait for more.
+    pub(super) fn give_back(&mut self, counter: &mut i64) {
+        let remaining = self.remaining_units(*counter);
+        let Some(supply) = &mut self.supply else { return };
+        let unused = supply.give_back(remaining);
+        self.base = self.consumed(*counter);
+        let from_reserve = unused.min(self.reserve);
+        self.reserve -= from_reserve;
+        // What the reserve does not hold is in the counter.
+        *counter -= (unused - from_reserve) as i64;
+        self.filled = *counter;
+    }
+
+    /// Begins a slice with fuel from the tank.
+    pub(super) fn begin_with(&mut self, counter: &mut i64, fuel: u64) {
+        self.begin_slice(*counter);
+        self.add(counter, fuel);
+        if let Some(supply) = &mut self.supply {
+            supply.lend(fuel);
+        }
+    }
+
+    /// Changes the size of slices, of whatever they are made.
+    pub(super) fn set_slice(&mut self, counter: &mut i64, slice: NonZeroU64) {
+        self.slice = slice.get();
+        self.yield_every(counter, Some(slice));
     }
 
     /// Raises the counter that fell below zero.
+    #[inline]
     pub(super) fn refill(&mut self, counter: &mut i64) -> Refill {
+        if self.supply.is_some() { Refill::Supply } else { self.refill_own(counter) }
+    }
+
+    /// The same from what the store itself has.
+    #[inline]
+    pub(super) fn refill_own(&mut self, counter: &mut i64) -> Refill {
         if self.reserve > 0 {
             let ended = self.interval.is_some() && self.room == 0;
             if ended {
@@ -142,6 +226,8 @@ impl Fuel {
         if self.interval.is_some() {
             moved = moved.min(self.room);
             self.room -= moved;
+        } else if self.supply.is_some() {
+            moved = moved.min(HEARING.saturating_sub((*counter).max(0) as u64));
         }
         self.reserve -= moved;
         *counter += moved as i64;

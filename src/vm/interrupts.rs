@@ -57,6 +57,13 @@ impl Deadline {
         self.machine.word.store(0, Ordering::SeqCst);
     }
 
+    /// Has the guest call [`Store::attend`] at its next check, to find whatever there is.
+    ///
+    /// The store may overwrite this before the guest sees it.
+    pub(crate) fn draw_attention(&self) {
+        self.machine.word.store(0, Ordering::SeqCst);
+    }
+
     /// Sets the word, for the store only.
     fn set(&self, deadline: u64) {
         self.machine.word.store(deadline, Ordering::SeqCst);
@@ -146,7 +153,7 @@ impl Interrupts {
 }
 
 impl Store {
-    /// Does what an interrupt or the deadline demands.
+    /// Does what an interrupt, the deadline or a handle demands.
     ///
     /// # Safety
     ///
@@ -157,10 +164,11 @@ impl Store {
         unsafe {
             let due = (*this).interrupts.as_mut().map_or(Due::Nothing, Interrupts::due);
             match due {
-                Due::Nothing => {}
+                Due::Nothing => Self::attend_handles(this)?,
                 Due::Trap => return Err(Self::trap(this, TrapCode::Interrupt)),
                 Due::Yield(ticks) => {
                     Self::yield_now(this)?;
+                    Self::attend_handles(this)?;
                     if let Some(interrupts) = (*this).interrupts.as_mut() {
                         interrupts.set_deadline(ticks);
                     }

@@ -265,6 +265,7 @@ impl Store {
                     Refill::Drawn => {}
                     Refill::Yield => Self::yield_now(this)?,
                     Refill::Empty => return Err(Self::out_of_fuel(this)),
+                    Refill::Supply => Self::resupply(this)?,
                 }
             }
         }
@@ -298,7 +299,7 @@ impl Store {
     ///
     /// As for [`Self::trap`].
     #[cold]
-    unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
+    pub(super) unsafe fn out_of_fuel(this: *mut Self) -> Box<Unwind> {
         // SAFETY: by contract.
         Box::new(Unwind::OutOfFuel(unsafe { Self::backtrace(this) }))
     }

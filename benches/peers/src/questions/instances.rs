@@ -113,7 +113,7 @@ fn two_workers(report: &mut Report) -> Result<()> {
         theirs(SMALL, Some("add"), Allocation::Pooled)?,
     ];
     let contenders = kinds.iter().flat_map(|one| [at_once(one, 1), at_once(one, 2)]).collect();
-    let samples = measure::interleave(contenders, Effort::USUAL)?;
+    let samples = measure::interleave(contenders, Effort::THREADS)?;
     let speedup = |kind: usize| samples[2 * kind].ratio(&samples[2 * kind + 1]);
     let (ours, on_demand, pooled) = (speedup(0), speedup(1), speedup(2));
     let row = Row::new(QUESTION, "two workers' rate ÷ one's, with a call", Unit::Times, &ours);

@@ -7,7 +7,6 @@ use crate::versus::{self, Contest};
 use anyhow::{Result, ensure};
 use lampwick_fibers::switch;
 use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Waker};
 
 /// A guest that never ends by itself, in loops of 1 fuel.
@@ -31,59 +30,74 @@ pub fn run(report: &mut Report) -> Result<()> {
         ns(
             "fuel yield and resume, polled by hand",
             30.0,
-            by_hand(our_calls()?)?,
-            by_hand(their_calls(Allocation::OnDemand)?)?,
-            Some(by_hand(their_calls(Allocation::Pooled)?)?),
+            by_hand(Ours::new()?.call(u64::MAX)?),
+            by_hand(Theirs::new(Allocation::OnDemand)?.call(u64::MAX)?),
+            Some(by_hand(Theirs::new(Allocation::Pooled)?.call(u64::MAX)?)),
         ),
         ns(
             "fuel yield and resume, a tokio task",
             150.0,
-            in_tokio(our_calls()?)?,
-            in_tokio(their_calls(Allocation::OnDemand)?)?,
-            Some(in_tokio(their_calls(Allocation::Pooled)?)?),
+            in_tokio(Ours::new()?)?,
+            in_tokio(Theirs::new(Allocation::OnDemand)?)?,
+            Some(in_tokio(Theirs::new(Allocation::Pooled)?)?),
         ),
     ];
     contests.into_iter().try_for_each(|contest| versus::run("yields", contest, report))
 }
 
-/// A call of the guest. It answers whether the guest ran out of fuel, which it must.
-type Call = Pin<Box<dyn Future<Output = bool> + Send>>;
+/// Makes calls of the guest.
+trait Calls: 'static {
+    /// A call that yields so many times and then runs out of fuel. It answers whether it did.
+    fn call(&self, yields: u64) -> Result<impl Future<Output = bool> + Send + 'static + use<Self>>;
+}
 
-/// Makes calls that yield so many times and then run out of fuel.
-type Calls = Box<dyn Fn(u64) -> Result<Call>>;
+struct Ours(lampwick::Engine, lampwick::Module);
 
-fn our_calls() -> Result<Calls> {
-    use lampwick::{Instance, Module, Store};
-    let engine = engines::ours(true)?;
-    let module = Module::new(&engine, GUEST)?;
-    Ok(Box::new(move |yields| {
-        let mut store = Store::new(&engine, ());
+impl Ours {
+    fn new() -> Result<Self> {
+        let engine = engines::ours(true)?;
+        let module = lampwick::Module::new(&engine, GUEST)?;
+        Ok(Self(engine, module))
+    }
+}
+
+impl Calls for Ours {
+    fn call(&self, yields: u64) -> Result<impl Future<Output = bool> + Send + 'static + use<>> {
+        let mut store = lampwick::Store::new(&self.0, ());
         store.add_fuel(SLICE)?;
         store.out_of_fuel_async_yield(yields, SLICE);
-        let instance = drive(Instance::new_async(&mut store, &module, &[]))?;
+        let instance = drive(lampwick::Instance::new_async(&mut store, &self.1, &[]))?;
         let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
-        Ok(Box::pin(async move { run.call_async(&mut store, ()).await.is_err() }))
-    }))
+        Ok(async move { run.call_async(&mut store, ()).await.is_err() })
+    }
 }
 
-fn their_calls(allocation: Allocation) -> Result<Calls> {
-    use wasmtime::{Instance, Module, Store};
-    let engine = engines::theirs(true, allocation)?;
-    let module = Module::new(&engine, GUEST)?;
-    Ok(Box::new(move |yields| {
-        let mut store = Store::new(&engine, ());
+struct Theirs(wasmtime::Engine, wasmtime::Module);
+
+impl Theirs {
+    fn new(allocation: Allocation) -> Result<Self> {
+        let engine = engines::theirs(true, allocation)?;
+        let module = wasmtime::Module::new(&engine, GUEST)?;
+        Ok(Self(engine, module))
+    }
+}
+
+impl Calls for Theirs {
+    fn call(&self, yields: u64) -> Result<impl Future<Output = bool> + Send + 'static + use<>> {
+        let mut store = wasmtime::Store::new(&self.0, ());
         store.set_fuel(yields.saturating_add(1).saturating_mul(SLICE))?;
         store.fuel_async_yield_interval(Some(SLICE))?;
-        let instance = drive(Instance::new_async(&mut store, &module, &[]))?;
+        let instance = drive(wasmtime::Instance::new_async(&mut store, &self.1, &[]))?;
         let run = instance.get_typed_func::<(), ()>(&mut store, "run")?;
-        Ok(Box::pin(async move { run.call_async(&mut store, ()).await.is_err() }))
-    }))
+        Ok(async move { run.call_async(&mut store, ()).await.is_err() })
+    }
 }
 
-/// Polls an endless call with a waker that does nothing.
-fn by_hand(calls: Calls) -> Result<Contender> {
-    let mut call = calls(u64::MAX)?;
-    Ok(Box::new(move |times| {
+/// Polls an endless call with a waker that does nothing. The compiler knows the future's type, so
+/// that what is measured is the switch to the guest and back, and no call through a table.
+fn by_hand(call: impl Future<Output = bool> + 'static) -> Contender {
+    let mut call = Box::pin(call);
+    Box::new(move |times| {
         let mut context = Context::from_waker(Waker::noop());
         time(|| {
             for _ in 0..times {
@@ -91,14 +105,14 @@ fn by_hand(calls: Calls) -> Result<Contender> {
             }
             Ok(())
         })
-    }))
+    })
 }
 
 /// Awaits calls as tasks of a runtime with one thread.
-fn in_tokio(calls: Calls) -> Result<Contender> {
+fn in_tokio(calls: impl Calls) -> Result<Contender> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     Ok(Box::new(move |times| {
-        let call = calls(times)?;
+        let call = calls.call(times)?;
         time(|| {
             let out_of_fuel = runtime.block_on(async { tokio::spawn(call).await })?;
             ensure!(out_of_fuel, "the guest ended");

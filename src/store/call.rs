@@ -52,46 +52,41 @@ impl Job {
     /// As for [`activation::call`].
     #[inline(always)]
     unsafe fn run(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
-        // SAFETY: by contract.
-        unsafe {
-            match store::Store::call_hook(self.store) {
-                None => self.enter(stack, suspender),
-                Some(_) => self.enter_hooked(stack, suspender),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`activation::call`].
-    #[inline(always)]
-    unsafe fn enter(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
         let &Self { store, max_wasm_stack, invocation: Invocation { function, values } } = self;
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         unsafe {
-            activation::call(store, stack, suspender, max_wasm_stack, function.as_ref(), values)
+            let function = function.as_ref();
+            match store::Store::call_hook(store) {
+                None => activation::call(store, stack, suspender, max_wasm_stack, function, values),
+                Some(_) => call_hooked(store, stack, suspender, max_wasm_stack, function, values),
+            }
         }
     }
+}
 
-    /// # Safety
-    ///
-    /// As for [`activation::call`].
-    #[cold]
-    unsafe fn enter_hooked(
-        &self,
-        stack: *mut u8,
-        suspender: &Suspender,
-    ) -> Result<(), Box<Unwind>> {
-        // SAFETY: by contract; nothing of the store is borrowed here.
-        unsafe {
-            hooks::cross(self.store, CallHook::CallingWasm)?;
-            match self.enter(stack, suspender) {
-                Ok(()) => hooks::cross(self.store, CallHook::ReturningFromWasm),
-                Err(unwind) => {
-                    Err(hooks::cross_failing(self.store, CallHook::ReturningFromWasm, unwind))
-                }
-            }
+/// [`activation::call`] between the crossings of a store's call hook. Its arguments go in registers,
+/// so that a call without a hook need not put them into memory for it.
+///
+/// # Safety
+///
+/// As for [`activation::call`].
+#[cold]
+#[inline(never)]
+unsafe fn call_hooked(
+    store: *mut store::Store,
+    stack: *mut u8,
+    suspender: &Suspender,
+    max_wasm_stack: usize,
+    function: &VMFuncRef,
+    values: *mut ValRaw,
+) -> Result<(), Box<Unwind>> {
+    // SAFETY: by contract; nothing of the store is borrowed here.
+    unsafe {
+        hooks::cross(store, CallHook::CallingWasm)?;
+        match activation::call(store, stack, suspender, max_wasm_stack, function, values) {
+            Ok(()) => hooks::cross(store, CallHook::ReturningFromWasm),
+            Err(unwind) => Err(hooks::cross_failing(store, CallHook::ReturningFromWasm, unwind)),
         }
     }
 }

@@ -14,7 +14,7 @@ use lampwick::{
 };
 
 use crate::pooling::pooling;
-use crate::support::{Rng, block_on, engine, pend, poll, rounds};
+use crate::support::{Alarm, Rng, block_on, engine, pend, poll, rounds};
 
 /// An async engine with room for `count` instances, for which instantiations wait.
 fn waiting(count: u32) -> Engine {
@@ -49,26 +49,6 @@ fn holder(module: &Module) -> Store<()> {
     match poll(waiter(module).as_mut()) {
         Poll::Ready(store) => store.unwrap(),
         Poll::Pending => panic!("a slot was free"),
-    }
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Alarm(AtomicUsize);
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Alarm {
-    fn poll(self: &Arc<Self>, waiter: &mut Waiter) -> Poll<Result<Store<()>>> {
-        waiter.as_mut().poll(&mut Context::from_waker(&Waker::from(self.clone())))
-    }
-
-    fn rings(&self) -> usize {
-        self.0.load(SeqCst)
     }
 }
 
@@ -124,12 +104,12 @@ fn a_newcomer_does_not_overtake() {
     let held = holder(&module);
     let mut first = waiter(&module);
     let alarm = Arc::new(Alarm::default());
-    assert!(alarm.poll(&mut first).is_pending());
+    assert!(alarm.poll(first.as_mut()).is_pending());
     drop(held);
     assert_eq!(alarm.rings(), 1, "the slot is the waiter's");
     let mut newcomer = waiter(&module);
     assert!(poll(newcomer.as_mut()).is_pending());
-    let Poll::Ready(Ok(store)) = alarm.poll(&mut first) else { panic!("it has a slot") };
+    let Poll::Ready(Ok(store)) = alarm.poll(first.as_mut()) else { panic!("it has a slot") };
     assert!(poll(newcomer.as_mut()).is_pending());
     drop(store);
     assert!(poll(newcomer.as_mut()).is_ready());
@@ -144,9 +124,9 @@ fn a_dropped_waiter_lets_the_next_one_have_the_slot() {
         let (mut one, mut two) = (waiter(&module), waiter(&module));
         let alarms = [Arc::new(Alarm::default()), Arc::new(Alarm::default())];
         if stage != "unpolled" {
-            assert!(alarms[0].poll(&mut one).is_pending());
+            assert!(alarms[0].poll(one.as_mut()).is_pending());
         }
-        assert!(alarms[1].poll(&mut two).is_pending());
+        assert!(alarms[1].poll(two.as_mut()).is_pending());
         match stage {
             "unpolled" | "waiting" => {
                 drop(one);
@@ -160,11 +140,11 @@ fn a_dropped_waiter_lets_the_next_one_have_the_slot() {
             }
             _ => {
                 drop(held);
-                drop(alarms[0].poll(&mut one));
+                drop(alarms[0].poll(one.as_mut()));
             }
         }
         assert_eq!(alarms[1].rings(), 1, "{stage}");
-        assert!(alarms[1].poll(&mut two).is_ready(), "{stage}");
+        assert!(alarms[1].poll(two.as_mut()).is_ready(), "{stage}");
     }
     holder(&module);
 }
@@ -176,12 +156,12 @@ fn whoever_polled_last_is_woken() {
     let held = holder(&module);
     let mut waiter = waiter(&module);
     let (early, late) = (Arc::new(Alarm::default()), Arc::new(Alarm::default()));
-    assert!(early.poll(&mut waiter).is_pending());
-    assert!(late.poll(&mut waiter).is_pending());
+    assert!(early.poll(waiter.as_mut()).is_pending());
+    assert!(late.poll(waiter.as_mut()).is_pending());
     assert_eq!(Arc::strong_count(&early), 1, "its waker is not kept");
     std::thread::spawn(move || drop(held)).join().unwrap();
     assert_eq!((early.rings(), late.rings()), (0, 1));
-    assert!(late.poll(&mut waiter).is_ready());
+    assert!(late.poll(waiter.as_mut()).is_ready());
 }
 
 /// Wakes nobody, and drops the store that it has when it is woken or dropped.
@@ -229,7 +209,7 @@ fn a_random_crowd_is_served_in_order() {
             0 if queue.len() < 20 => {
                 let (mut waiter, alarm) = (waiter(&module), Arc::<Alarm>::default());
                 let free = held.len() + queue.len() < SLOTS;
-                match alarm.poll(&mut waiter) {
+                match alarm.poll(waiter.as_mut()) {
                     Poll::Ready(store) => held.push(store.unwrap()),
                     Poll::Pending => {
                         assert!(!free, "it waits for nothing");
@@ -244,7 +224,7 @@ fn a_random_crowd_is_served_in_order() {
                 let served = index < SLOTS - held.len();
                 let (waiter, alarm) = &mut queue[index];
                 assert_eq!(alarm.rings(), usize::from(served), "number {index} in line");
-                match alarm.poll(waiter) {
+                match alarm.poll(waiter.as_mut()) {
                     Poll::Ready(store) => {
                         assert!(served);
                         held.push(store.unwrap());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use lampwick::unix::StoreExt;
 use lampwick::{Config, Engine, Instance, Module, Store, Trap};
@@ -220,5 +220,42 @@ pub(crate) fn rounds(default: usize) -> usize {
     match std::env::var("LAMPWICK_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("LAMPWICK_ROUNDS is a number"),
         Err(_) => default,
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+pub(crate) struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Alarm {
+    /// Polls once; the future's waker is this.
+    pub(crate) fn poll<F: Future + ?Sized>(
+        self: &Arc<Self>,
+        future: Pin<&mut F>,
+    ) -> Poll<F::Output> {
+        future.poll(&mut Context::from_waker(&Waker::from(self.clone())))
+    }
+
+    /// How often it was woken.
+    pub(crate) fn rings(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Polls until the future waits for somebody else to wake it; answers how often.
+    pub(crate) fn run<F: Future + ?Sized>(self: &Arc<Self>, mut future: Pin<&mut F>) -> usize {
+        for polls in 1.. {
+            let before = self.rings();
+            assert!(self.poll(future.as_mut()).is_pending(), "it runs forever");
+            if self.rings() == before {
+                return polls;
+            }
+        }
+        unreachable!()
     }
 }

@@ -4,7 +4,6 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -12,7 +11,7 @@ use lampwick::{
     Caller, Engine, FuelTank, Func, Instance, Linker, Module, Store, TankClosed, Trap, Val,
 };
 
-use crate::support::{async_metered, block_on, instantiate_async, metered, panic_of, poll};
+use crate::support::{Alarm, async_metered, block_on, instantiate_async, metered, panic_of, poll};
 
 const FOREVER: &str = r#"(module (func (export "run") (loop (br 0))))"#;
 
@@ -44,38 +43,6 @@ pub(crate) fn drawing(engine: &Engine, tank: &FuelTank, slice: u64) -> (Store<()
     store.out_of_fuel_async_draw(tank, slice);
     let run = instance.get_func(&mut store, "run").unwrap();
     (store, run)
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Alarm(AtomicUsize);
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, SeqCst);
-    }
-}
-
-impl Alarm {
-    fn poll<F: Future + ?Sized>(self: &Arc<Self>, future: Pin<&mut F>) -> Poll<F::Output> {
-        future.poll(&mut Context::from_waker(&Waker::from(self.clone())))
-    }
-
-    fn rings(&self) -> usize {
-        self.0.load(SeqCst)
-    }
-
-    /// Polls until the future waits for somebody else to wake it; answers how often.
-    fn run<F: Future + ?Sized>(self: &Arc<Self>, mut future: Pin<&mut F>) -> usize {
-        for polls in 1.. {
-            let before = self.rings();
-            assert!(self.poll(future.as_mut()).is_pending(), "it runs forever");
-            if self.rings() == before {
-                return polls;
-            }
-        }
-        unreachable!()
-    }
 }
 
 #[test]

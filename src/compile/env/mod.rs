@@ -8,6 +8,7 @@
 
 mod bulk;
 mod calls;
+mod distance;
 mod fuel;
 mod globals;
 mod interrupts;
@@ -63,6 +64,8 @@ pub(super) struct Env<'m> {
     offset: u32,
     /// The operand of the operator before, if that was a constant.
     constant: Option<i64>,
+    /// From the last check.
+    distance: distance::Distance,
     fuel: fuel::Fuel,
     builtins: u32,
     /// Whether a value was declared for the stack maps.
@@ -82,6 +85,7 @@ impl<'m> Env<'m> {
             context: Value::from_u32(0),
             offset,
             constant: None,
+            distance: distance::Distance::default(),
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
             declares_references: false,
@@ -95,6 +99,12 @@ impl<'m> Env<'m> {
     /// The builtins that the function calls, a bit for each, and its accesses to memory.
     pub(super) fn finish(self) -> (u32, Vec<Access>) {
         (self.builtins, self.fuel.finish())
+    }
+
+    /// Lets the host be heard, between two operators.
+    fn check_in_line(&mut self, builder: &mut FunctionBuilder<'_>) {
+        self.check_fuel_in_line(builder);
+        self.check_interrupts(builder);
     }
 
     /// Attributes the instructions that follow to the current operator.
@@ -228,9 +238,13 @@ impl FuncEnvironment for Env<'_> {
         reachable: bool,
     ) -> WasmResult<()> {
         self.offset = offset as u32;
+        let check = self.distance.pass(operator, reachable);
         if reachable {
             if self.module.settings.address_map {
                 self.locate(builder);
+            }
+            if check {
+                self.check_in_line(builder);
             }
             self.charge(builder, operator);
         }
@@ -246,8 +260,7 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
-        self.check_fuel_at_loop(builder);
-        self.check_interrupts(builder);
+        self.check_in_line(builder);
         Ok(())
     }
 

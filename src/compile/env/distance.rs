@@ -1,0 +1,190 @@
+//! How many operators lie between two checks.
+//!
+//! Each loop and each function has a check at its head, and between them code runs forward only. But
+//! one function may have millions of operators: where too many come in a row there is one more check.
+
+use wasmparser::Operator;
+
+/// The most operators that run between two checks, an operator's own work set aside.
+///
+/// They are over in some microseconds, and a check is nothing beside them.
+const MAX_OPERATORS: u32 = 1000;
+
+/// What is known of a construct that is open.
+struct Frame {
+    /// The distance where it begins, for its second arm.
+    entry: u32,
+    /// The longest at the branches to its end; none if there are none.
+    exit: Option<u32>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Block,
+    Loop,
+    /// An `if` before its `else`.
+    If,
+}
+
+/// How many operators may have run since the last check, on the longest way to the current one.
+#[derive(Default)]
+pub(super) struct Distance {
+    operators: u32,
+    frames: Vec<Frame>,
+}
+
+impl Distance {
+    /// Takes note of an operator, which is about to be translated. Answers whether a check is due
+    /// before it.
+    pub(super) fn pass(&mut self, operator: &Operator<'_>, reachable: bool) -> bool {
+        match operator {
+            Operator::Block { .. } => self.enter(Kind::Block),
+            Operator::If { .. } => self.enter(Kind::If),
+            Operator::Loop { .. } => {
+                self.operators = 0;
+                self.enter(Kind::Loop);
+            }
+            Operator::Else => self.begin_second_arm(reachable),
+            Operator::End => self.leave(reachable),
+            _ if reachable => return self.count(operator),
+            _ => {}
+        }
+        false
+    }
+
+    fn count(&mut self, operator: &Operator<'_>) -> bool {
+        let due = self.operators >= MAX_OPERATORS;
+        self.operators = if due { 1 } else { self.operators + 1 };
+        match operator {
+            Operator::Br { relative_depth }
+            | Operator::BrIf { relative_depth }
+            | Operator::BrOnNull { relative_depth }
+            | Operator::BrOnNonNull { relative_depth }
+            | Operator::BrOnCast { relative_depth, .. }
+            | Operator::BrOnCastFail { relative_depth, .. } => self.branch(*relative_depth),
+            Operator::BrTable { targets } => {
+                // What is malformed the validator refuses.
+                targets.targets().flatten().for_each(|depth| self.branch(depth));
+                self.branch(targets.default());
+            }
+            _ => {}
+        }
+        due
+    }
+
+    fn enter(&mut self, kind: Kind) {
+        self.frames.push(Frame { entry: self.operators, exit: None, kind });
+    }
+
+    fn branch(&mut self, depth: u32) {
+        let operators = self.operators;
+        let Some(target) = self.frames.iter_mut().nth_back(depth as usize) else { return };
+        if target.kind != Kind::Loop {
+            target.exit = target.exit.max(Some(operators));
+        }
+    }
+
+    fn begin_second_arm(&mut self, reachable: bool) {
+        if reachable {
+            self.branch(0);
+        }
+        if let Some(frame) = self.frames.last_mut() {
+            frame.kind = Kind::Block;
+            self.operators = frame.entry;
+        }
+    }
+
+    fn leave(&mut self, reachable: bool) {
+        // The last `end` of the function is none of a construct.
+        let Some(frame) = self.frames.pop() else { return };
+        let around = (frame.kind == Kind::If).then_some(frame.entry);
+        let through = reachable.then_some(self.operators);
+        if let Some(operators) = frame.exit.max(around).max(through) {
+            self.operators = operators;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmparser::{BinaryReader, BlockType, OperatorsReader};
+
+    use super::*;
+
+    const EMPTY: BlockType = BlockType::Empty;
+    const BLOCK: Operator<'_> = Operator::Block { blockty: EMPTY };
+    const LOOP: Operator<'_> = Operator::Loop { blockty: EMPTY };
+    const IF: Operator<'_> = Operator::If { blockty: EMPTY };
+
+    fn branch(relative_depth: u32) -> Operator<'static> {
+        Operator::Br { relative_depth }
+    }
+
+    /// Passes a list of operators, all reachable, and answers where checks were due.
+    fn due(operators: &[(usize, Operator<'_>)]) -> Vec<usize> {
+        let mut distance = Distance::default();
+        let all =
+            operators.iter().flat_map(|(count, operator)| std::iter::repeat_n(operator, *count));
+        let passed = all.enumerate().filter(|(_, operator)| distance.pass(operator, true));
+        passed.map(|(place, _)| place).collect()
+    }
+
+    #[test]
+    fn a_straight_line_is_checked_at_intervals() {
+        assert_eq!(due(&[(3500, Operator::I32Add)]), [1000, 2000, 3000]);
+        assert_eq!(due(&[(999, Operator::I32Add), (1, LOOP), (1000, Operator::I32Add)]), []);
+    }
+
+    #[test]
+    fn the_longer_arm_counts() {
+        let arms = |first, second| {
+            let arms = [
+                (10, Operator::I32Add),
+                (1, IF),
+                (first, Operator::I32Add),
+                (1, Operator::Else),
+                (second, Operator::I32Add),
+                (1, Operator::End),
+                (500, Operator::I32Add),
+            ];
+            due(&arms).len()
+        };
+        assert_eq!((arms(489, 489), arms(491, 0), arms(0, 491), arms(400, 400)), (0, 1, 1, 0));
+        // What one arm checks the other one does not.
+        assert_eq!((arms(1000, 480), arms(1000, 495)), (1, 2));
+        let around =
+            [(600, Operator::I32Add), (1, IF), (401, Operator::I32Add), (1, Operator::End)];
+        assert_eq!(due(&around), [1001]);
+        let behind = [&around[..], &[(399, Operator::I32Add)], &[(2, Operator::I32Add)]].concat();
+        assert_eq!(due(&behind), [1001, 1403]);
+    }
+
+    #[test]
+    fn what_a_switch_skips_does_not_count() {
+        const HANDLERS: u8 = 50;
+        let mut table = vec![0x0e, HANDLERS];
+        table.extend(0..=HANDLERS);
+        let table = OperatorsReader::new(BinaryReader::new(&table, 0)).read().unwrap();
+        let mut distance = Distance::default();
+        let mut pass = |operator: &Operator<'_>, reachable| {
+            assert!(!distance.pass(operator, reachable));
+            distance.operators
+        };
+        pass(&LOOP, true);
+        for _ in 0..=HANDLERS {
+            pass(&BLOCK, true);
+        }
+        pass(&table, true);
+        for handler in 0..HANDLERS {
+            assert_eq!(pass(&Operator::End, false), 1);
+            for _ in 0..100 {
+                pass(&Operator::I32Add, true);
+            }
+            // Half of them go around the loop, the others to the outermost block.
+            let depth = HANDLERS - handler - handler % 2;
+            pass(&branch(depth.into()), true);
+        }
+        assert_eq!(pass(&Operator::End, false), 102);
+    }
+}

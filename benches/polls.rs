@@ -202,10 +202,6 @@ fn guests() -> Vec<Guest> {
             ),
         ),
         makes(
-            "a table of 10,000,000, not null",
-            "(module (table 10000000 funcref (ref.func 0)) (func))",
-        ),
-        makes(
             "an element segment of 1,000,000",
             format!(
                 "(module (table 1000000 funcref) (func) (elem (i32.const 0) func {}))",

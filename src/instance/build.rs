@@ -3,7 +3,6 @@
 use std::ptr;
 
 use anyhow::{Context, Result, bail};
-use thin_vec::ThinVec;
 
 use super::{Instance, func_record, image};
 use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
@@ -20,7 +19,6 @@ use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGl
 use crate::vm::limits::{Growth, Resource};
 use crate::vm::memory::GrowError;
 use crate::vm::store::{Owned, Store, push_exactly};
-use crate::vm::table::RawRef;
 
 /// Checks that the store may have one more instance, with what it defines, but for what the store's
 /// limiter says of [`initial_sizes`].
@@ -72,7 +70,6 @@ pub(super) unsafe fn instantiate<T>(
     }
     building.define_globals();
     building.fill_tables();
-    building.evaluate_elements();
     let Building { instance, .. } = building;
     let start = module.info().start.map(|start| Invocation {
         function: func_record(&instance, module.info(), start),
@@ -249,15 +246,6 @@ impl Building<'_> {
         }
     }
 
-    fn evaluate_elements(&mut self) {
-        let segments = self.info.elements.iter().map(|segment| match segment.mode {
-            SegmentMode::Declared => Box::default(),
-            _ => segment.items.iter().map(|item| self.evaluate(item).to_u64()).collect(),
-        });
-        let elements: ThinVec<Box<[RawRef]>> = segments.collect();
-        self.instance.set_elements(elements);
-    }
-
     fn evaluate(&self, expr: &ConstExpr) -> ValRaw {
         evaluate(self.store, &self.instance, self.info, expr)
     }
@@ -294,11 +282,10 @@ fn apply_segments(store: &mut Store, index: usize, module: &Module) -> Result<()
         if let SegmentMode::Active { target, offset } = &element.mode {
             let instance = &store.instances[index];
             let start = evaluate(store, instance, info, offset).to_u64();
-            let table = instance.tables[*target as usize] as usize;
-            let elements = instance.elements(segment as u32);
-            store.tables[table]
-                .value
-                .write(start, elements)
+            let table = instance.tables[*target as usize];
+            let from = (index, segment as u32);
+            store
+                .init_table((table, start), from, 0, element.items.len() as u64)
                 .map_err(|_| Trap::from_code(TrapCode::TableOutOfBounds))?;
             store.instances[index].drop_elements(segment as u32);
         }

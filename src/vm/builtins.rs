@@ -256,10 +256,11 @@ unsafe extern "C" fn table_init(
             if checked_range(src, len, (*call.instance()).elements(segment).len()).is_err() {
                 return call.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
             }
+            let from = ((*call.context).instance - 1, segment);
             call.in_element_chunks(len, &[(table, dst)], |start, len| {
-                let elements = &(*call.instance()).elements(segment)[(src + start) as usize..];
-                let table = &mut (&mut (*call.store).tables)[table as usize].value;
-                table.write(dst + start, &elements[..len as usize]).expect("the range was checked");
+                (*call.store)
+                    .init_table((table, dst + start), from, src + start, len)
+                    .expect("the ranges were checked");
             })
         })
     }

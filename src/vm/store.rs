@@ -210,11 +210,20 @@ impl Store {
         delta: u64,
         value: RawRef,
     ) -> Result<u64, table::GrowError> {
+        self.change_table(index, |table| table.grow(delta, value))
+    }
+
+    /// Changes where a table lies or how long it is, and tells machine code.
+    pub(super) fn change_table<R>(
+        &mut self,
+        index: u32,
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> R {
         let table = &mut self.tables[index as usize];
-        let old = table.value.grow(delta, value)?;
+        let result = change(&mut table.value);
         // SAFETY: as above.
         unsafe { table.definition.write(table.value.definition()) };
-        Ok(old)
+        result
     }
 
     /// Copies elements between tables, or within one.
@@ -228,10 +237,11 @@ impl Store {
             return self.tables[dst_table as usize].value.copy_within(dst, src, len);
         }
         let values = self.tables[src_table as usize].value.read(src, len)?;
-        self.tables[dst_table as usize].value.write(dst, &values)
+        self.tables[dst_table as usize].value.write(dst, values.into_iter())
     }
 
-    /// Charges for work that a guest sized, with as many suspensions as that takes.
+    /// Charges for work that a guest sized, with as many suspensions as that takes. Who interrupts the
+    /// guest is heard, too: the work may go on for longer than any loop of the guest's.
     ///
     /// # Safety
     ///
@@ -239,13 +249,16 @@ impl Store {
     pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
         // SAFETY: the store is ours between suspensions.
         unsafe {
-            if !(*this).metered {
-                return Ok(());
+            if (*this).metered {
+                // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
+                (*this).machine.fuel -= cost as i64;
+                Self::refuel(this)?;
             }
-            // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
-            (*this).machine.fuel -= cost as i64;
-            Self::refuel(this)
+            if (*this).interrupts.is_some() {
+                Self::attend(this)?;
+            }
         }
+        Ok(())
     }
 
     /// Raises the fuel counter above zero again, or says why that cannot be.

@@ -25,6 +25,7 @@ pub(crate) use error::GrowError;
 pub(crate) use host::HostMemories;
 pub use host::{LinearMemory, MemoryCreator};
 pub(crate) use image::MemoryImage;
+pub(super) use reservation::Reservation;
 pub(crate) use settings::MemorySettings;
 pub(crate) use slots::MemorySlots;
 

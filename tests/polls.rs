@@ -3,7 +3,10 @@
 //!
 //! Time is for `benches/polls.rs`; here is counted what one poll does.
 
-use lampwick::{Func, Store};
+use std::time::Duration;
+
+use lampwick::{Func, Store, Val};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{async_metered, instantiate_async, poll};
 
@@ -39,4 +42,34 @@ fn a_straight_line_is_checked_like_a_loop() {
             assert!(burned <= SLICE + SEGMENT, "{burned} in one poll");
         }
     }
+}
+
+/// What this thread has used of its processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// An optimizer that puts off what is wanted last would do all of it in the last poll.
+#[test]
+fn what_is_computed_in_a_line_is_not_put_off() {
+    let line = "f64.sqrt ".repeat(150_000);
+    let wat =
+        format!("(module (func (export \"run\") (param f64) (result f64) local.get 0 {line}))");
+    let (mut store, instance) = instantiate_async(&async_metered(), &wat);
+    store.out_of_fuel_async_yield(u64::MAX, 5_000);
+    let run = instance.get_func(&mut store, "run").unwrap();
+    let args = [Val::F64(2.5f64.to_bits())];
+    let mut call = Box::pin(run.call_async(&mut store, &args));
+    let mut times = Vec::new();
+    loop {
+        let start = processor_time();
+        let poll = poll(call.as_mut());
+        times.push(processor_time() - start);
+        if poll.is_ready() {
+            break;
+        }
+    }
+    let (longest, sum) = (times.iter().max().unwrap(), times.iter().sum::<Duration>());
+    assert!(times.len() >= 30 && *longest < sum / 3, "{longest:?} of {sum:?}");
 }

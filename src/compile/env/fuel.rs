@@ -3,8 +3,7 @@
 //! Between functions the counter is in the pinned register; inside of one it is an SSA value, so
 //! that it costs no memory access and no fixed register. Costs are gathered in `pending` and
 //! charged at once before control goes elsewhere. The counter is checked at the function's entry,
-//! at loop heads, and within a line of very many operators ([`super::distance`]); below zero, the
-//! slice is gone.
+//! at loop heads, and within a line of very many operators; below zero, the slice is gone.
 //!
 //! After a trap the counter must be known exactly. Checks of ours trap in a cold block which first
 //! puts the counter into the pinned register; divisions and conversions have it put there before
@@ -121,6 +120,11 @@ impl Env<'_> {
         // Entering costs one, which is charged with the first segment; the check counts it in.
         self.fuel.pending = 1;
         self.check_fuel(builder);
+    }
+
+    /// Whether fuel is counted.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.fuel.tracking != Tracking::Off
     }
 
     /// Charges all, and checks the counter.

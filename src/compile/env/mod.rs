@@ -8,7 +8,6 @@
 
 mod bulk;
 mod calls;
-mod distance;
 mod fuel;
 mod globals;
 mod interrupts;
@@ -64,8 +63,6 @@ pub(super) struct Env<'m> {
     offset: u32,
     /// The operand of the operator before, if that was a constant.
     constant: Option<i64>,
-    /// From the last check.
-    distance: distance::Distance,
     fuel: fuel::Fuel,
     builtins: u32,
     /// Whether a value was declared for the stack maps.
@@ -85,7 +82,6 @@ impl<'m> Env<'m> {
             context: Value::from_u32(0),
             offset,
             constant: None,
-            distance: distance::Distance::default(),
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
             declares_references: false,
@@ -238,13 +234,9 @@ impl FuncEnvironment for Env<'_> {
         reachable: bool,
     ) -> WasmResult<()> {
         self.offset = offset as u32;
-        let check = self.distance.pass(operator, reachable);
         if reachable {
             if self.module.settings.address_map {
                 self.locate(builder);
-            }
-            if check {
-                self.check_in_line(builder);
             }
             self.charge(builder, operator);
         }
@@ -260,6 +252,15 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        self.check_in_line(builder);
+        Ok(())
+    }
+
+    fn divides_lines(&self) -> bool {
+        self.counts_fuel() || self.module.settings.interruptable || self.module.settings.epochs
+    }
+
+    fn long_line(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
         self.check_in_line(builder);
         Ok(())
     }

@@ -1,14 +1,6 @@
-//! How many operators lie between two checks.
-//!
-//! Each loop and each function has a check at its head, and between them code runs forward only. But
-//! one function may have millions of operators: where too many come in a row there is one more check.
+//! How many operators lie between two of certain places on any way through a function.
 
 use wasmparser::Operator;
-
-/// The most operators that run between two checks, an operator's own work set aside.
-///
-/// They are over in some microseconds, and a check is nothing beside them.
-const MAX_OPERATORS: u32 = 1000;
 
 /// What is known of a construct that is open.
 struct Frame {
@@ -27,22 +19,36 @@ enum Kind {
     If,
 }
 
-/// How many operators may have run since the last check, on the longest way to the current one.
-#[derive(Default)]
-pub(super) struct Distance {
+/// How many operators may have run since the last of these places, on the longest way to the current
+/// operator. They are put where there would be more than `max`.
+pub(crate) struct Distance {
+    max: u32,
+    /// Whether the head of each loop is such a place, too.
+    loops: bool,
     operators: u32,
     frames: Vec<Frame>,
 }
 
 impl Distance {
-    /// Takes note of an operator, which is about to be translated. Answers whether a check is due
-    /// before it.
-    pub(super) fn pass(&mut self, operator: &Operator<'_>, reachable: bool) -> bool {
+    pub(crate) fn new(max: u32, loops: bool) -> Self {
+        Self { max, loops, operators: 0, frames: Vec::new() }
+    }
+
+    /// Lets more operators be between two places, but not fewer.
+    pub(crate) fn extend(&mut self, max: u32) {
+        self.max = self.max.max(max);
+    }
+
+    /// Takes note of an operator, which is about to be translated. Answers whether it is to have a
+    /// place before it.
+    pub(crate) fn pass(&mut self, operator: &Operator<'_>, reachable: bool) -> bool {
         match operator {
             Operator::Block { .. } => self.enter(Kind::Block),
             Operator::If { .. } => self.enter(Kind::If),
             Operator::Loop { .. } => {
-                self.operators = 0;
+                if self.loops {
+                    self.operators = 0;
+                }
                 self.enter(Kind::Loop);
             }
             Operator::Else => self.begin_second_arm(reachable),
@@ -54,7 +60,7 @@ impl Distance {
     }
 
     fn count(&mut self, operator: &Operator<'_>) -> bool {
-        let due = self.operators >= MAX_OPERATORS;
+        let due = self.operators >= self.max;
         self.operators = if due { 1 } else { self.operators + 1 };
         match operator {
             Operator::Br { relative_depth }
@@ -121,9 +127,9 @@ mod tests {
         Operator::Br { relative_depth }
     }
 
-    /// Passes a list of operators, all reachable, and answers where checks were due.
+    /// Passes a list of operators, all reachable, and answers where there are places.
     fn due(operators: &[(usize, Operator<'_>)]) -> Vec<usize> {
-        let mut distance = Distance::default();
+        let mut distance = Distance::new(1000, true);
         let all =
             operators.iter().flat_map(|(count, operator)| std::iter::repeat_n(operator, *count));
         let passed = all.enumerate().filter(|(_, operator)| distance.pass(operator, true));
@@ -131,9 +137,15 @@ mod tests {
     }
 
     #[test]
-    fn a_straight_line_is_checked_at_intervals() {
+    fn a_straight_line_is_divided() {
         assert_eq!(due(&[(3500, Operator::I32Add)]), [1000, 2000, 3000]);
-        assert_eq!(due(&[(999, Operator::I32Add), (1, LOOP), (1000, Operator::I32Add)]), []);
+        let line = [(999, Operator::I32Add), (1, LOOP), (1000, Operator::I32Add)];
+        assert_eq!(due(&line), []);
+        let mut distance = Distance::new(1000, false);
+        let operators =
+            line.iter().flat_map(|(count, operator)| std::iter::repeat_n(operator, *count));
+        let places = operators.filter(|operator| distance.pass(operator, true));
+        assert_eq!(places.count(), 1, "where loops do not count");
     }
 
     #[test]
@@ -151,7 +163,7 @@ mod tests {
             due(&arms).len()
         };
         assert_eq!((arms(489, 489), arms(491, 0), arms(0, 491), arms(400, 400)), (0, 1, 1, 0));
-        // What one arm checks the other one does not.
+        // A place in one arm is none on the other way.
         assert_eq!((arms(1000, 480), arms(1000, 495)), (1, 2));
         let around =
             [(600, Operator::I32Add), (1, IF), (401, Operator::I32Add), (1, Operator::End)];
@@ -166,7 +178,7 @@ mod tests {
         let mut table = vec![0x0e, HANDLERS];
         table.extend(0..=HANDLERS);
         let table = OperatorsReader::new(BinaryReader::new(&table, 0)).read().unwrap();
-        let mut distance = Distance::default();
+        let mut distance = Distance::new(1000, true);
         let mut pass = |operator: &Operator<'_>, reachable| {
             assert!(!distance.pass(operator, reachable));
             distance.operators

@@ -46,7 +46,8 @@ pub(crate) use artifact::{Kind, Parts, kind};
 #[cfg(feature = "cache")]
 pub(crate) use cache::{Cache, CacheSettings};
 pub(crate) use info::{
-    ConstExpr, DebugSections, ElementSegment, EntityIndex, Import, ModuleInfo, SegmentMode,
+    ConstExpr, DataSegment, DebugSections, ElementSegment, EntityIndex, Import, ModuleInfo,
+    SegmentMode,
 };
 pub(crate) use module::{AddressMap, Artifact};
 #[cfg(test)]

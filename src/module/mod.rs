@@ -1,7 +1,7 @@
 //! Modules: compiled code that can be instantiated many times.
 
 #[cfg(feature = "cache")]
-mod blueprint;
+pub(crate) mod blueprint;
 mod cached;
 mod serialize;
 

@@ -25,6 +25,8 @@ pub(crate) struct Blueprint {
     pub(crate) ranges: Vec<Range<usize>>,
     /// The element segments, but for those that only declare functions, which are empty.
     pub(crate) elements: Vec<Box<[SegmentElement]>>,
+    /// What making an instance takes, in the units of [`Pace`](super::pace::Pace).
+    pub(crate) work: usize,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
     pub(crate) image: OnceLock<Option<Shared<MemoryImage>>>,
 }

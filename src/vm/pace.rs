@@ -7,6 +7,11 @@ use lampwick_fibers::{Cancelled, Suspender};
 /// at the most; the same of memory in use takes a tenth.
 const PART: usize = 64 << 10;
 
+/// Whether work that compares with so many bytes is worth parts.
+pub(crate) fn is_long(bytes: usize) -> bool {
+    bytes > PART
+}
+
 /// How a piece of work lets others run. On a stack that cannot suspend it goes on and on.
 pub(crate) struct Pace<'s> {
     suspender: &'s Suspender,
@@ -17,6 +22,11 @@ impl<'s> Pace<'s> {
     /// Of work on the suspender's fiber. Before the first part nobody has to wait.
     pub(crate) fn new(suspender: &'s Suspender) -> Self {
         Self { suspender, left: PART }
+    }
+
+    /// Of work that is done at once.
+    pub(crate) fn straight() -> Pace<'static> {
+        Pace::new(Suspender::blocking())
     }
 
     /// Takes note of work that is about to be done, and compares with so many bytes. No work between

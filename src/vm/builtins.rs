@@ -374,7 +374,13 @@ impl Call {
         while done < len {
             let now = chunk.min(len - done);
             // SAFETY: nothing of the store is borrowed.
-            unsafe { Store::charge(self.store, now / per_fuel) }?;
+            unsafe {
+                // The guest's own checks are as far apart as the length says.
+                if done > 0 && (*self.store).interrupts.is_some() {
+                    Store::attend(self.store)?;
+                }
+                Store::charge(self.store, now / per_fuel)?;
+            }
             work(done, now);
             done += now;
         }

@@ -240,8 +240,7 @@ impl Store {
         self.tables[dst_table as usize].value.write(dst, values.into_iter())
     }
 
-    /// Charges for work that a guest sized, with as many suspensions as that takes. Who interrupts the
-    /// guest is heard, too: the work may go on for longer than any loop of the guest's.
+    /// Charges for work that a guest sized, with as many suspensions as that takes.
     ///
     /// # Safety
     ///
@@ -249,16 +248,13 @@ impl Store {
     pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
         // SAFETY: the store is ours between suspensions.
         unsafe {
-            if (*this).metered {
-                // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
-                (*this).machine.fuel -= cost as i64;
-                Self::refuel(this)?;
+            if !(*this).metered {
+                return Ok(());
             }
-            if (*this).interrupts.is_some() {
-                Self::attend(this)?;
-            }
+            // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
+            (*this).machine.fuel -= cost as i64;
+            Self::refuel(this)
         }
-        Ok(())
     }
 
     /// Raises the fuel counter above zero again, or says why that cannot be.

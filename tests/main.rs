@@ -47,6 +47,8 @@ mod matrix_tokio;
 mod memory;
 mod multi_value;
 mod nan;
+mod operator_costs;
+mod operator_costs_bounds;
 mod oracle;
 mod oracle_text;
 mod pooling;

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use wasmparser::WasmFeatures;
 
 use super::artifact::ModuleVersionStrategy;
+use super::costs::OperatorCosts;
 
 /// How much the compiler works to make code fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +46,8 @@ pub(crate) enum FuelTracking {
 pub(crate) struct Settings {
     /// Whether code counts fuel.
     pub(crate) metered: bool,
+    /// What operators cost.
+    pub(crate) costs: OperatorCosts,
     /// How the count is kept exact at faults; both ways answer the same.
     pub(crate) fuel_tracking: FuelTracking,
     /// Whether code looks for interrupts.
@@ -80,6 +83,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             metered: false,
+            costs: OperatorCosts::default(),
             fuel_tracking: FuelTracking::default(),
             interruptable: false,
             epochs: false,

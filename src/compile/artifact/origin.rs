@@ -102,6 +102,7 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
         epochs,
         static_memory_maximum,
         static_memory_guard,
+        relaxed_simd_deterministic,
         features,
         // Cranelift's settings, below, have them.
         opt_level: _,
@@ -122,6 +123,7 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
         ("fuel written through", (*fuel_tracking == FuelTracking::WriteThrough).to_string()),
         ("interruptable", interruptable.to_string()),
         ("epoch_interruption", epochs.to_string()),
+        ("relaxed_simd_deterministic", relaxed_simd_deterministic.to_string()),
         ("static_memory_maximum_size", static_memory_maximum.to_string()),
         ("static_memory_guard_size", static_memory_guard.to_string()),
     ];

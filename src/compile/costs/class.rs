@@ -3,6 +3,7 @@
 use wasmparser::Operator::{self, *};
 
 use super::OperatorClass;
+use super::vector::class_of_vector;
 
 /// The class of an operator, if it is in one.
 pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorClass> {
@@ -28,7 +29,11 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         | TableCopy { .. }
         | TableFill { .. }
         | ElemDrop { .. } => OperatorClass::Bulk,
-        _ => return numeric(operator).or_else(|| access(operator)),
+        _ => {
+            return numeric(operator)
+                .or_else(|| access(operator))
+                .or_else(|| class_of_vector(operator));
+        }
     };
     Some(class)
 }

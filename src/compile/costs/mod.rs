@@ -3,6 +3,7 @@
 //! `class` says which class an operator belongs to. How costs are charged is in `env/fuel.rs`.
 
 mod class;
+mod vector;
 
 pub(super) use class::{class_of, is_idle};
 
@@ -39,7 +40,7 @@ macro_rules! classes {
 classes! {
     /// Entering a function. Costs at least 1.
     FunctionEntry, "function entry", at least 1;
-    /// `i32.const`, `i64.const`, `f32.const`, `f64.const`.
+    /// `i32.const`, `i64.const`, `f32.const`, `f64.const`, `v128.const`.
     Constant, "constant", at least 0;
     /// `local.get`, `local.set`, `local.tee`.
     Local, "local", at least 0;
@@ -62,9 +63,18 @@ classes! {
     /// From one numeric type to another: wrapping, extension, truncation, conversion, promotion,
     /// demotion, reinterpretation.
     Conversion, "conversion", at least 0;
-    /// Loads from memory.
+    /// Vector operators that are in no other class: bits, lanes, integer sums and comparisons, shifts,
+    /// changes of width, conversions.
+    Vector, "vector", at least 0;
+    /// Products of integer lanes.
+    VectorMultiplication, "vector multiplication", at least 0;
+    /// Operators of float lanes that are in no other class.
+    VectorFloat, "vector float", at least 0;
+    /// Division and square root of float lanes.
+    VectorFloatDivision, "vector float division", at least 0;
+    /// Loads from memory, of vectors and single lanes, too.
     Load, "load", at least 0;
-    /// Stores to memory.
+    /// Stores to memory, of vectors and single lanes, too.
     Store, "store", at least 0;
     /// `if`, `br`, `br_if`, `br_table`, whether taken or not. Costs at least 1.
     Branch, "branch", at least 1;

@@ -20,7 +20,7 @@ const SLACK: u64 = 24 << 20;
 /// Makes a body that takes much, of a size.
 type Shape = fn(usize) -> String;
 
-const SHAPES: [(&str, Shape); 7] = [
+const SHAPES: [(&str, Shape); 9] = [
     ("loads", |size| "local.get 0 i32.load local.set 0 ".repeat(size)),
     ("branches", |size| "local.get 0 br_if 0 local.get 0 i32.load drop ".repeat(size)),
     ("calls of many results", |size| {
@@ -41,6 +41,17 @@ const SHAPES: [(&str, Shape); 7] = [
     ("tables", |size| {
         let targets = "0 ".repeat(size);
         format!("block local.get 0 br_table {targets} end ").repeat(8)
+    }),
+    // Operators of vectors that no single instruction does.
+    ("vectors", |size| {
+        let operators = "local.get 0 i8x16.shr_s i8x16.popcnt i32x4.trunc_sat_f32x4_u f64x2.nearest
+            i32x4.trunc_sat_f64x2_s_zero i64x2.neg";
+        let one = format!("local.get 0 local.get 0 v128.load {operators} v128.store ");
+        one.repeat(size)
+    }),
+    ("constants of vectors", |size| {
+        let one = |n| format!("local.get 0 v128.const i32x4 {n} 2 3 {n} v128.store ");
+        (0..size).map(one).collect()
     }),
     ("references", |size| "call $make call $f call $use ".repeat(size)),
 ];

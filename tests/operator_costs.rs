@@ -3,17 +3,16 @@
 use lampwick::{Engine, Instance, Module, OperatorClass, OperatorCosts, OptLevel, Store, TrapCode};
 
 use OperatorClass::{
-    Branch, Bulk, Call, CallIndirect, Constant, Conversion, Division, Float, FloatDivision,
-    FunctionEntry, Global, Grow, Integer, Load, Local, Multiplication, Reference, Select, Size,
-    Table,
+    Branch, Bulk, Call, CallIndirect, Constant, Conversion, Division, FunctionEntry, Global, Grow,
+    Integer, Load, Local, Reference, Select, Size, Table,
 };
 
-use crate::fuel::{OPERATORS, STORES};
 use crate::fuel_random::{Mode, Seen, execute, first_difference, seen};
 use crate::interpreter::{Exit, Machine};
+use crate::operator_classes::{distinct, sum};
 use crate::oracle::{Maker, Program};
 use crate::oracle_text::text;
-use crate::support::{Change, Rng, block_on, engine, instantiate, metered, rounds, trap};
+use crate::support::{Change, Rng, block_on, engine, metered, rounds, trap};
 
 /// A synchronous engine with these costs.
 pub(crate) fn with_costs(costs: &OperatorCosts) -> Engine {
@@ -27,80 +26,6 @@ pub(crate) fn async_with_costs(costs: &OperatorCosts) -> Engine {
     engine(|config| {
         config.async_support(true).consume_fuel(true).operator_cost(costs.clone());
     })
-}
-
-/// A table in which no two classes, and no two pairs of classes, cost the same.
-fn distinct() -> OperatorCosts {
-    let mut units = Vec::<u16>::new();
-    let mut sums = std::collections::HashSet::new();
-    let mut next = 2;
-    while units.len() < OperatorClass::ALL.len() {
-        let with_next: Vec<u16> = units.iter().map(|one| one + next).chain([2 * next]).collect();
-        if with_next.iter().all(|sum| !sums.contains(sum)) && !sums.contains(&next) {
-            sums.extend(with_next);
-            sums.insert(next);
-            units.push(next);
-        }
-        next += 1;
-    }
-    let table = OperatorClass::ALL.iter().zip(units);
-    table.fold(OperatorCosts::new(), |costs, (&class, units)| costs.with(class, units))
-}
-
-fn sum(costs: &OperatorCosts, classes: &[OperatorClass]) -> u64 {
-    classes.iter().map(|&class| u64::from(costs.cost(class))).sum()
-}
-
-/// The class of a numeric operator or access, by its name.
-fn class_by_name(operator: &str) -> OperatorClass {
-    let (ty, name) = operator.split_once('.').unwrap();
-    let is_float = ty.starts_with('f');
-    let first = name.split('_').next().unwrap();
-    match first {
-        _ if first.starts_with("load") => Load,
-        _ if first.starts_with("store") => OperatorClass::Store,
-        "wrap" | "trunc" if name != "trunc" => Conversion,
-        "extend" | "convert" | "promote" | "demote" | "reinterpret" => Conversion,
-        "div" | "sqrt" if is_float => FloatDivision,
-        _ if is_float => Float,
-        "mul" => Multiplication,
-        "div" | "rem" => Division,
-        _ => Integer,
-    }
-}
-
-#[test]
-fn every_numeric_operator_and_access_costs_what_its_class_does() {
-    let costs = distinct();
-    let mut cases = Vec::new();
-    for (operands, operators) in OPERATORS {
-        for operator in operators.split_whitespace() {
-            let mut classes = vec![FunctionEntry, class_by_name(operator)];
-            classes.extend(operands.matches("const").map(|_| Constant));
-            cases.push((format!("{operands} {operator} drop"), classes));
-        }
-    }
-    for (ty, operators) in STORES {
-        for operator in operators.split_whitespace() {
-            let body = format!("i32.const 0 {ty}.const 1 {operator}");
-            cases.push((body, vec![FunctionEntry, OperatorClass::Store, Constant, Constant]));
-        }
-    }
-    let met = |class| cases.iter().filter(|(_, classes)| classes[1] == class).count();
-    assert_eq!([Multiplication, FloatDivision, Division, Conversion].map(met), [2, 4, 8, 33]);
-    let functions: String = cases
-        .iter()
-        .enumerate()
-        .map(|(index, (body, _))| format!("(func (export \"{index}\") {body})"))
-        .collect();
-    let wat = format!("(module (memory 1) {functions})");
-    let (mut store, instance) = instantiate(&with_costs(&costs), &wat);
-    store.add_fuel(u64::MAX).unwrap();
-    for (index, (body, classes)) in cases.iter().enumerate() {
-        let before = store.fuel_consumed().unwrap();
-        instance.get_func(&mut store, &index.to_string()).unwrap().call(&mut store, &[]).unwrap();
-        assert_eq!(store.fuel_consumed().unwrap() - before, sum(&costs, classes), "{body}");
-    }
 }
 
 /// What stands around the bodies of [`CASES`].

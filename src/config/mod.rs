@@ -88,7 +88,7 @@ impl Default for Config {
 
 impl Config {
     /// The default configuration: synchronous, without fuel, and with everything enabled that
-    /// WebAssembly 2.0 has and this version implements.
+    /// WebAssembly 2.0 has, and relaxed vectors.
     pub fn new() -> Self {
         Self::default()
     }

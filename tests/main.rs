@@ -52,6 +52,7 @@ mod operator_costs;
 mod operator_costs_bounds;
 mod oracle;
 mod oracle_text;
+mod polls;
 mod pooling;
 mod pooling_slots;
 mod pooling_waits;

@@ -111,8 +111,8 @@ fn a_unit_of_fuel_bounds_what_is_done_for_it() {
 }
 
 #[test]
-fn costs_that_fit_no_register_displacement_are_exact() {
-    // Two thousand million units in one straight line, which ends in traps of each kind.
+fn dear_lines_are_exact() {
+    // More than two thousand million units in a line, which ends in traps of each kind.
     let dear = OperatorCosts::uniform(u16::MAX);
     let line = "i32.const 1 drop ".repeat(40_000);
     for (tail, operators) in [

@@ -66,6 +66,7 @@ mod signals;
 mod simd;
 mod simd_faults;
 mod simd_operators;
+mod simd_relaxed;
 mod simd_results;
 mod soak;
 mod support;

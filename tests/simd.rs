@@ -15,7 +15,7 @@ fn vector(number: u64) -> u128 {
     u128::from(rng.next()) << 64 | u128::from(rng.next())
 }
 
-const CHANGES: [Change; 4] = [
+const CHANGES: [Change; 5] = [
     |_| {},
     |config| {
         config.consume_fuel(true).interruptable(true);
@@ -26,7 +26,16 @@ const CHANGES: [Change; 4] = [
     |config| {
         config.consume_fuel(true).static_memory_maximum_size(0);
     },
+    // Without AVX places in memory must be aligned.
+    without_avx,
 ];
+
+fn without_avx(config: &mut Config) {
+    for feature in ["has_avx", "has_avx2", "has_fma", "has_avx512f", "has_avx512vl"] {
+        // SAFETY: a machine can always do without.
+        unsafe { config.cranelift_flag_set(feature, "false") }.unwrap();
+    }
+}
 
 fn engines() -> impl Iterator<Item = Engine> {
     CHANGES.into_iter().map(engine)
@@ -60,6 +69,35 @@ fn vectors_are_parameters_and_results() {
             let results = function.call(&mut store, &args).unwrap();
             assert_eq!(format!("{results:?}"), format!("{args:?}"), "{name}");
         }
+    }
+}
+
+#[test]
+fn a_function_takes_and_gives_a_thousand_vectors() {
+    const COUNT: u64 = 1000;
+    let types = "v128 ".repeat(COUNT as usize);
+    let gets: String = (0..COUNT).rev().map(|local| format!("local.get {local} ")).collect();
+    let wat = format!(
+        r#"(module (type $t (func (param {types}) (result {types})))
+            (import "" "host" (func $host (type $t)))
+            (func $turn (type $t) {gets})
+            (func (export "run") (type $t) {gets} call $turn call $host call $turn))"#
+    );
+    let args: Vec<Val> = (0..COUNT).map(|number| Val::V128(vector(number))).collect();
+    for engine in engines() {
+        let mut store = Store::new(&engine, ());
+        let _ = store.add_fuel(100_000);
+        let ty = FuncType::new(vec![ValType::V128; 1000], vec![ValType::V128; 1000]);
+        let host = Func::new(&mut store, ty, |_, args, results| {
+            results.clone_from_slice(args);
+            Ok(())
+        });
+        let module = Module::new(&engine, &wat).unwrap();
+        let instance = Instance::new(&mut store, &module, &[host.into()]).unwrap();
+        let run = instance.get_func(&mut store, "run").unwrap();
+        let results = run.call(&mut store, &args).unwrap();
+        let turned = results.iter().rev().map(Val::unwrap_v128);
+        assert!(turned.eq(args.iter().map(Val::unwrap_v128)));
     }
 }
 
@@ -196,9 +234,17 @@ fn keeper(count: usize) -> String {
 
 #[test]
 fn vectors_survive_yields_and_waits() {
+    for engine in [
+        async_metered(),
+        engine(|config| without_avx(config.async_support(true).consume_fuel(true))),
+    ] {
+        check_yields_and_waits(&engine);
+    }
+}
+
+fn check_yields_and_waits(engine: &Engine) {
     const ROUNDS: u32 = 20;
-    let engine = async_metered();
-    let mut linker = Linker::<()>::new(&engine);
+    let mut linker = Linker::<()>::new(engine);
     linker
         .func_wrap1_async("", "wait", |_: Caller<'_, ()>, value: u128| {
             Box::new(async move {
@@ -209,12 +255,12 @@ fn vectors_survive_yields_and_waits() {
         .unwrap();
     // As many as there are registers, and more than that.
     for count in [2, 16, 40] {
-        let module = Module::new(&engine, keeper(count)).unwrap();
+        let module = Module::new(engine, keeper(count)).unwrap();
         let each = 1000 * (count * (count + 1) / 2) as u32;
         let lane = each + count as u32 * (1..=ROUNDS).sum::<u32>() + ROUNDS;
         let expected = (0..4).fold(0_u128, |vector, _| vector << 32 | u128::from(lane));
         for slice in [1, 10, 1000] {
-            let mut store = Store::new(&engine, ());
+            let mut store = Store::new(engine, ());
             store.out_of_fuel_async_yield(u64::MAX, slice);
             let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
             let run = instance.get_typed_func::<u32, u128, _>(&mut store, "run").unwrap();

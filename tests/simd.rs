@@ -1,12 +1,16 @@
 //! Vectors wherever a value can be: between host and wasm, in globals, over calls and yields.
 
+use std::pin::pin;
+use std::task::Poll;
+
 use lampwick::{
     Caller, Config, Engine, Func, FuncType, Global, GlobalType, Instance, Linker, Module,
     Mutability, OptLevel, Store, Val, ValType,
 };
 
 use crate::support::{
-    Change, Rng, async_metered, block_on, count_pending, engine, instantiate, pend,
+    Change, Rng, async_metered, block_on, count_pending, engine, instantiate, instantiate_async,
+    pend, poll,
 };
 
 /// A vector whose bytes all differ, and differ between numbers.
@@ -268,6 +272,73 @@ fn check_yields_and_waits(engine: &Engine) {
             assert_eq!(result.unwrap(), expected, "{count} vectors, slices of {slice}");
             assert!(pending > 0);
         }
+    }
+}
+
+/// Fills all vector registers with ones, as any code of the host may.
+fn disturb() {
+    // SAFETY: the registers are declared.
+    unsafe {
+        std::arch::asm!(
+            "pcmpeqd xmm0, xmm0", "pcmpeqd xmm1, xmm1", "pcmpeqd xmm2, xmm2", "pcmpeqd xmm3, xmm3",
+            "pcmpeqd xmm4, xmm4", "pcmpeqd xmm5, xmm5", "pcmpeqd xmm6, xmm6", "pcmpeqd xmm7, xmm7",
+            "pcmpeqd xmm8, xmm8", "pcmpeqd xmm9, xmm9", "pcmpeqd xmm10, xmm10",
+            "pcmpeqd xmm11, xmm11", "pcmpeqd xmm12, xmm12", "pcmpeqd xmm13, xmm13",
+            "pcmpeqd xmm14, xmm14", "pcmpeqd xmm15, xmm15",
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+        );
+    }
+}
+
+#[test]
+fn vectors_in_registers_survive_checks() {
+    // Nothing but vectors in the loop, so that they stay in registers.
+    let count = 12;
+    let locals = "v128 ".repeat(count);
+    let add: String = (1..=count)
+        .map(|local| {
+            let next = local % count + 1;
+            format!("(local.set {local} (i64x2.add (local.get {local}) (local.get {next})))")
+        })
+        .collect();
+    let gets: String = (1..=count).map(|local| format!("local.get {local} ")).collect();
+    let xor = "v128.xor ".repeat(count - 1);
+    let wat = format!(
+        r#"(module (func (export "run") (param i32) (result v128) (local {locals})
+            (local.set 1 (v128.const i32x4 1 2 3 4))
+            loop {add}
+                (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))
+            end
+            {gets} {xor}))"#
+    );
+    let (mut store, instance) = instantiate(&Engine::default(), &wat);
+    let run = instance.get_typed_func::<u32, u128, _>(&mut store, "run").unwrap();
+    let expected = run.call(&mut store, 1000).unwrap();
+    for epochs in [false, true] {
+        let engine = engine(|config| {
+            config.async_support(true).consume_fuel(!epochs).epoch_interruption(epochs);
+        });
+        let (mut store, instance) = instantiate_async(&engine, &wat);
+        if epochs {
+            // Each check yields.
+            store.epoch_deadline_async_yield_and_update(0);
+        } else {
+            store.out_of_fuel_async_yield(u64::MAX, 20);
+        }
+        let run = instance.get_typed_func::<u32, u128, _>(&mut store, "run").unwrap();
+        let mut call = pin!(run.call_async(&mut store, 1000));
+        let mut pending = 0;
+        let result = loop {
+            disturb();
+            match poll(call.as_mut()) {
+                Poll::Ready(result) => break result.unwrap(),
+                Poll::Pending => pending += 1,
+            }
+        };
+        assert_eq!((result, pending >= 1000), (expected, true), "{pending}");
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) unsafe fn instantiate<T>(
     building.define_functions()?;
     let (memories, tables) = (building.store.memories.len(), building.store.tables.len());
     if let Err((resource, error)) = building.define_storage(&store.engine, slot.as_ref()) {
+        store.vm.note_storage();
         // The slot is given back now, so that nothing may be left in it.
         store.vm.memories.truncate(memories);
         store.vm.tables.truncate(tables);

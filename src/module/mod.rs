@@ -260,7 +260,7 @@ fn compile(engine: &Engine, binary: &[u8]) -> Result<Artifact> {
         // Before it costs a compilation.
         pool.limits.check(&engine.compiler().declarations(binary)?)?;
     }
-    engine.compiler().compile(binary)
+    engine.compiling(|| engine.compiler().compile(binary))
 }
 
 /// What is compiled already is no input for the compiler.

@@ -7,14 +7,15 @@
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
 use lampwick_fibers::{Resident, Suspender};
 
-use super::StoreInner;
+use super::account::CallAccount;
+use super::{CallEnd, StoreInner};
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
@@ -134,9 +135,27 @@ impl<T> StoreInner<T> {
         let job = self.job(invocation);
         // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
         let enter = || unsafe { job.run(fiber.unused_top(), Suspender::blocking()) };
-        let result = activation::run(job.store, enter);
+        let account = self.open_account();
+        let result = if account.is_kept() {
+            self.call_accounted(&account, enter)
+        } else {
+            activation::run(job.store, enter)
+        };
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
+    }
+
+    /// A synchronous call that has an account.
+    #[cold]
+    fn call_accounted(
+        &mut self,
+        account: &CallAccount,
+        enter: impl FnOnce() -> Result<(), Box<Unwind>>,
+    ) -> Result<(), Box<Unwind>> {
+        // SAFETY: the store is ours, and nothing of it is borrowed.
+        let result = unsafe { account.run(ptr::from_mut(self), enter) };
+        account.close(self, CallEnd::of(&result));
+        result
     }
 
     /// Calls a function on a fiber that suspends with the future.
@@ -160,7 +179,8 @@ impl<T> StoreInner<T> {
                 result.map_err(|unwind| leave(*unwind, suspender))
             })
         };
-        let result = OnFiber::new(run, job.store).await;
+        let account = self.open_account();
+        let result = OnFiber::new(run, ptr::from_mut(self), account).await;
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
@@ -205,46 +225,82 @@ impl<T> StoreInner<T> {
 
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
 /// unfinished.
-struct OnFiber<R> {
+struct OnFiber<R, T> {
     /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
-    store: *mut store::Store,
+    store: *mut StoreInner<T>,
+    account: CallAccount,
     finished: bool,
 }
 
-// SAFETY: the pointer is only handed to the thread that runs the fiber.
-unsafe impl<R: Send> Send for OnFiber<R> {}
+// SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; calls
+// are only made of stores that are `Send`.
+unsafe impl<R: Send, T: Send> Send for OnFiber<R, T> {}
 
-impl<R> OnFiber<R> {
-    fn new(run: R, store: *mut store::Store) -> Self {
-        Self { run: ManuallyDrop::new(run), store, finished: false }
+impl<R, T> OnFiber<R, T> {
+    fn new(run: R, store: *mut StoreInner<T>, account: CallAccount) -> Self {
+        Self { run: ManuallyDrop::new(run), store, account, finished: false }
     }
 
     /// Called once, by `drop`.
     #[cold]
     fn cancel(&mut self) {
+        let Self { run, store, account, .. } = self;
         // SAFETY: dropped once, here, where it was pinned.
-        let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
-        activation::run(self.store, drop);
+        let drop = || unsafe { ManuallyDrop::drop(run) };
+        if !account.is_kept() {
+            return activation::run(store.cast(), drop);
+        }
+        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { account.run(*store, drop) }));
+        // SAFETY: as above.
+        account.close(unsafe { &**store }, CallEnd::Dropped);
+        dropped.unwrap_or_else(|panic| resume_unwind(panic));
     }
 }
 
-impl<R: Future> Future for OnFiber<R> {
+impl<R, T> OnFiber<R, T>
+where
+    R: Future<Output = Result<(), Box<Unwind>>>,
+{
+    #[cold]
+    fn poll_accounted(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+        let Self { run, store, account, finished } = self;
+        // SAFETY: `run` is pinned with the whole.
+        let run = unsafe { Pin::new_unchecked(&mut **run) };
+        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
+        let poll = unsafe { account.run(*store, || run.poll(cx)) };
+        if let Poll::Ready(result) = &poll {
+            *finished = true;
+            // SAFETY: as above.
+            account.close(unsafe { &**store }, CallEnd::of(result));
+        }
+        poll
+    }
+}
+
+impl<R, T> Future for OnFiber<R, T>
+where
+    R: Future<Output = Result<(), Box<Unwind>>>,
+{
     type Output = R::Output;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole; nothing else is.
         let this = unsafe { self.get_unchecked_mut() };
+        if this.account.is_kept() {
+            return this.poll_accounted(cx);
+        }
         // SAFETY: as above.
         let run = unsafe { Pin::new_unchecked(&mut *this.run) };
-        let poll = activation::run(this.store, || run.poll(cx));
+        let poll = activation::run(this.store.cast(), || run.poll(cx));
         this.finished = poll.is_ready();
         poll
     }
 }
 
-impl<R> Drop for OnFiber<R> {
+impl<R, T> Drop for OnFiber<R, T> {
     #[inline]
     fn drop(&mut self) {
         if !self.finished {

@@ -7,7 +7,6 @@ use rustix::mm::{self, MremapFlags};
 
 use super::idles::Idles;
 use super::reservation::Reservation;
-use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
 
 /// The bytes of a dynamic memory.
@@ -22,7 +21,7 @@ pub(super) struct MovingBytes {
 impl MovingBytes {
     /// `accessible` zero bytes.
     pub(super) fn new(idles: &Shared<Idles>, accessible: usize) -> io::Result<Self> {
-        let reservation = reserve(idles.settings(), accessible)?;
+        let reservation = reserve(idles, accessible)?;
         Ok(Self { reservation, accessible, idles: idles.local() })
     }
 
@@ -36,7 +35,7 @@ impl MovingBytes {
         if len <= old.len() - self.idles.settings().dynamic_guard as usize {
             old.protect(self.accessible..len, true)?;
         } else {
-            let new = reserve(self.idles.settings(), len)?;
+            let new = reserve(&self.idles, len)?;
             self.move_to(&new)?;
             self.reservation = new;
         }
@@ -64,10 +63,12 @@ impl MovingBytes {
     }
 }
 
-fn reserve(settings: &MemorySettings, accessible: usize) -> io::Result<Reservation> {
+fn reserve(idles: &Idles, accessible: usize) -> io::Result<Reservation> {
+    let settings = idles.settings();
     let slack = (settings.dynamic_growth + settings.dynamic_guard) as usize;
     let slack = slack.next_multiple_of(WASM_PAGE_SIZE as usize);
     let reservation = Reservation::new(settings.before(), accessible + slack)?;
+    let reservation = reservation.counted_in(idles.mapped());
     reservation.protect(0..accessible, true)?;
     Ok(reservation)
 }

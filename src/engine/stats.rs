@@ -15,8 +15,8 @@ pub struct EngineStats {
     /// ended and nobody has polled it since. A call whose future was forgotten counts until its store
     /// is dropped. Zero without [`Config::accounts`](crate::Config::accounts).
     pub suspended: usize,
-    /// Stacks that stores have: most have one, others take one more for each call that a host
-    /// function makes.
+    /// Stacks that stores have. Most have one; it takes another for each call that a host function
+    /// makes, and for the calls that follow one that was dropped or forgotten.
     pub stacks: usize,
     /// Stacks that wait for their next store.
     pub idle_stacks: usize,

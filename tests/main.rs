@@ -62,6 +62,8 @@ mod settings;
 mod signal_handler;
 mod signals;
 mod soak;
+#[cfg(feature = "tracing")]
+mod spans;
 mod support;
 mod table;
 mod tank_shares;

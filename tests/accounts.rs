@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use lampwick::{
-    CallHook, Caller, Config, Engine, Func, Instance, Linker, Memory, MemoryType, Module, Store,
-    StoreStats, TableType, Val, ValType,
+    AsContext, AsContextMut, CallHook, Caller, Config, Engine, EngineStats, Func, Instance, Linker,
+    Memory, MemoryType, Module, Store, StoreContext, StoreContextMut, StoreStats, TableType, Val,
+    ValType,
 };
 
 use crate::support::{asynchronous, block_on, count_pending, engine, pend, poll, trap};
@@ -100,7 +101,7 @@ fn without_accounts_there_is_what_is_known_anyway() {
     assert_eq!((stats.busy, stats.longest_poll, stats.peak_stack), (known.busy, known.busy, 0));
     assert_eq!(stats.fuel, store.fuel_consumed().unwrap());
     assert_eq!((stats.peak_memory, store.name()), (65536 + 3 * 8, "nobody counts"));
-    let engine = plain.stats();
+    let engine: EngineStats = plain.stats();
     assert_eq!((engine.guests, engine.suspended, engine.stacks), (0, 0, 1));
 }
 
@@ -365,14 +366,20 @@ fn engines_tell_what_they_compiled() {
 }
 
 #[test]
-fn names_are_the_embedders() {
-    let mut store = Store::new(&Engine::new(Config::new().accounts(true)).unwrap(), ());
+fn every_context_tells_the_name_and_the_account() {
+    let engine = Engine::new(Config::new().accounts(true)).unwrap();
+    let mut store = Store::new(&engine, ());
     assert_eq!(store.name(), "");
     store.set_name("tenant 7");
     let rename = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| {
-        assert_eq!(caller.name(), "tenant 7");
+        assert_eq!((caller.name(), caller.stats().host_calls), ("tenant 7", 1));
         caller.set_name(String::from("tenant 8"));
     });
     rename.call(&mut store, &[]).unwrap();
-    assert_eq!(store.name(), "tenant 8");
+    let context: StoreContext<'_, ()> = store.as_context();
+    assert_eq!((context.name(), context.stats()), ("tenant 8", store.stats()));
+    let mut context: StoreContextMut<'_, ()> = store.as_context_mut();
+    context.set_name("tenant 9");
+    assert_eq!((context.name(), context.stats().polls), ("tenant 9", 1));
+    assert_eq!((store.name(), engine.stats().guests), ("tenant 9", 1));
 }

@@ -4,8 +4,8 @@ use std::mem::forget;
 use std::sync::{Arc, Mutex};
 
 use lampwick::{
-    CallEnd, Caller, Config, Engine, Func, FuncType, Instance, Linker, Module, Store, StoreStats,
-    Trap, TrapCode, TypedFunc,
+    CallEnd, CallReport, Caller, Config, Engine, Func, FuncType, Instance, Linker, Module, Store,
+    StoreStats, Trap, TrapCode, TypedFunc,
 };
 
 use crate::support::{block_on, panic_of, pend, poll};
@@ -53,7 +53,7 @@ fn reporting() -> (Engine, Reports) {
     let reports = Reports::default();
     let list = reports.clone();
     let mut config = Config::new();
-    config.async_support(true).consume_fuel(true).call_reports(move |report| {
+    config.async_support(true).consume_fuel(true).call_reports(move |report: &CallReport<'_>| {
         let seen = Seen { guest: report.guest.to_owned(), end: report.end, stats: report.stats };
         list.0.lock().unwrap().push(seen);
     });
@@ -108,7 +108,7 @@ fn each_end_is_told_from_the_others() {
         ("run", RETURN, CallEnd::Returned, "returned"),
         ("run", WAIT, CallEnd::Returned, "returned"),
         ("run", FAIL, CallEnd::Failed, "failed"),
-        ("run", EXIT, CallEnd::Exited(7), "exited with 7"),
+        ("run", EXIT, CallEnd::Exited(7), "exited"),
         ("trap", 0, CallEnd::Trapped(TrapCode::UnreachableCodeReached), "trapped: unreachable"),
         ("run", NEST, CallEnd::Returned, "returned"),
         (

@@ -20,8 +20,10 @@ pub struct CallReport<'a> {
     pub stats: StoreStats,
 }
 
-/// How a call of a guest ended. Displayed it is a few words of a fixed set, as metrics want them for
-/// labels; statuses of guests that exited aside.
+/// How a call of a guest ended.
+///
+/// Displayed it is one of a few fixed texts, fit for the label of a metric: statuses, of which a guest
+/// could pick a new one at each exit, are not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CallEnd {
@@ -83,7 +85,7 @@ impl fmt::Display for CallEnd {
             Self::Returned => f.write_str("returned"),
             Self::Trapped(code) => write!(f, "trapped: {code}"),
             Self::OutOfFuel => f.write_str("out of fuel"),
-            Self::Exited(status) => write!(f, "exited with {status}"),
+            Self::Exited(_) => f.write_str("exited"),
             Self::Failed => f.write_str("failed"),
             Self::Panicked => f.write_str("panicked"),
             Self::Dropped => f.write_str("dropped"),

@@ -7,15 +7,15 @@
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
 use lampwick_fibers::{Resident, Suspender};
 
+use super::StoreInner;
 use super::account::CallAccount;
-use super::{CallEnd, StoreInner};
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
@@ -132,30 +132,32 @@ impl<T> StoreInner<T> {
     /// have room for its results.
     pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
         let fiber = self.take_fiber()?;
-        let job = self.job(invocation);
+        let stack = fiber.unused_top();
         // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
-        let enter = || unsafe { job.run(fiber.unused_top(), Suspender::blocking()) };
-        let account = self.open_account();
-        let result = if account.is_kept() {
-            self.call_accounted(&account, enter)
-        } else {
-            activation::run(job.store, enter)
+        let result = unsafe {
+            match self.vm.accounts {
+                None => self.call_on(stack, invocation),
+                Some(_) => self.call_accounted(stack, invocation),
+            }
         };
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
 
-    /// A synchronous call that has an account.
-    #[cold]
-    fn call_accounted(
+    /// Calls a function on a stack, below this address.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::call`]; the stack must be one of the engine's that nobody uses.
+    #[inline(always)]
+    pub(super) unsafe fn call_on(
         &mut self,
-        account: &CallAccount,
-        enter: impl FnOnce() -> Result<(), Box<Unwind>>,
+        stack: *mut u8,
+        invocation: Invocation,
     ) -> Result<(), Box<Unwind>> {
-        // SAFETY: the store is ours, and nothing of it is borrowed.
-        let result = unsafe { account.run(ptr::from_mut(self), enter) };
-        account.close(self, CallEnd::of(&result));
-        result
+        let job = self.job(invocation);
+        // SAFETY: by contract.
+        activation::run(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
     }
 
     /// Calls a function on a fiber that suspends with the future.
@@ -179,8 +181,7 @@ impl<T> StoreInner<T> {
                 result.map_err(|unwind| leave(*unwind, suspender))
             })
         };
-        let account = self.open_account();
-        let result = OnFiber::new(run, ptr::from_mut(self), account).await;
+        let result = OnFiber::new(run, ptr::from_mut(self)).await;
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
@@ -224,57 +225,59 @@ impl<T> StoreInner<T> {
 }
 
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
-/// unfinished.
-struct OnFiber<R, T> {
+/// unfinished. Where the store has an account, it does so by way of `account.rs`.
+pub(super) struct OnFiber<R, T> {
     /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
-    store: *mut StoreInner<T>,
-    account: CallAccount,
+    pub(super) store: *mut StoreInner<T>,
+    /// That of the call while it is suspended.
+    pub(super) account: ManuallyDrop<Option<Box<CallAccount>>>,
     finished: bool,
 }
 
-// SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; calls
-// are only made of stores that are `Send`.
+// SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; stores
+// are `Send` here.
 unsafe impl<R: Send, T: Send> Send for OnFiber<R, T> {}
 
 impl<R, T> OnFiber<R, T> {
-    fn new(run: R, store: *mut StoreInner<T>, account: CallAccount) -> Self {
+    fn new(run: R, store: *mut StoreInner<T>) -> Self {
+        let account = ManuallyDrop::new(None);
         Self { run: ManuallyDrop::new(run), store, account, finished: false }
+    }
+
+    /// Whether the store has an account.
+    #[inline]
+    fn is_accounted(&self) -> bool {
+        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
+        unsafe { (*self.store).vm.accounts.is_some() }
     }
 
     /// Called once, by `drop`.
     #[cold]
     fn cancel(&mut self) {
-        let Self { run, store, account, .. } = self;
+        if self.is_accounted() { self.drop_accounted() } else { self.drop_run() }
+    }
+
+    /// Resumes the fiber once more. Called once, by `drop`.
+    pub(super) fn drop_run(&mut self) {
         // SAFETY: dropped once, here, where it was pinned.
-        let drop = || unsafe { ManuallyDrop::drop(run) };
-        if !account.is_kept() {
-            return activation::run(store.cast(), drop);
-        }
-        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { account.run(*store, drop) }));
-        // SAFETY: as above.
-        account.close(unsafe { &**store }, CallEnd::Dropped);
-        dropped.unwrap_or_else(|panic| resume_unwind(panic));
+        let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
+        activation::run(self.store.cast(), drop);
     }
 }
 
-impl<R, T> OnFiber<R, T>
-where
-    R: Future<Output = Result<(), Box<Unwind>>>,
-{
-    #[cold]
-    fn poll_accounted(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
-        let Self { run, store, account, finished } = self;
+impl<R: Future, T> OnFiber<R, T> {
+    /// Resumes the fiber.
+    ///
+    /// # Safety
+    ///
+    /// The future must be pinned.
+    #[inline(always)]
+    pub(super) unsafe fn resume(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole.
-        let run = unsafe { Pin::new_unchecked(&mut **run) };
-        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
-        let poll = unsafe { account.run(*store, || run.poll(cx)) };
-        if let Poll::Ready(result) = &poll {
-            *finished = true;
-            // SAFETY: as above.
-            account.close(unsafe { &**store }, CallEnd::of(result));
-        }
+        let run = unsafe { Pin::new_unchecked(&mut *self.run) };
+        let poll = activation::run(self.store.cast(), || run.poll(cx));
+        self.finished = poll.is_ready();
         poll
     }
 }
@@ -289,14 +292,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole; nothing else is.
         let this = unsafe { self.get_unchecked_mut() };
-        if this.account.is_kept() {
-            return this.poll_accounted(cx);
-        }
-        // SAFETY: as above.
-        let run = unsafe { Pin::new_unchecked(&mut *this.run) };
-        let poll = activation::run(this.store.cast(), || run.poll(cx));
-        this.finished = poll.is_ready();
-        poll
+        // SAFETY: it is pinned.
+        unsafe { if this.is_accounted() { this.resume_accounted(cx) } else { this.resume(cx) } }
     }
 }
 

@@ -26,8 +26,6 @@ mod traced {
     }
 
     impl CallSpan {
-        pub(in crate::store) const NONE: Self = Self(None);
-
         pub(in crate::store) fn new(guest: &str, fuel_before: u64) -> Self {
             let span = tracing::span!(
                 target: "lampwick", Level::INFO, "call", guest, fuel = Empty, end = Empty
@@ -74,8 +72,6 @@ mod untraced {
     pub(in crate::store) struct Entered;
 
     impl CallSpan {
-        pub(in crate::store) const NONE: Self = Self;
-
         pub(in crate::store) fn new(_guest: &str, _fuel_before: u64) -> Self {
             Self
         }

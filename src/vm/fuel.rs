@@ -221,7 +221,8 @@ impl Fuel {
     }
 
     fn next_slice(&mut self, counter: i64) {
-        self.slices = self.slices.saturating_add(1);
+        // One by one it never wraps.
+        self.slices = self.slices.wrapping_add(1);
         self.begin_slice(counter);
     }
 

@@ -30,7 +30,6 @@ impl<T> StoreInner<T> {
     /// # Safety
     ///
     /// As for [`Self::call_on`].
-    #[cold]
     #[inline(never)]
     pub(super) unsafe fn call_accounted(
         &mut self,
@@ -86,7 +85,7 @@ impl CallAccount {
                 let _turn = Turn::begin(store.cast());
                 enter()
             };
-            if (*store).parks() != parks {
+            if cfg!(feature = "tracing") && (*store).parks() != parks {
                 self.span.parked(&(*store).name, (*store).burned().0);
             }
             result
@@ -128,7 +127,6 @@ where
     /// # Safety
     ///
     /// As for [`resume`](Self::resume).
-    #[cold]
     #[inline(never)]
     pub(super) unsafe fn resume_accounted(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         let store = self.store;

@@ -49,7 +49,9 @@ impl<T> StoreInner<T> {
 
     /// What was counted elsewhere, and what the store has.
     pub(super) fn stats_of(&self, costs: Costs, (fuel, slices): (u64, u64)) -> StoreStats {
-        let Costs { host_calls, parks, turns, busy, longest_turn } = costs;
+        let Costs { host_calls, parks, turns, .. } = costs;
+        let accounts = self.vm.accounts.as_ref();
+        let (busy, longest_poll) = accounts.map_or_else(Default::default, |it| it.times(costs));
         StoreStats {
             fuel,
             slices,
@@ -57,9 +59,9 @@ impl<T> StoreInner<T> {
             host_calls,
             polls: turns,
             busy,
-            longest_poll: longest_turn,
+            longest_poll,
             peak_memory: self.vm.peak_storage(),
-            peak_stack: self.vm.accounts.as_ref().map_or(0, |it| it.peak_stack as u64),
+            peak_stack: accounts.map_or(0, |it| it.peak_stack as u64),
         }
     }
 

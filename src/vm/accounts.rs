@@ -7,13 +7,18 @@
 //!
 //! No guest chooses how much is kept: an account is a few numbers, which saturate.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lampwick_fibers::{PerWorker, Shared};
+use quanta::Clock;
 
 use super::activation;
 use super::store::Store;
+
+/// What turns are measured with. It takes about a millisecond to make.
+static CLOCK: LazyLock<Clock> = LazyLock::new(Clock::new);
 
 /// How many guests an engine has. Each thread counts with its group; only the sums mean something.
 #[derive(Debug)]
@@ -27,6 +32,7 @@ struct Gauge {
 
 impl Gauges {
     pub(crate) fn new() -> Self {
+        LazyLock::force(&CLOCK);
         Self(PerWorker::new(Gauge::default))
     }
 
@@ -45,6 +51,10 @@ impl Gauges {
         // A guest that changes threads meanwhile may be seen to go and not to come.
         sum.max(0) as usize
     }
+
+    fn mine(&self) -> &Gauge {
+        self.0.mine()
+    }
 }
 
 /// What guests did in some turns.
@@ -53,8 +63,9 @@ pub(crate) struct Costs {
     pub(crate) host_calls: u64,
     pub(crate) parks: u64,
     pub(crate) turns: u64,
-    pub(crate) busy: Duration,
-    pub(crate) longest_turn: Duration,
+    /// In ticks of the clock, as below.
+    busy: u64,
+    longest_turn: u64,
 }
 
 impl Costs {
@@ -69,30 +80,31 @@ impl Costs {
     }
 }
 
-/// A store's account.
+/// A store's account. What each turn writes to comes first, in one cache line.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Accounts {
-    gauges: Shared<Gauges>,
-    /// Of all calls of the host but the last.
-    earlier: Costs,
     /// Of the last call of the host, which may be under way.
     pub(crate) call: Costs,
-    /// Fuel that was consumed, and slices that were begun, before that call.
-    before_call: (u64, u64),
     /// The most bytes of stack that wasm was seen to take.
     pub(crate) peak_stack: usize,
-    /// The most bytes of memories and tables that the store had before it lost some.
-    pub(crate) peak_memory: u64,
     in_turn: bool,
     /// Whether `gauges` count this guest among the suspended.
     is_suspended: bool,
+    /// Of all calls of the host but the last.
+    earlier: Costs,
+    /// Fuel that was consumed, and slices that were begun, before that call.
+    before_call: (u64, u64),
+    /// The most bytes of memories and tables that the store had before it lost some.
+    pub(crate) peak_memory: u64,
+    gauges: Shared<Gauges>,
 }
 
 impl Accounts {
     /// The account of a new guest.
     pub(crate) fn new(gauges: &Shared<Gauges>) -> Box<Self> {
         let gauges = gauges.local();
-        gauges.0.mine().guests.fetch_add(1, Relaxed);
+        gauges.mine().guests.fetch_add(1, Relaxed);
         Box::new(Self {
             gauges,
             earlier: Costs::default(),
@@ -123,22 +135,39 @@ impl Accounts {
         (fuel.saturating_sub(fuel_before), slices.saturating_sub(slices_before))
     }
 
+    /// How long that was in all, and the longest turn.
+    pub(crate) fn times(&self, costs: Costs) -> (Duration, Duration) {
+        let time = |ticks| Duration::from_nanos(CLOCK.delta_as_nanos(0, ticks));
+        (time(costs.busy), time(costs.longest_turn))
+    }
+
     /// Of all calls.
     pub(crate) fn total(&self) -> Costs {
         self.earlier.and(self.call)
     }
 
+    #[inline]
     fn set_suspended(&mut self, is_suspended: bool) {
         if is_suspended != self.is_suspended {
-            self.is_suspended = is_suspended;
-            let change = if is_suspended { 1 } else { -1 };
-            self.gauges.0.mine().suspended.fetch_add(change, Relaxed);
+            self.change_suspended(is_suspended);
         }
     }
 
-    fn end_turn(&mut self, took: Duration, is_suspended: bool) {
-        let turn = Costs { turns: 1, busy: took, longest_turn: took, ..Costs::default() };
-        self.call = self.call.and(turn);
+    #[cold]
+    fn change_suspended(&mut self, is_suspended: bool) {
+        self.is_suspended = is_suspended;
+        let change = if is_suspended { 1 } else { -1 };
+        self.gauges.mine().suspended.fetch_add(change, Relaxed);
+    }
+
+    #[inline]
+    fn end_turn(&mut self, began: u64, is_suspended: bool) {
+        // Processors need not agree on the time to the last tick.
+        let took = CLOCK.raw().saturating_sub(began);
+        let Costs { turns, busy, longest_turn, .. } = &mut self.call;
+        *turns = turns.saturating_add(1);
+        *busy = busy.saturating_add(took);
+        *longest_turn = took.max(*longest_turn);
         self.in_turn = false;
         self.set_suspended(is_suspended);
     }
@@ -147,14 +176,15 @@ impl Accounts {
 impl Drop for Accounts {
     fn drop(&mut self) {
         self.set_suspended(false);
-        self.gauges.0.mine().guests.fetch_sub(1, Relaxed);
+        self.gauges.mine().guests.fetch_sub(1, Relaxed);
     }
 }
 
 /// A turn that is under way. It ends when this is dropped, by a panic, too.
 pub(crate) struct Turn {
     store: *mut Store,
-    began: Instant,
+    /// In ticks of the clock.
+    began: u64,
 }
 
 impl Turn {
@@ -163,6 +193,7 @@ impl Turn {
     /// # Safety
     ///
     /// The store must outlive the turn. When the turn begins and ends nothing of it may be borrowed.
+    #[inline]
     pub(crate) unsafe fn begin(store: *mut Store) -> Option<Self> {
         // SAFETY: by contract.
         let accounts = unsafe { (*store).accounts.as_mut() }?;
@@ -170,20 +201,19 @@ impl Turn {
             return None;
         }
         accounts.in_turn = true;
-        accounts.set_suspended(false);
-        Some(Self { store, began: Instant::now() })
+        Some(Self { store, began: CLOCK.raw() })
     }
 }
 
 impl Drop for Turn {
+    #[inline]
     fn drop(&mut self) {
-        let took = self.began.elapsed();
         // SAFETY: by contract of `begin`. Where the turn has left an activation its wasm has called
         // the host, which suspended it; or an earlier call was forgotten, as its wasm is still.
         unsafe {
             let is_suspended = Store::note_exit(self.store);
             if let Some(accounts) = &mut (*self.store).accounts {
-                accounts.end_turn(took, is_suspended);
+                accounts.end_turn(self.began, is_suspended);
             }
         }
     }
@@ -274,18 +304,18 @@ mod tests {
             host_calls: u64::MAX,
             parks: u64::MAX,
             turns: u64::MAX,
-            busy: Duration::MAX,
-            longest_turn: Duration::MAX,
+            busy: u64::MAX,
+            longest_turn: u64::MAX,
         };
         let Costs { host_calls, parks, turns, busy, longest_turn } = most.and(most);
         assert_eq!((host_calls, parks, turns), (u64::MAX, u64::MAX, u64::MAX));
-        assert_eq!((busy, longest_turn), (Duration::MAX, Duration::MAX));
+        assert_eq!((busy, longest_turn), (u64::MAX, u64::MAX));
     }
 
     #[test]
     fn a_gauge_that_is_seen_to_sink_below_zero_says_zero() {
         let gauges = Gauges::new();
-        gauges.0.mine().guests.fetch_sub(1, Relaxed);
+        gauges.mine().guests.fetch_sub(1, Relaxed);
         assert_eq!(gauges.guests(), 0);
     }
 }

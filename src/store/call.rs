@@ -229,10 +229,10 @@ impl<T> StoreInner<T> {
 pub(super) struct OnFiber<R, T> {
     /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
+    /// Null once it has finished.
     pub(super) store: *mut StoreInner<T>,
     /// That of the call while it is suspended.
     pub(super) account: ManuallyDrop<Option<Box<CallAccount>>>,
-    finished: bool,
 }
 
 // SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; stores
@@ -241,13 +241,16 @@ unsafe impl<R: Send, T: Send> Send for OnFiber<R, T> {}
 
 impl<R, T> OnFiber<R, T> {
     fn new(run: R, store: *mut StoreInner<T>) -> Self {
-        let account = ManuallyDrop::new(None);
-        Self { run: ManuallyDrop::new(run), store, account, finished: false }
+        Self { run: ManuallyDrop::new(run), store, account: ManuallyDrop::new(None) }
     }
 
     /// Whether the store has an account.
+    ///
+    /// # Safety
+    ///
+    /// It must not have finished.
     #[inline]
-    fn is_accounted(&self) -> bool {
+    unsafe fn is_accounted(&self) -> bool {
         // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
         unsafe { (*self.store).vm.accounts.is_some() }
     }
@@ -255,7 +258,8 @@ impl<R, T> OnFiber<R, T> {
     /// Called once, by `drop`.
     #[cold]
     fn cancel(&mut self) {
-        if self.is_accounted() { self.drop_accounted() } else { self.drop_run() }
+        // SAFETY: `drop` has seen that it has not finished.
+        if unsafe { self.is_accounted() } { self.drop_accounted() } else { self.drop_run() }
     }
 
     /// Resumes the fiber once more. Called once, by `drop`.
@@ -277,7 +281,9 @@ impl<R: Future, T> OnFiber<R, T> {
         // SAFETY: `run` is pinned with the whole.
         let run = unsafe { Pin::new_unchecked(&mut *self.run) };
         let poll = activation::run(self.store.cast(), || run.poll(cx));
-        self.finished = poll.is_ready();
+        if poll.is_ready() {
+            self.store = ptr::null_mut();
+        }
         poll
     }
 }
@@ -292,7 +298,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole; nothing else is.
         let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: it is pinned.
+        // SAFETY: it is pinned; `call_async`, which alone makes these, awaits them, and so does not poll
+        // one that has finished.
         unsafe { if this.is_accounted() { this.resume_accounted(cx) } else { this.resume(cx) } }
     }
 }
@@ -300,7 +307,7 @@ where
 impl<R, T> Drop for OnFiber<R, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.store.is_null() {
             self.cancel();
         }
     }

@@ -11,6 +11,7 @@ mod hook;
 mod interrupts;
 mod limiter;
 mod limits;
+mod pace;
 mod report;
 mod slots;
 mod span;

@@ -11,7 +11,7 @@ use lampwick::{
     ValType,
 };
 
-use crate::support::{asynchronous, block_on, count_pending, engine, pend, poll, trap};
+use crate::support::{Rng, asynchronous, block_on, count_pending, engine, pend, poll, trap};
 
 const GUEST: &str = r#"(module
     (import "" "host" (func $host))
@@ -263,6 +263,38 @@ fn engines_count_guests_that_are_suspended_wherever_they_go() {
     drop(guest);
     other.into_data();
     assert_eq!(counts(), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn counts_are_right_when_guests_on_many_threads_ended_in_every_way() {
+    const GUESTS: usize = 200;
+    let mut rng = Rng::new("counts_are_right");
+    let engine = accounted();
+    let guests: Vec<_> = (0..GUESTS)
+        .map(|_| {
+            let (mut store, instance) = start(&engine);
+            let (name, slices) =
+                (["wait", "trap", "forever"][rng.below(3) as usize], rng.below(50));
+            tokio::spawn(async move {
+                store.set_fuel(0).unwrap();
+                store.out_of_fuel_async_yield(slices, 1000);
+                drop(call(&mut store, instance, name).await);
+                store.stats()
+            })
+        })
+        .collect();
+    for guest in guests {
+        let stats = engine.stats();
+        assert!(stats.guests <= GUESTS && stats.suspended <= GUESTS, "{stats:?}");
+        if rng.one_in(3) {
+            guest.abort();
+        }
+        if let Ok(stats) = guest.await {
+            assert!(stats.polls > stats.slices && stats.longest_poll <= stats.busy, "{stats:?}");
+        }
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.guests, stats.suspended, stats.stacks), (0, 0, 0));
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub struct StoreStats {
     pub polls: u64,
     /// Time that guests spent on workers, host functions included: from the start of each poll
     /// to its end. Where the system took the worker away for a while, that is included, too.
+    /// Instantiation is not, but for start functions.
     pub busy: Duration,
     /// The longest of these polls.
     pub longest_poll: Duration,

@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use lampwick::{
-    Func, Instance, Linker, Memory, MemoryType, Module, Store, StoreLimitsBuilder, TrapCode, Val,
+    Caller, ExternRef, Func, Instance, Linker, Memory, MemoryType, Module, Store,
+    StoreLimitsBuilder, TrapCode, Val,
 };
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::{
-    Change, async_metered, asynchronous, block_on, count_pending, engine, instantiate_async, poll,
+    Census, Change, async_metered, asynchronous, block_on, count_pending, engine,
+    instantiate_async, poll,
 };
 
 /// The most that operators between two checks cost, and what follows from their rounding.
@@ -235,4 +237,68 @@ fn long_operators_hear_deadlines() {
     store.epoch_deadline_trap();
     let error = block_on(run.call_async(&mut store, ())).unwrap_err();
     assert_eq!(error.trap_code(), Some(TrapCode::Interrupt));
+}
+
+/// A guest with large tables of references, whose `run` is given new ones.
+const COLLECTING: &str = r#"(module
+    (import "" "new" (func $new (result externref)))
+    (table $null 1000000 externref) (table $used 20000 externref)
+    (func (export "fill") (local i32)
+        loop
+            local.get 0 call $new table.set $used
+            local.get 0 i32.const 1 i32.add local.tee 0 i32.const 20000 i32.ne br_if 0
+        end)
+    (func (export "clear") i32.const 0 ref.null extern i32.const 20000 table.fill $used)
+    (func (export "take") (param externref))
+    (func $deep (export "run") (param i32) (result externref)
+        local.get 0 if (result externref)
+            local.get 0 i32.const 1 i32.sub call $deep call $new drop
+        else call $new end))"#;
+
+#[test]
+fn collections_are_cut_into_parts_and_can_be_dropped_between_any_two() {
+    let engine = asynchronous();
+    let census = Census::default();
+    let mut store = Store::new(&engine, census.clone());
+    let mut linker = Linker::<Census>::new(&engine);
+    linker
+        .func_wrap("", "new", |caller: Caller<'_, Census>| {
+            Some(ExternRef::new(caller.data().token()))
+        })
+        .unwrap();
+    let module = Module::new(&engine, COLLECTING).unwrap();
+    let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
+    let mut func = |name| instance.get_func(&mut store, name).unwrap();
+    let [fill, clear, run, take] = ["fill", "clear", "run", "take"].map(&mut func);
+    let take = take.typed::<Option<ExternRef>, (), _>(&store).unwrap();
+    let empty = |store: &mut Store<Census>| {
+        block_on(clear.call_async(store, &[])).unwrap();
+    };
+    for parts in (1..30).step_by(3) {
+        // Until a collection has as many parts, in the midst of which it is dropped.
+        for round in 0.. {
+            assert!(round < 20, "no collection has {parts} parts");
+            let mut call = Box::pin(fill.call_async(&mut store, &[]));
+            let pending = (0..parts).take_while(|_| poll(call.as_mut()).is_pending()).count();
+            drop(call);
+            empty(&mut store);
+            if pending == parts {
+                break;
+            }
+        }
+        // Below a stack of some depth there are references, too.
+        block_on(run.call_async(&mut store, &[Val::I32(7_000)])).unwrap();
+    }
+    // The same for arguments, which become references before the guest's fiber runs.
+    let mut longest = 0;
+    for _ in 0..100_000 {
+        let value = Some(ExternRef::new(census.token()));
+        let (pending, result) = count_pending(take.call_async(&mut store, value));
+        result.unwrap();
+        longest = longest.max(pending);
+    }
+    assert!(longest >= 10, "{longest}");
+    assert!(census.alive() > 0);
+    store.gc();
+    assert_eq!(census.alive(), 0, "nothing is left that nobody can reach");
 }

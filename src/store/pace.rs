@@ -4,8 +4,24 @@ use anyhow::Result;
 
 use super::StoreInner;
 use crate::vm::pace::Pace;
+use crate::vm::store::Store;
 
 impl<T> StoreInner<T> {
+    /// Lets a collection make room before so many values become references.
+    pub(crate) async fn make_room(&mut self, more: usize) -> Result<()>
+    where
+        T: Send,
+    {
+        if !self.vm.is_full(more) {
+            return Ok(());
+        }
+        self.paced(true, |store, pace| {
+            // SAFETY: the store is ours for as long as this future exists.
+            Ok(unsafe { Store::collect_at(&raw mut store.vm, pace) }?)
+        })
+        .await
+    }
+
     /// Does work on the store, on a fiber if it is `long`, where it suspends between its parts.
     ///
     /// If the future is dropped meanwhile the work is told so by its pace, and must come to an end.

@@ -1,7 +1,7 @@
 //! Modules: compiled code that can be instantiated many times.
 
-#[cfg(feature = "cache")]
 pub(crate) mod blueprint;
+#[cfg(feature = "cache")]
 mod cached;
 mod serialize;
 

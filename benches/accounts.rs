@@ -5,7 +5,7 @@
 //! The first three are what servers do: 64 guests on a tokio runtime of one thread, some of which wait
 //! for the host; slices of 100,000 units of fuel are some 6 µs. The others are nothing but what accounts
 //! count.
-//! `--rounds N` sets how many turns there are, 300 unless told. `--features tracing` adds spans that
+//! `--rounds N` sets how many turns there are, 200 unless told. `--features tracing` adds spans that
 //! nobody listens to.
 
 use std::hint::black_box;
@@ -118,7 +118,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 
 fn rounds() -> Result<u32> {
     let mut arguments = std::env::args().skip_while(|argument| argument != "--rounds").skip(1);
-    arguments.next().map_or(Ok(300), |rounds| rounds.parse().context("--rounds takes a number"))
+    arguments.next().map_or(Ok(200), |rounds| rounds.parse().context("--rounds takes a number"))
 }
 
 fn main() -> Result<()> {

@@ -22,7 +22,7 @@ mod vm;
 pub use async_trait::async_trait;
 pub use compile::{ModuleVersionStrategy, OperatorClass, OperatorCosts, OptLevel};
 pub use config::{Config, Strategy};
-pub use engine::Engine;
+pub use engine::{Engine, EngineStats};
 pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 pub use instance::{Export, Instance, InstancePre};
@@ -35,8 +35,9 @@ pub use pooling::{
     PoolingAllocationStrategy,
 };
 pub use store::{
-    AsContext, AsContextMut, FuelHandle, InterruptHandle, ResourceLimiter, ResourceLimiterAsync,
-    Store, StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
+    AsContext, AsContextMut, CallEnd, CallReport, FuelHandle, InterruptHandle, ResourceLimiter,
+    ResourceLimiterAsync, Store, StoreContext, StoreContextMut, StoreLimits, StoreLimitsBuilder,
+    StoreStats,
 };
 pub use symbols::{FrameSymbol, WasmBacktraceDetails};
 pub use tools::ProfilingStrategy;

@@ -1,5 +1,6 @@
 //! The integration tests, a file for each topic.
 
+mod accounts;
 mod alone;
 mod api;
 mod artifacts;
@@ -13,6 +14,7 @@ mod cache;
 mod cache_config;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
+mod call_reports;
 mod collection;
 mod collection_calls;
 mod collection_drops;
@@ -69,6 +71,8 @@ mod simd_operators;
 mod simd_relaxed;
 mod simd_results;
 mod soak;
+#[cfg(feature = "tracing")]
+mod spans;
 mod support;
 mod table;
 mod tank_shares;

@@ -1,5 +1,6 @@
 //! What an engine is told when it is made.
 
+mod accounts;
 #[cfg(feature = "cache")]
 mod cache;
 mod proposals;
@@ -8,6 +9,9 @@ mod tools;
 use anyhow::{Result, anyhow, bail};
 use lampwick_fibers::StackPoolConfig;
 use target_lexicon::Triple;
+
+use accounts::AccountSettings;
+pub(crate) use accounts::Reader;
 
 #[cfg(feature = "cache")]
 use crate::compile::CacheSettings;
@@ -50,6 +54,7 @@ pub struct Config {
     pub(crate) backtrace_details: WasmBacktraceDetails,
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
+    pub(crate) accounts: AccountSettings,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<CacheSettings>,
 }
@@ -80,6 +85,7 @@ impl Default for Config {
             backtrace_details: WasmBacktraceDetails::default(),
             profiler: ProfilingStrategy::None,
             debug_info: false,
+            accounts: AccountSettings::default(),
             #[cfg(feature = "cache")]
             cache: None,
         }

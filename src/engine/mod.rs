@@ -1,6 +1,7 @@
 //! Engines: a compiler, and what the stores of a process share.
 
 mod signatures;
+mod stats;
 
 use std::sync::Arc;
 
@@ -14,12 +15,15 @@ use crate::config::Config;
 use crate::pooling::Pool;
 use crate::tools::Profiler;
 use crate::trap::Trap;
+use crate::vm::accounts::{Accounts, Gauges};
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemorySource;
 use crate::vm::signals;
 
 use signatures::Registry;
 pub(crate) use signatures::Signature;
+use stats::Compilations;
+pub use stats::EngineStats;
 
 /// A compiler with its configuration, and the stacks, memories and types that stores share.
 ///
@@ -52,6 +56,9 @@ struct Inner {
     pool: Option<Pool>,
     signatures: Arc<Registry>,
     epoch: Arc<Epoch>,
+    /// Where the configuration asks for accounts.
+    gauges: Option<Shared<Gauges>>,
+    compilations: Compilations,
     /// Whether frames of traps tell files and lines.
     symbols: bool,
     profiler: Option<Profiler>,
@@ -96,6 +103,8 @@ impl Engine {
             pool,
             signatures: Arc::default(),
             epoch: Arc::default(),
+            gauges: config.accounts.is_kept.then(|| Shared::new(Gauges::new())),
+            compilations: Compilations::default(),
             symbols: config.backtrace_details.enabled(),
             profiler: Profiler::new(config.profiler)?,
             #[cfg(feature = "cache")]
@@ -149,6 +158,11 @@ impl Engine {
         let settings = &self.0.config.compiler;
         let epoch = settings.epochs.then(|| self.0.epoch.clone());
         (settings.interruptable || settings.epochs).then(|| Interrupts::new(epoch))
+    }
+
+    /// What a new store needs for its account, where there is one.
+    pub(crate) fn account(&self) -> Option<Box<Accounts>> {
+        self.0.gauges.as_ref().map(Accounts::new)
     }
 
     pub(crate) fn interruptable(&self) -> bool {

@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::instance::Instance;
 use crate::store::{
-    AsContext, AsContextMut, FuelHandle, InterruptHandle, StoreContext, StoreContextMut, StoreInner,
+    AsContext, AsContextMut, FuelHandle, InterruptHandle, StoreContext, StoreContextMut,
+    StoreInner, StoreStats,
 };
 use crate::vm::host::HostCaller;
 
@@ -83,6 +84,22 @@ impl<'a, T> Caller<'a, T> {
     /// With the panic of a value's drop code.
     pub fn gc(&mut self) {
         self.store.gc();
+    }
+
+    /// As [`Store::stats`](crate::Store::stats); this call of the host is counted, and the fuel that
+    /// the guest burned up to it.
+    pub fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+
+    /// As [`Store::name`](crate::Store::name).
+    pub fn name(&self) -> &str {
+        self.store.name()
+    }
+
+    /// As [`Store::set_name`](crate::Store::set_name).
+    pub fn set_name(&mut self, name: impl Into<Box<str>>) {
+        self.store.set_name(name);
     }
 
     /// As [`Store::fuel_consumed`](crate::Store::fuel_consumed); what the guest burned up to this

@@ -198,6 +198,7 @@ impl Building<'_> {
     /// Takes back what was defined since; at once, since the slot of an instance that failed may have
     /// the next owner soon.
     fn undefine(&mut self, [memories, tables, globals]: [usize; 3]) {
+        self.store.note_storage();
         self.store.memories.truncate(memories);
         self.store.tables.truncate(tables);
         self.store.globals.truncate(globals);

@@ -1,7 +1,7 @@
 //! Modules: compiled code that can be instantiated many times.
 
-#[cfg(feature = "cache")]
 pub(crate) mod blueprint;
+#[cfg(feature = "cache")]
 mod cached;
 mod serialize;
 
@@ -256,7 +256,7 @@ fn compile(engine: &Engine, binary: &[u8]) -> Result<Artifact> {
         // Before it costs a compilation.
         pool.limits.check(&engine.compiler().declarations(binary)?)?;
     }
-    engine.compiler().compile(binary)
+    engine.compiling(|| engine.compiler().compile(binary))
 }
 
 /// What is compiled already is no input for the compiler.

@@ -69,6 +69,11 @@ impl InstanceSlots {
         Self(Arc::new(Inner { count, queue: Mutex::new(queue) }))
     }
 
+    /// How many slots have an instance, or wait for one that they were promised.
+    pub(crate) fn in_use(&self) -> usize {
+        self.0.count as usize - self.0.lock().free.slots.len()
+    }
+
     /// A slot for a store that has `held` already.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use lampwick_fibers::{Resident, Suspender};
 
 use super::StoreInner;
+use super::account::CallAccount;
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
@@ -160,12 +161,32 @@ impl<T> StoreInner<T> {
     /// have room for its results.
     pub(crate) unsafe fn call(&mut self, invocation: Invocation) -> Result<(), Trap> {
         let fiber = self.take_fiber()?;
-        let job = self.job(invocation);
+        let stack = fiber.unused_top();
         // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
-        let enter = || unsafe { job.run(fiber.unused_top(), Suspender::blocking()) };
-        let result = activation::run(job.store, enter);
+        let result = unsafe {
+            match self.vm.accounts {
+                None => self.call_on(stack, invocation),
+                Some(_) => self.call_accounted(stack, invocation),
+            }
+        };
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
+    }
+
+    /// Calls a function on a stack, below this address.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::call`]; the stack must be one of the engine's that nobody uses.
+    #[inline(always)]
+    pub(super) unsafe fn call_on(
+        &mut self,
+        stack: *mut u8,
+        invocation: Invocation,
+    ) -> Result<(), Box<Unwind>> {
+        let job = self.job(invocation);
+        // SAFETY: by contract.
+        activation::run(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
     }
 
     /// Calls a function on a fiber that suspends with the future. If there are references to values of
@@ -197,7 +218,7 @@ impl<T> StoreInner<T> {
                 result.map_err(|unwind| leave(*unwind, suspender))
             })
         };
-        let result = OnFiber::new(run, job.store).await;
+        let result = OnFiber::new(run, ptr::from_mut(self)).await;
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
@@ -241,50 +262,89 @@ impl<T> StoreInner<T> {
 }
 
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
-/// unfinished.
-struct OnFiber<R> {
+/// unfinished. Where the store has an account, it does so by way of `account.rs`.
+pub(super) struct OnFiber<R, T> {
     /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
-    store: *mut store::Store,
-    finished: bool,
+    /// Null once it has finished.
+    pub(super) store: *mut StoreInner<T>,
+    /// That of the call while it is suspended.
+    pub(super) account: ManuallyDrop<Option<Box<CallAccount>>>,
 }
 
-// SAFETY: the pointer is only handed to the thread that runs the fiber.
-unsafe impl<R: Send> Send for OnFiber<R> {}
+// SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; stores
+// are `Send` here.
+unsafe impl<R: Send, T: Send> Send for OnFiber<R, T> {}
 
-impl<R> OnFiber<R> {
-    fn new(run: R, store: *mut store::Store) -> Self {
-        Self { run: ManuallyDrop::new(run), store, finished: false }
+impl<R, T> OnFiber<R, T> {
+    fn new(run: R, store: *mut StoreInner<T>) -> Self {
+        Self { run: ManuallyDrop::new(run), store, account: ManuallyDrop::new(None) }
+    }
+
+    /// Whether the store has an account.
+    ///
+    /// # Safety
+    ///
+    /// It must not have finished.
+    #[inline]
+    unsafe fn is_accounted(&self) -> bool {
+        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
+        unsafe { (*self.store).vm.accounts.is_some() }
     }
 
     /// Called once, by `drop`.
     #[cold]
     fn cancel(&mut self) {
+        // SAFETY: `drop` has seen that it has not finished.
+        if unsafe { self.is_accounted() } { self.drop_accounted() } else { self.drop_run() }
+    }
+
+    /// Resumes the fiber once more. Called once, by `drop`.
+    pub(super) fn drop_run(&mut self) {
         // SAFETY: dropped once, here, where it was pinned.
         let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
-        activation::run(self.store, drop);
+        activation::run(self.store.cast(), drop);
     }
 }
 
-impl<R: Future> Future for OnFiber<R> {
+impl<R: Future, T> OnFiber<R, T> {
+    /// Resumes the fiber.
+    ///
+    /// # Safety
+    ///
+    /// The future must be pinned.
+    #[inline(always)]
+    pub(super) unsafe fn resume(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+        // SAFETY: `run` is pinned with the whole.
+        let run = unsafe { Pin::new_unchecked(&mut *self.run) };
+        let poll = activation::run(self.store.cast(), || run.poll(cx));
+        if poll.is_ready() {
+            self.store = ptr::null_mut();
+        }
+        poll
+    }
+}
+
+impl<R, T> Future for OnFiber<R, T>
+where
+    R: Future<Output = Result<(), Box<Unwind>>>,
+{
     type Output = R::Output;
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole; nothing else is.
         let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: as above.
-        let run = unsafe { Pin::new_unchecked(&mut *this.run) };
-        let poll = activation::run(this.store, || run.poll(cx));
-        this.finished = poll.is_ready();
-        poll
+        // SAFETY: it is pinned; `call_async`, which alone makes these, awaits them, and so does not poll
+        // one that has finished.
+        unsafe { if this.is_accounted() { this.resume_accounted(cx) } else { this.resume(cx) } }
     }
 }
 
-impl<R> Drop for OnFiber<R> {
+impl<R, T> Drop for OnFiber<R, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.store.is_null() {
             self.cancel();
         }
     }

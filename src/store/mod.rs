@@ -1,5 +1,6 @@
 //! Stores: where instances live, and the host's data beside them.
 
+mod account;
 mod call;
 mod context;
 mod fuel;
@@ -11,7 +12,10 @@ mod interrupts;
 mod limiter;
 mod limits;
 mod pace;
+mod report;
 mod slots;
+mod span;
+mod stats;
 mod supply;
 
 use std::fmt;
@@ -27,6 +31,8 @@ pub use context::{AsContext, AsContextMut, StoreContext, StoreContextMut};
 pub use interrupts::InterruptHandle;
 pub(crate) use limiter::Counts;
 pub use limits::{ResourceLimiter, ResourceLimiterAsync, StoreLimits, StoreLimitsBuilder};
+pub use report::{CallEnd, CallReport};
+pub use stats::StoreStats;
 pub use supply::FuelHandle;
 
 use crate::engine::{Engine, Signature};
@@ -87,6 +93,8 @@ pub(crate) struct StoreInner<T> {
     /// The fiber of the last call, for the next one; at first that of the store's home.
     fiber: Option<Box<Resident>>,
     limiter: Limiter<T>,
+    /// What the guest is called.
+    name: Box<str>,
     #[cfg(feature = "call-hook")]
     hook: Option<Box<hook::Hook<T>>>,
     pub(crate) data: T,
@@ -115,7 +123,7 @@ impl<T> Store<T> {
     pub fn new(engine: &Engine, data: T) -> Self {
         Self {
             inner: Home::new(engine.stacks(), |fiber| StoreInner {
-                vm: vm::store::Store::new(engine.metered(), engine.interrupts()),
+                vm: vm::store::Store::new(engine.metered(), engine.interrupts(), engine.account()),
                 engine: engine.local(),
                 modules: SmallVec::new(),
                 signatures: ThinVec::new(),
@@ -123,6 +131,7 @@ impl<T> Store<T> {
                 slots: ThinVec::new(),
                 fiber,
                 limiter: Limiter::None,
+                name: Box::default(),
                 #[cfg(feature = "call-hook")]
                 hook: None,
                 data,

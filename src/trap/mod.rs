@@ -124,7 +124,7 @@ fn sources<'a>(
 }
 
 /// The first trap among an error and its sources.
-fn trap_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Trap> {
+pub(crate) fn trap_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Trap> {
     sources(error).find_map(|error| error.downcast_ref())
 }
 
@@ -184,6 +184,10 @@ impl Trap {
             Reason::Exit(status) => Some(*status),
             _ => None,
         }
+    }
+
+    pub(crate) fn is_out_of_fuel(&self) -> bool {
+        matches!(self.root(), Reason::OutOfFuel)
     }
 
     /// The reason without the frames.

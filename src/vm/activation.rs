@@ -119,6 +119,17 @@ pub(crate) fn run<R>(store: *mut Store, enter: impl FnOnce() -> R) -> R {
     enter()
 }
 
+/// Where the wasm of a store's innermost activation began on its stack, if there is one.
+///
+/// # Safety
+///
+/// The store must be live.
+#[inline]
+pub(super) unsafe fn entry_sp(store: *const Store) -> Option<usize> {
+    // SAFETY: activations of the store's list are live, or their stacks are for ever.
+    unsafe { (*store).activation.as_ref().map(|activation| activation.entry_sp) }
+}
+
 /// Calls a function, on `stack` or, if that is null, on the current one. The results replace the
 /// arguments.
 ///
@@ -204,6 +215,7 @@ impl Activation {
 pub(super) unsafe fn unwind_with(store: *mut Store, reason: Box<Unwind>) -> ! {
     // SAFETY: the activation is live because wasm of it called us.
     unsafe {
+        Store::note_exit(store);
         let activation = (*store).activation;
         (*activation).unwind = Some(reason);
         arch::unwind(activation)
@@ -259,6 +271,7 @@ pub(super) unsafe extern "C" fn after_fault(activation: *mut Activation) -> ! {
     // SAFETY: wasm frames of this activation are what is above us, and they hold nothing to drop.
     unsafe {
         let fault = (*activation).fault.take().expect("set by the signal handler");
+        Store::note_frame((*activation).store, fault.fp);
         let backtrace =
             backtrace::walk(backtrace::Frame::exact(fault.pc), fault.fp, (*activation).entry_sp);
         (*activation).unwind = Some(Box::new(Unwind::Trap(fault.code, backtrace)));

@@ -46,6 +46,8 @@ pub(crate) struct Fuel {
     interval: Option<NonZeroU64>,
     /// What the current one of these may still draw from `reserve`.
     room: u64,
+    /// How many slices were given, each behind a yield or a wait.
+    slices: u64,
     /// Where the store draws or parks, or has a handle.
     supply: Option<Box<Supply>>,
 }
@@ -54,6 +56,11 @@ impl Fuel {
     /// All fuel consumed so far.
     pub(crate) fn consumed(&self, counter: i64) -> u64 {
         self.base.saturating_add_signed(self.filled - counter)
+    }
+
+    /// How many slices were given, each behind a yield or a wait.
+    pub(crate) fn slices(&self) -> u64 {
+        self.slices
     }
 
     /// What is left without further injections; negative when the last segment overdrew.
@@ -172,7 +179,7 @@ impl Fuel {
 
     /// Begins a slice with fuel from the tank.
     pub(super) fn begin_with(&mut self, counter: &mut i64, fuel: u64) {
-        self.begin_slice(*counter);
+        self.next_slice(*counter);
         self.add(counter, fuel);
         if let Some(supply) = &mut self.supply {
             supply.lend(fuel);
@@ -197,7 +204,7 @@ impl Fuel {
         if self.reserve > 0 {
             let ended = self.interval.is_some() && self.room == 0;
             if ended {
-                self.begin_slice(*counter);
+                self.next_slice(*counter);
             }
             self.fill(counter);
             // Where the reserve did not even cover what was overdrawn there is no slice to yield
@@ -205,12 +212,18 @@ impl Fuel {
             if ended && *counter >= 0 { Refill::Yield } else { Refill::Drawn }
         } else if self.injections > 0 {
             self.injections -= 1;
-            self.begin_slice(*counter);
+            self.next_slice(*counter);
             self.add(counter, self.slice);
             Refill::Yield
         } else {
             Refill::Empty
         }
+    }
+
+    fn next_slice(&mut self, counter: i64) {
+        // One by one it never wraps.
+        self.slices = self.slices.wrapping_add(1);
+        self.begin_slice(counter);
     }
 
     /// Lets the next slice have a whole interval beyond what the last one overdrew.

@@ -22,7 +22,7 @@ pub(crate) struct HostFunction {
     /// First, so that a pointer to it is a pointer to the function.
     context: VMHostContext,
     func_ref: VMFuncRef,
-    /// What `context.call` is in a store without a call hook.
+    /// What `context.call` is in a store without a call hook and accounts.
     call: HostCall,
     /// The closure, of the type that `call` was made for.
     closure: Arc<dyn Any + Send + Sync>,
@@ -65,15 +65,27 @@ impl HostFunction {
         this
     }
 
-    /// Lets calls of this function run the hook of its store from now on.
-    pub(super) fn hook(&mut self) {
-        self.context.call = call_hooked;
+    /// Lets calls of this function make a detour from now on.
+    pub(super) fn lead_through(&mut self, detour: Detour) {
+        self.context.call = match detour {
+            Detour::Count => call_counted,
+            Detour::Hook => call_hooked,
+        };
     }
 
     /// The function as a reference.
     pub(crate) fn func_ref(&mut self) -> *mut VMFuncRef {
         &raw mut self.func_ref
     }
+}
+
+/// What a call does before it gets to its host function.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Detour {
+    /// The store's account counts it.
+    Count,
+    /// The call hook runs, before and after. It is counted, too, where there is an account.
+    Hook,
 }
 
 /// A call of a host function that is running.
@@ -155,6 +167,20 @@ pub(crate) unsafe fn run<F: 'static>(
     }
 }
 
+/// What is called in place of each host function of a store that has an account and no call hook.
+unsafe extern "C" fn call_counted(
+    context: *mut VMHostContext,
+    caller: *mut VMContext,
+    values: *mut ValRaw,
+) {
+    // SAFETY: the context heads a `HostFunction` in a store, of which nothing is borrowed here; wasm
+    // called us with what the function takes.
+    unsafe {
+        Store::count_host_call((*context).head.store.cast());
+        ((*context.cast::<HostFunction>()).call)(context, caller, values);
+    }
+}
+
 /// What is called in place of each host function of a store that has a call hook: the functions
 /// themselves look for a hook only when they fail.
 unsafe extern "C" fn call_hooked(
@@ -167,6 +193,7 @@ unsafe extern "C" fn call_hooked(
     // to be dropped.
     unsafe {
         let store = (*context).head.store.cast::<Store>();
+        Store::count_host_call(store);
         if let Err(unwind) = hooks::cross(store, CallHook::CallingHost) {
             activation::unwind_with(store, unwind);
         }

@@ -1,5 +1,6 @@
 //! What machine code sees and calls.
 
+pub(crate) mod accounts;
 pub(crate) mod activation;
 mod arch;
 pub(crate) mod backtrace;

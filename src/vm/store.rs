@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
+use super::accounts::Accounts;
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
 use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
 use super::hooks::Hook;
-use super::host::HostFunction;
+use super::host::{Detour, HostFunction};
 use super::instance::Instance;
 use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
@@ -106,6 +107,8 @@ pub struct Store {
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
+    /// Where the engine keeps accounts. Host functions are told when they come to the store.
+    pub(crate) accounts: Option<Box<Accounts>>,
     /// What is asked about a signal before we look at it ourselves.
     pub(crate) signal_handler: Option<signals::Handler>,
     /// Whether fuel is counted.
@@ -136,12 +139,17 @@ unsafe impl Send for Store {}
 unsafe impl Sync for Store {}
 
 impl Store {
-    pub(crate) fn new(metered: bool, interrupts: Option<Interrupts>) -> Self {
+    pub(crate) fn new(
+        metered: bool,
+        interrupts: Option<Interrupts>,
+        accounts: Option<Box<Accounts>>,
+    ) -> Self {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
             #[cfg(feature = "call-hook")]
             call_hook: None,
+            accounts,
             signal_handler: None,
             metered,
             limiter: None,
@@ -181,7 +189,7 @@ impl Store {
     pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
         self.call_hook = Some(hook);
         for function in &mut self.host_functions {
-            function.hook();
+            function.lead_through(Detour::Hook);
         }
     }
 
@@ -189,7 +197,9 @@ impl Store {
     pub(crate) fn add_host_function(&mut self, mut function: Box<HostFunction>) {
         // SAFETY: the store is live.
         if unsafe { Self::call_hook(self) }.is_some() {
-            function.hook();
+            function.lead_through(Detour::Hook);
+        } else if self.accounts.is_some() {
+            function.lead_through(Detour::Count);
         }
         self.host_functions.push(function);
     }

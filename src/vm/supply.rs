@@ -268,11 +268,16 @@ impl Store {
     ///
     /// As for [`Self::refuel`].
     unsafe fn wait_for_supply(this: *mut Self) -> Result<(), Box<Unwind>> {
+        let mut parked = false;
         let poll = |context: &mut Context<'_>| {
             // SAFETY: the call borrows the store as long as its future exists, and who polls that
             // polls us, on the fiber; the borrow ends with the poll.
-            let Self { fuel, machine, .. } = unsafe { &mut *this };
-            fuel.poll_supply(&mut machine.fuel, context)
+            let store = unsafe { &mut *this };
+            let polled = store.fuel.poll_supply(&mut store.machine.fuel, context);
+            if polled.is_pending() && !std::mem::replace(&mut parked, true) {
+                store.count_park();
+            }
+            polled
         };
         // SAFETY: the activation is live since its wasm called us.
         let suspender = unsafe { &*(*(*this).activation).suspender };
@@ -301,6 +306,7 @@ impl Store {
                 if !control.is_paused() {
                     return Ok(());
                 }
+                (*this).count_park();
                 let suspender = &*(*(*this).activation).suspender;
                 let resumed = suspender.block_on(control.pause_ended());
                 resumed.map_err(|_cancelled| Box::new(Unwind::Cancelled))?;

@@ -111,6 +111,15 @@ impl Table {
         }
     }
 
+    /// The size in bytes of all elements.
+    pub(crate) fn bytes(&self) -> u64 {
+        let bytes = match &self.elements {
+            Elements::Funcs(funcs) => size_of_val(&funcs[..]),
+            Elements::Externs(externs) => size_of_val(&externs[..]),
+        };
+        bytes as u64
+    }
+
     /// The elements, if they are references to values of the host.
     pub(super) fn externs(&self) -> &[u32] {
         match &self.elements {

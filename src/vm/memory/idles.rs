@@ -5,7 +5,7 @@
 //! to the next guest of that module, if it can.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use lampwick_fibers::PerWorker;
 
@@ -61,6 +61,8 @@ pub(super) struct Idles {
     others: Mutex<Vec<Idle>>,
     /// Accessible bytes of those that have more than [`MAX_KEPT_ACCESSIBLE`].
     large: AtomicUsize,
+    /// How many reservations there are, those of live memories among them.
+    mapped: Arc<AtomicUsize>,
 }
 
 /// The most reservations that each group of threads keeps.
@@ -87,12 +89,18 @@ impl Idles {
             workers: PerWorker::new(Mutex::default),
             others: Mutex::default(),
             large: AtomicUsize::new(0),
+            mapped: Arc::default(),
         }
     }
 
     /// How the engine lays memories out.
     pub(super) fn settings(&self) -> &MemorySettings {
         &self.settings
+    }
+
+    /// Where reservations for the engine's memories are counted.
+    pub(super) fn mapped(&self) -> &Arc<AtomicUsize> {
+        &self.mapped
     }
 
     /// A reservation, of those at hand the one that needs the least to become what is wanted.
@@ -151,7 +159,6 @@ impl Idles {
     }
 
     /// How many reservations wait.
-    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.workers.iter().chain([&self.others]).map(|list| lock(list).len()).sum()
     }

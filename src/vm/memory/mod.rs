@@ -14,6 +14,7 @@ mod touched;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use lampwick_fibers::{Cancelled, Shared};
 
@@ -64,6 +65,14 @@ impl MemorySource {
         host: Option<HostMemories>,
     ) -> Self {
         Self { settings, idles: Shared::new(Idles::new(settings)), pool, host }
+    }
+
+    /// How many reservations there are for memories outside of any pool, and how many of them wait
+    /// for their next memory.
+    pub(crate) fn reservations(&self) -> (usize, usize) {
+        let idle = self.idles.count();
+        // One that is made meanwhile is in neither number, or in the first.
+        (self.idles.mapped().load(Relaxed).max(idle), idle)
     }
 
     /// A memory of the host.
@@ -196,6 +205,11 @@ impl Memory {
     /// The size in pages.
     pub(crate) fn pages(&self) -> u64 {
         self.len as u64 / WASM_PAGE_SIZE
+    }
+
+    /// The size in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.len as u64
     }
 
     /// The maximum in pages of the memory's type.

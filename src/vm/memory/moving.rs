@@ -7,7 +7,6 @@ use rustix::mm::{self, MremapFlags};
 
 use super::idles::Idles;
 use super::reservation::Reservation;
-use super::settings::MemorySettings;
 use crate::vm::layout::WASM_PAGE_SIZE;
 
 /// The bytes of a dynamic memory.
@@ -22,7 +21,7 @@ pub(super) struct MovingBytes {
 impl MovingBytes {
     /// `accessible` zero bytes.
     pub(super) fn new(idles: &Shared<Idles>, accessible: usize) -> io::Result<Self> {
-        let reservation = reserve(idles.settings(), accessible, 0)?;
+        let reservation = reserve(idles, accessible, 0)?;
         Ok(Self { reservation, accessible, idles: idles.local() })
     }
 
@@ -37,7 +36,7 @@ impl MovingBytes {
             old.protect(self.accessible..len, true)?;
         } else {
             // What moves is as much as has come since the last time, however often a guest grows.
-            let new = reserve(self.idles.settings(), len, len)?;
+            let new = reserve(&self.idles, len, len)?;
             self.move_to(&new)?;
             self.reservation = new;
         }
@@ -70,7 +69,8 @@ impl MovingBytes {
 const PAGE_TABLE: usize = 2 << 20;
 
 /// A reservation of which so many bytes are accessible, with room for `more` at the least.
-fn reserve(settings: &MemorySettings, accessible: usize, more: usize) -> io::Result<Reservation> {
+fn reserve(idles: &Idles, accessible: usize, more: usize) -> io::Result<Reservation> {
+    let settings = idles.settings();
     let growth = (settings.dynamic_growth as usize).max(more);
     let slack = growth + settings.dynamic_guard as usize;
     let len = accessible + slack.next_multiple_of(WASM_PAGE_SIZE as usize);
@@ -79,6 +79,7 @@ fn reserve(settings: &MemorySettings, accessible: usize, more: usize) -> io::Res
     } else {
         Reservation::aligned(settings.before(), len, PAGE_TABLE)?
     };
+    let reservation = reservation.counted_in(idles.mapped());
     reservation.protect(0..accessible, true)?;
     Ok(reservation)
 }

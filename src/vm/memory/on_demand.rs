@@ -7,7 +7,6 @@ use lampwick_fibers::Shared;
 use super::idles::{Idle, Idles, Wanted};
 use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
-use super::settings::MemorySettings;
 
 /// Memories with more accessible bytes than this are unmapped with their guest: what page tables
 /// such a one leaves behind, and the search for its pages, would cost more than is saved.
@@ -38,7 +37,7 @@ impl StaticBytes {
         let wanted = Wanted { accessible, image: image.map(|image| image.id) };
         let idle = match idles.take(wanted) {
             Some(idle) => idle,
-            None => reserve(idles.settings())?,
+            None => reserve(idles)?,
         };
         let idle = fit(idle, accessible, image)?;
         Ok(Self {
@@ -97,9 +96,10 @@ impl StaticBytes {
 }
 
 /// A new reservation.
-fn reserve(settings: &MemorySettings) -> io::Result<Idle> {
+fn reserve(idles: &Idles) -> io::Result<Idle> {
+    let settings = idles.settings();
     let len = (settings.static_maximum + settings.static_guard) as usize;
-    let reservation = Reservation::new(settings.before(), len)?;
+    let reservation = Reservation::new(settings.before(), len)?.counted_in(idles.mapped());
     Ok(Idle { reservation, accessible: 0, image: None, is_warm: false })
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
@@ -17,6 +19,17 @@ pub(in crate::vm) struct Reservation {
     /// Bytes before the base that always fault.
     before: usize,
     len: usize,
+    _counted: Option<Counted>,
+}
+
+/// One of those that are counted; no longer when it is dropped.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 // SAFETY: the reservation owns its mapping; who may access it is up to the memory that owns it.
@@ -49,7 +62,14 @@ impl Reservation {
             )
         }?;
         let start = NonNull::new(start.cast()).expect("mmap answers no null");
-        Ok(Self { start, before, len: total })
+        Ok(Self { start, before, len: total, _counted: None })
+    }
+
+    /// The same, counted until it is dropped.
+    pub(super) fn counted_in(mut self, count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        self._counted = Some(Counted(count.clone()));
+        self
     }
 
     /// The same with a base that is a multiple of `alignment`, a power of two.

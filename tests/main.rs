@@ -25,6 +25,7 @@ mod debugger;
 mod density;
 mod epochs;
 mod externref;
+mod fairness;
 mod forget;
 mod fuel;
 mod fuel_calls;

@@ -31,6 +31,13 @@ struct State {
     active: usize,
 }
 
+/// Where somebody comes into the line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    First,
+    Last,
+}
+
 /// How a further pump begins to work.
 enum Start {
     Wake(Waker),
@@ -73,10 +80,13 @@ impl Line {
 
     /// Puts a waker into the line, and wakes the first one of the line if this is a worker whose
     /// round is not over.
-    pub(crate) fn push(self: &Arc<Self>, waker: Waker) {
+    pub(crate) fn push(self: &Arc<Self>, waker: Waker, place: Place) {
         let chained = here::is_in_round(self);
         let mut state = self.lock();
-        state.waiting.push_back(waker);
+        match place {
+            Place::First => state.waiting.push_front(waker),
+            Place::Last => state.waiting.push_back(waker),
+        }
         let next = if chained { state.waiting.pop_front() } else { None };
         let start = if state.waiting.is_empty() { None } else { state.activate(1) };
         drop(state);

@@ -3,7 +3,9 @@
 use std::task::Waker;
 
 #[cfg(feature = "tokio")]
-use crate::{here, pump::Line};
+use crate::here;
+#[cfg(feature = "tokio")]
+use crate::pump::{Line, Place};
 #[cfg(feature = "tokio")]
 use std::sync::Weak;
 
@@ -40,7 +42,20 @@ impl RunQueue {
     pub fn push(&self, waker: Waker) {
         #[cfg(feature = "tokio")]
         match self.line.upgrade() {
-            Some(line) => line.push(waker),
+            Some(line) => line.push(waker, Place::Last),
+            None => waker.wake(),
+        }
+        #[cfg(not(feature = "tokio"))]
+        match self.never {}
+    }
+
+    /// As [`push`](Self::push), but before all others: for a task whose turn goes on, and which looks
+    /// only whether anything beside those in line is ready.
+    #[inline(never)]
+    pub fn push_first(&self, waker: Waker) {
+        #[cfg(feature = "tokio")]
+        match self.line.upgrade() {
+            Some(line) => line.push(waker, Place::First),
             None => waker.wake(),
         }
         #[cfg(not(feature = "tokio"))]
@@ -56,7 +71,7 @@ impl RunQueue {
 pub fn wake_in_turn(waker: &Waker) {
     #[cfg(feature = "tokio")]
     if let Some(line) = here::line() {
-        return line.push(waker.clone());
+        return line.push(waker.clone(), Place::Last);
     }
     waker.wake_by_ref();
 }

@@ -1,6 +1,6 @@
 //! The state machine on its own: turns, shares, and random histories in which no unit is lost.
 
-use super::{Child, Drawn, Id, Ledger};
+use super::{Child, Drawn, Id, Ledger, Scarce};
 
 const MS: u64 = 1_000_000;
 
@@ -192,30 +192,44 @@ impl<W> Ledger<W> {
 
     /// The invariants of the module's top.
     fn check(&self) {
+        self.check_line(Scarce::Fuel);
+        self.check_line(Scarce::Processor);
+        for (id, tank) in &self.tanks {
+            // At a rate the next tick sees to it.
+            if !tank.queue().is_empty() && tank.bucket.rate() == 0 {
+                assert_eq!(tank.bucket.level(), 0, "somebody waits at tank {id}");
+            }
+        }
+        let turn = |tap: &super::Tap<W>, of: Scarce| tap.member.standing[of].turn;
+        let waiting = self.taps.iter().filter(|(_, tap)| turn(tap, Scarce::Fuel).is_some());
+        assert_eq!(self.waiting, waiting.count() as u64);
+        for (id, tap) in &self.taps {
+            let [fuel, processor] = [Scarce::Fuel, Scarce::Processor].map(|of| turn(tap, of));
+            assert!(fuel.is_none() || processor.is_none(), "tap {id} waits twice");
+            assert!(tap.granted == 0 || fuel.is_none(), "tap {id} waits for nothing");
+            assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");
+        }
+    }
+
+    fn check_line(&self, scarce: Scarce) {
         let mut queued = 0;
         for (id, tank) in &self.tanks {
-            for (turn, child) in &tank.queue {
+            let queue = &tank.lines[scarce].queue;
+            for (turn, child) in queue {
                 let (parent, member) = match *child {
                     Child::Tank(child) => (self.tanks[child].parent, &self.tanks[child].member),
                     Child::Tap(tap) => (Some(self.taps[tap].tank), &self.taps[tap].member),
                 };
-                assert_eq!((parent, member.turn), (Some(id), Some(*turn)));
+                assert_eq!((parent, member.standing[scarce].turn), (Some(id), Some(*turn)));
                 queued += 1;
             }
-            let in_parents = tank.member.turn.is_some();
-            assert_eq!(in_parents, tank.parent.is_some() && !tank.queue.is_empty(), "tank {id}");
-            // At a rate the next tick sees to it.
-            if !tank.queue.is_empty() && tank.bucket.rate() == 0 {
-                assert_eq!(tank.bucket.level(), 0, "somebody waits at tank {id}");
-            }
+            let in_parents = tank.member.standing[scarce].turn.is_some();
+            assert_eq!(in_parents, tank.parent.is_some() && !queue.is_empty(), "tank {id}");
         }
-        let waiting = self.taps.iter().filter(|(_, tap)| tap.member.turn.is_some()).count();
-        let tanks = self.tanks.iter().filter(|(_, tank)| tank.member.turn.is_some()).count();
-        assert_eq!((queued, self.waiting), (waiting + tanks, waiting as u64));
-        for (id, tap) in &self.taps {
-            assert!(tap.granted == 0 || tap.member.turn.is_none(), "tap {id} waits for nothing");
-            assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");
-        }
+        let members = self.taps.iter().map(|(_, tap)| &tap.member);
+        let members = members.chain(self.tanks.iter().map(|(_, tank)| &tank.member));
+        let turns = members.filter(|member| member.standing[scarce].turn.is_some());
+        assert_eq!(queued, turns.count());
     }
 }
 

@@ -7,23 +7,92 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use tokio::runtime::{Handle, Id};
 
-use crate::ROUND;
 use crate::pump::Line;
+use crate::{BATCH, MOST_IN_BATCH, ROUND};
 
 struct Here {
     runtime: Id,
-    /// Dangling where the thread is no worker.
-    line: Weak<Line>,
-    is_worker: bool,
+    /// Where the thread is a worker.
+    line: Option<Arc<Line>>,
+    /// Tells threads apart; not zero.
+    thread: u64,
+    /// The pump that was polled here last. It is still at home here if its `Home` says so.
+    pump: Option<Arc<Home>>,
     /// When a pump had its last round on this thread.
     round: Option<Instant>,
+    /// When somebody of the line was woken here last, how many, and how many of them have not come
+    /// back.
+    batch: Option<Instant>,
+    size: u32,
+    missing: u32,
+}
+
+/// On which thread a pump was polled last, while it has something to do; and who came back there since
+/// then, which keeps most of those who come away from the line's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Home(Mutex<(u64, Vec<Waker>)>);
+
+impl Home {
+    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Waker>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps somebody until the pump is polled, if it is at home on this thread.
+    fn keep(&self, thread: u64, waker: Waker) -> Result<(), Waker> {
+        let mut home = self.lock();
+        if home.0 != thread {
+            return Err(waker);
+        }
+        home.1.push(waker);
+        Ok(())
+    }
+
+    fn is_at(&self, thread: u64) -> bool {
+        self.lock().0 == thread
+    }
+
+    /// Hands out those who were kept.
+    pub(crate) fn take(&self) -> Vec<Waker> {
+        std::mem::take(&mut self.lock().1)
+    }
+
+    /// The same, and keeps nobody any more.
+    pub(crate) fn leave(&self) -> Vec<Waker> {
+        std::mem::take(&mut *self.lock()).1
+    }
+}
+
+impl Here {
+    fn new(runtime: Id, line: Option<Arc<Line>>) -> Self {
+        static THREADS: AtomicU64 = AtomicU64::new(1);
+        let thread = THREADS.fetch_add(1, Ordering::Relaxed);
+        Self { runtime, line, thread, pump: None, round: None, batch: None, size: 1, missing: 0 }
+    }
+
+    /// The pump that is at home on this thread.
+    fn pump(&self) -> Option<&Arc<Home>> {
+        self.pump.as_ref().filter(|home| home.is_at(self.thread))
+    }
+
+    /// How many to wake now: as many as were done in [`BATCH`], judging by the last ones.
+    fn begin_batch(&mut self, now: Instant) -> u32 {
+        let done = (self.size - self.missing).max(1);
+        let size = self.batch.replace(now).map_or(1, |batch| {
+            let each = (now - batch) / done;
+            (BATCH.as_nanos() / each.as_nanos().max(1)).clamp(1, MOST_IN_BATCH) as u32
+        });
+        // Who is slow for once does not make all slow.
+        self.size = size.min(2 * self.size);
+        self.missing = self.size;
+        self.size
+    }
 }
 
 thread_local!(static HERE: RefCell<Option<Here>> = const { RefCell::new(None) });
@@ -35,7 +104,10 @@ pub(crate) fn line() -> Option<Arc<Line>> {
     let runtime = Handle::try_current().ok()?;
     let known = HERE.with_borrow(|here| {
         let here = here.as_ref().filter(|here| here.runtime == runtime.id())?;
-        if here.is_worker { here.line.upgrade().map(Some) } else { Some(None) }
+        match &here.line {
+            Some(line) if line.is_closed() => None,
+            line => Some(line.clone()),
+        }
     });
     known.unwrap_or_else(|| find(runtime))
 }
@@ -47,15 +119,14 @@ fn find(runtime: Handle) -> Option<Arc<Line>> {
     let line = is_worker.then(|| {
         let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
         lines.retain(|_, line| line.strong_count() > 0);
-        lines.get(&id).and_then(Weak::upgrade).unwrap_or_else(|| {
+        let known = lines.get(&id).and_then(Weak::upgrade);
+        known.filter(|line| !line.is_closed()).unwrap_or_else(|| {
             let line = Line::new(runtime);
             lines.insert(id, Arc::downgrade(&line));
             line
         })
     });
-    let weak = line.as_ref().map(Arc::downgrade).unwrap_or_default();
-    HERE.set(Some(Here { runtime: id, line: weak, is_worker, round: None }));
-    // Somebody must have it, and the pump does.
+    HERE.set(Some(Here::new(id, line.clone())));
     if let Some(line) = &line {
         line.ensure_pump();
     }
@@ -86,23 +157,65 @@ pub(crate) fn yield_with(waker: &Waker) {
     }
 }
 
-/// A pump begins a round on this thread, which is therefore a worker.
-pub(crate) fn begin_round(line: &Arc<Line>) {
-    let now = Some(Instant::now());
-    HERE.with_borrow_mut(|here| match here {
-        Some(here) if here.is_worker && here.runtime == line.runtime() => here.round = now,
-        _ => {
-            let (runtime, line) = (line.runtime(), Arc::downgrade(line));
-            *here = Some(Here { runtime, line, is_worker: true, round: now });
+/// A pump begins a round on this thread, which is therefore a worker. Answers how many of the line to
+/// wake; `None` where another pump is at home, and this one should leave it the worker.
+pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
+    let now = Instant::now();
+    HERE.with_borrow_mut(|here| {
+        let is_known = here
+            .as_ref()
+            .is_some_and(|here| here.line.as_ref().is_some_and(|known| Arc::ptr_eq(known, line)));
+        if !is_known {
+            *here = None;
         }
-    });
+        let here = here.get_or_insert_with(|| Here::new(line.runtime(), Some(line.clone())));
+        match here.pump() {
+            Some(other) if !Arc::ptr_eq(other, pump) => return None,
+            Some(_) => {}
+            None => {
+                pump.lock().0 = here.thread;
+                here.pump = Some(pump.clone());
+            }
+        }
+        here.round = Some(now);
+        Some(here.begin_batch(now))
+    })
 }
 
-/// Whether this thread is a worker of the runtime and its round is not over, so that those in line
-/// may wake one another.
-pub(crate) fn is_in_round(line: &Line) -> bool {
-    HERE.with_borrow(|here| {
-        let here = here.as_ref().filter(|here| here.runtime == line.runtime());
-        here.and_then(|here| here.round).is_some_and(|round| round.elapsed() < ROUND)
+/// Somebody who comes to a line, and what there is to be done.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// Nothing: the pump of this worker has it.
+    Kept,
+    /// To put it into the line with those whom the pump of this worker keeps, and to wake as many;
+    /// none where others were woken here and are still to come, or its round is over.
+    Comes { waker: Waker, kept: Vec<Waker>, count: u32 },
+    /// To put it into the line. This is a worker, but it has no pump.
+    LacksPump(Waker),
+    /// To put it into the line.
+    Stranger(Waker),
+}
+
+/// Tells what is to be done about `waker`, which may be kept if `may_keep`.
+pub(crate) fn arrive(line: &Line, waker: Waker, may_keep: bool) -> Arrival {
+    HERE.with_borrow_mut(|here| {
+        let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
+        let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(waker) };
+        here.missing = here.missing.saturating_sub(1);
+        let Some(home) = here.pump.as_ref().filter(|home| home.is_at(here.thread)).cloned() else {
+            return Arrival::LacksPump(waker);
+        };
+        let mut count = 0;
+        if let Some(round) = here.round.filter(|_| here.missing == 0) {
+            let now = Instant::now();
+            count = if now - round < ROUND { here.begin_batch(now) } else { 0 };
+        }
+        if count > 0 || !may_keep {
+            return Arrival::Comes { waker, kept: home.take(), count };
+        }
+        match home.keep(here.thread, waker) {
+            Ok(()) => Arrival::Kept,
+            Err(waker) => Arrival::LacksPump(waker),
+        }
     })
 }

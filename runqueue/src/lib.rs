@@ -10,7 +10,7 @@
 //!
 //! To look at timers and sockets costs about as much as a short turn. Who comes to the line on a
 //! worker therefore wakes the next one directly, until [`ROUND`] has gone by since the pump's last
-//! round there.
+//! round there; and where turns are very short, several at a time, as many as take about [`BATCH`].
 
 #[cfg(feature = "tokio")]
 mod here;
@@ -26,3 +26,8 @@ pub use queue::{RunQueue, wake_in_turn};
 /// For how long those in line wake one another before a worker looks at timers and sockets.
 #[cfg(feature = "tokio")]
 const ROUND: Duration = Duration::from_micros(100);
+/// For how long those may run who are woken at a time, if they are more than one.
+#[cfg(feature = "tokio")]
+const BATCH: Duration = Duration::from_micros(20);
+#[cfg(feature = "tokio")]
+const MOST_IN_BATCH: u128 = 32;

@@ -3,20 +3,23 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use smallvec::SmallVec;
 use tokio::runtime::{Handle, Id};
 
-use crate::here;
+use crate::here::{self, Arrival, Home};
 
-/// Those who wait in a runtime. Its pumps own it.
+/// Those who wait in a runtime.
 #[derive(Debug)]
 pub(crate) struct Line {
-    runtime: Handle,
     id: Id,
     workers: usize,
     state: Mutex<State>,
+    /// Whether the runtime is gone.
+    closed: AtomicBool,
 }
 
 /// While somebody waits a pump is active: it is scheduled, running, or on a worker's list of those
@@ -24,6 +27,8 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waker>,
+    /// Until it is gone; nobody keeps it alive.
+    runtime: Option<Handle>,
     /// Pumps that have nothing to do.
     idle: Vec<Waker>,
     /// How many pumps there are, and how many of them are not idle.
@@ -32,7 +37,7 @@ struct State {
 }
 
 /// Where somebody comes into the line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     First,
     Last,
@@ -41,28 +46,43 @@ pub(crate) enum Place {
 /// How a further pump begins to work.
 enum Start {
     Wake(Waker),
-    Spawn,
+    Spawn(Handle),
 }
 
 impl State {
+    /// The first ones of the line.
+    fn take(&mut self, count: u32) -> SmallVec<[Waker; 4]> {
+        let count = self.waiting.len().min(count as usize);
+        self.waiting.drain(..count).collect()
+    }
+
     /// A further pump, if there may be one.
     fn activate(&mut self, most: usize) -> Option<Start> {
         if self.active >= most {
             return None;
         }
+        let start = match self.idle.pop() {
+            Some(pump) => Start::Wake(pump),
+            None => {
+                let runtime = self.runtime.clone()?;
+                self.pumps += 1;
+                Start::Spawn(runtime)
+            }
+        };
         self.active += 1;
-        let start = self.idle.pop().map(Start::Wake);
-        Some(start.unwrap_or_else(|| {
-            self.pumps += 1;
-            Start::Spawn
-        }))
+        Some(start)
     }
 }
 
 impl Line {
     pub(crate) fn new(runtime: Handle) -> Arc<Self> {
         let (id, workers) = (runtime.id(), runtime.metrics().num_workers());
-        Arc::new(Self { runtime, id, workers, state: Mutex::default() })
+        let state = State { runtime: Some(runtime), ..State::default() };
+        Arc::new(Self { id, workers, state: Mutex::new(state), closed: false.into() })
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn runtime(&self) -> Id {
@@ -81,28 +101,38 @@ impl Line {
     /// Puts a waker into the line, and wakes the first one of the line if this is a worker whose
     /// round is not over.
     pub(crate) fn push(self: &Arc<Self>, waker: Waker, place: Place) {
-        let chained = here::is_in_round(self);
+        let (waker, kept, count, most) = match here::arrive(self, waker, place == Place::Last) {
+            Arrival::Kept => return,
+            Arrival::Comes { waker, kept, count } => (waker, kept, count, 1),
+            // A worker that has none gets one; else one is enough.
+            Arrival::LacksPump(waker) => (waker, Vec::new(), 0, self.workers),
+            Arrival::Stranger(waker) => (waker, Vec::new(), 0, 1),
+        };
         let mut state = self.lock();
+        if self.is_closed() {
+            drop(state);
+            kept.into_iter().chain([waker]).for_each(Waker::wake);
+            return;
+        }
+        state.waiting.extend(kept);
         match place {
             Place::First => state.waiting.push_front(waker),
             Place::Last => state.waiting.push_back(waker),
         }
-        let next = if chained { state.waiting.pop_front() } else { None };
-        let start = if state.waiting.is_empty() { None } else { state.activate(1) };
+        let next = state.take(count);
+        let start = if state.waiting.is_empty() { None } else { state.activate(most) };
         drop(state);
         self.start(start);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(Waker::wake);
     }
 
     fn start(self: &Arc<Self>, start: Option<Start>) {
         match start {
             // Its round begins after a look at timers and sockets.
             Some(Start::Wake(pump)) => here::yield_with(&pump),
-            Some(Start::Spawn) => {
+            Some(Start::Spawn(runtime)) => {
                 // Where the runtime is shutting down the pump is dropped, which wakes all.
-                drop(self.runtime.spawn(Pump { line: self.clone(), is_idle: false }));
+                drop(runtime.spawn(Pump::new(self.clone())));
             }
             None => {}
         }
@@ -112,28 +142,39 @@ impl Line {
 /// A task that wakes one of the line in each of its rounds.
 struct Pump {
     line: Arc<Line>,
+    home: Arc<Home>,
     is_idle: bool,
+}
+
+impl Pump {
+    fn new(line: Arc<Line>) -> Self {
+        Self { line, home: Arc::default(), is_idle: false }
+    }
 }
 
 impl Future for Pump {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        here::begin_round(&self.line);
+        let count = here::begin_round(&self.line, &self.home);
         let waker = context.waker().clone();
         let line = self.line.clone();
+        let kept = self.home.take();
         let mut state = line.lock();
-        let next = state.waiting.pop_front();
-        let is_last = state.waiting.is_empty();
+        state.waiting.extend(kept);
+        let next = state.take(count.unwrap_or(0));
+        let is_done = count.is_none() || state.waiting.is_empty();
         // Whose turn comes while this worker is busy goes to another one.
-        let helper = if is_last { None } else { state.activate(line.workers) };
-        self.is_idle = is_last;
-        if is_last {
+        let helper = if is_done { None } else { state.activate(line.workers) };
+        self.is_idle = is_done;
+        if is_done {
+            // Where it is at home nobody came since; it may be leaving another worker's.
+            state.waiting.extend(self.home.leave());
             state.active -= 1;
             state.idle.push(waker);
         }
         drop(state);
-        if !is_last {
+        if !is_done {
             here::yield_with(context.waker());
         }
         match helper {
@@ -141,9 +182,7 @@ impl Future for Pump {
             Some(Start::Wake(pump)) => pump.wake(),
             helper => line.start(helper),
         }
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(Waker::wake);
         Poll::Pending
     }
 }
@@ -151,18 +190,21 @@ impl Future for Pump {
 impl Drop for Pump {
     /// The runtime is shutting down. Who waits may belong to somebody else.
     fn drop(&mut self) {
+        let kept = self.home.leave();
         let mut state = self.line.lock();
         state.pumps -= 1;
         state.active -= usize::from(!self.is_idle);
         // One of them may be its own; the others are not missed.
         let idle = std::mem::take(&mut state.idle);
-        let mut waiting = VecDeque::new();
+        let (mut waiting, mut runtime) = (VecDeque::new(), None);
         if state.pumps == 0 {
             state.active = 0;
             waiting = std::mem::take(&mut state.waiting);
+            runtime = state.runtime.take();
+            self.line.closed.store(true, Ordering::Release);
         }
         drop(state);
-        drop(idle);
-        waiting.into_iter().for_each(Waker::wake);
+        drop((idle, runtime));
+        waiting.into_iter().chain(kept).for_each(Waker::wake);
     }
 }

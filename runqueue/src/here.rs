@@ -4,7 +4,7 @@
 //! compared each time, because a thread may work for one after the other.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tokio::runtime::{Handle, Id};
 
-use crate::pump::Line;
+use crate::pump::{Batch, Line, Place};
 use crate::{BATCH, MOST_IN_BATCH, ROUND};
 
 struct Here {
@@ -34,38 +34,74 @@ struct Here {
     missing: u32,
 }
 
-/// On which thread a pump was polled last, while it has something to do; and who came back there since
-/// then, which keeps most of those who come away from the line's lock.
+/// A worker's own part of the line, which belongs to the pump that was polled there last: those who
+/// wait come back to the worker whose caches know them. It goes where the pump goes.
 #[derive(Debug, Default)]
-pub(crate) struct Home(Mutex<(u64, Vec<Waker>)>);
+pub(crate) struct Home(Mutex<Part>);
+
+#[derive(Debug, Default)]
+struct Part {
+    /// On which the pump was polled last, while it is not idle.
+    thread: u64,
+    waiting: VecDeque<Waker>,
+}
 
 impl Home {
-    fn lock(&self) -> MutexGuard<'_, (u64, Vec<Waker>)> {
+    fn lock(&self) -> MutexGuard<'_, Part> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps somebody until the pump is polled, if it is at home on this thread.
-    fn keep(&self, thread: u64, waker: Waker) -> Result<(), Waker> {
-        let mut home = self.lock();
-        if home.0 != thread {
+    fn is_at(&self, thread: u64) -> bool {
+        self.lock().thread == thread
+    }
+
+    /// Puts somebody into the part, if it is this thread's, and hands out the first ones.
+    fn exchange(
+        &self,
+        thread: u64,
+        waker: Waker,
+        place: Place,
+        count: u32,
+    ) -> Result<Batch, Waker> {
+        let mut part = self.lock();
+        if part.thread != thread {
             return Err(waker);
         }
-        home.1.push(waker);
-        Ok(())
+        match place {
+            Place::First => part.waiting.push_front(waker),
+            Place::Last => part.waiting.push_back(waker),
+        }
+        Ok(part.take(count))
     }
 
-    fn is_at(&self, thread: u64) -> bool {
-        self.lock().0 == thread
+    /// Puts others behind those who are there, and hands out the first ones; and whether there are
+    /// more.
+    pub(crate) fn refill(&self, more: impl Iterator<Item = Waker>, count: u32) -> (Batch, bool) {
+        let mut part = self.lock();
+        part.waiting.extend(more);
+        (part.take(count), !part.waiting.is_empty())
     }
 
-    /// Hands out those who were kept.
-    pub(crate) fn take(&self) -> Vec<Waker> {
-        std::mem::take(&mut self.lock().1)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
     }
 
-    /// The same, and keeps nobody any more.
-    pub(crate) fn leave(&self) -> Vec<Waker> {
-        std::mem::take(&mut *self.lock()).1
+    /// The last half of those who wait, for another worker.
+    pub(crate) fn split(&self) -> VecDeque<Waker> {
+        let waiting = &mut self.lock().waiting;
+        waiting.split_off(waiting.len() / 2)
+    }
+
+    /// Is no thread's any more. Hands out all.
+    pub(crate) fn leave(&self) -> VecDeque<Waker> {
+        std::mem::take(&mut *self.lock()).waiting
+    }
+}
+
+impl Part {
+    fn take(&mut self, count: u32) -> Batch {
+        let count = self.waiting.len().min(count as usize);
+        self.waiting.drain(..count).collect()
     }
 }
 
@@ -173,7 +209,7 @@ pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
             Some(other) if !Arc::ptr_eq(other, pump) => return None,
             Some(_) => {}
             None => {
-                pump.lock().0 = here.thread;
+                pump.lock().thread = here.thread;
                 here.pump = Some(pump.clone());
             }
         }
@@ -182,39 +218,31 @@ pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
     })
 }
 
-/// Somebody who comes to a line, and what there is to be done.
+/// What became of somebody who came to a line.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// Nothing: the pump of this worker has it.
-    Kept,
-    /// To put it into the line with those whom the pump of this worker keeps, and to wake as many;
-    /// none where others were woken here and are still to come, or its round is over.
-    Comes { waker: Waker, kept: Vec<Waker>, count: u32 },
-    /// To put it into the line. This is a worker, but it has no pump.
+    /// It is in this worker's part. These are to be woken: none where others were woken here and are
+    /// still to come, or where the round is over.
+    Here(Batch),
+    /// This is a worker, but it has no pump.
     LacksPump(Waker),
-    /// To put it into the line.
+    /// This is no worker of the runtime.
     Stranger(Waker),
 }
 
-/// Tells what is to be done about `waker`, which may be kept if `may_keep`.
-pub(crate) fn arrive(line: &Line, waker: Waker, may_keep: bool) -> Arrival {
+pub(crate) fn arrive(line: &Line, waker: Waker, place: Place) -> Arrival {
     HERE.with_borrow_mut(|here| {
         let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
         let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(waker) };
         here.missing = here.missing.saturating_sub(1);
-        let Some(home) = here.pump.as_ref().filter(|home| home.is_at(here.thread)).cloned() else {
-            return Arrival::LacksPump(waker);
-        };
+        let Some(home) = here.pump.clone() else { return Arrival::LacksPump(waker) };
         let mut count = 0;
         if let Some(round) = here.round.filter(|_| here.missing == 0) {
             let now = Instant::now();
             count = if now - round < ROUND { here.begin_batch(now) } else { 0 };
         }
-        if count > 0 || !may_keep {
-            return Arrival::Comes { waker, kept: home.take(), count };
-        }
-        match home.keep(here.thread, waker) {
-            Ok(()) => Arrival::Kept,
+        match home.exchange(here.thread, waker, place, count) {
+            Ok(batch) => Arrival::Here(batch),
             Err(waker) => Arrival::LacksPump(waker),
         }
     })

@@ -26,15 +26,21 @@ pub(crate) struct Line {
 /// who yield.
 #[derive(Debug, Default)]
 struct State {
+    /// Those who are in no pump's part.
     waiting: VecDeque<Waker>,
     /// Until it is gone; nobody keeps it alive.
     runtime: Option<Handle>,
+    /// The pumps' parts of the line.
+    homes: Vec<Arc<Home>>,
     /// Pumps that have nothing to do.
     idle: Vec<Waker>,
     /// How many pumps there are, and how many of them are not idle.
     pumps: usize,
     active: usize,
 }
+
+/// Those who are woken at a time.
+pub(crate) type Batch = SmallVec<[Waker; 4]>;
 
 /// Where somebody comes into the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +56,17 @@ enum Start {
 }
 
 impl State {
-    /// The first ones of the line.
-    fn take(&mut self, count: u32) -> SmallVec<[Waker; 4]> {
-        let count = self.waiting.len().min(count as usize);
-        self.waiting.drain(..count).collect()
+    /// What a pump takes into its own part: its share of those who are in nobody's, or, where it
+    /// would have nobody, half of another's.
+    fn share(&mut self, home: &Arc<Home>) -> VecDeque<Waker> {
+        let share = self.waiting.len().div_ceil(self.active.max(1));
+        let mut share: VecDeque<Waker> = self.waiting.drain(..share).collect();
+        if share.is_empty() && home.is_empty() {
+            let others = self.homes.iter().filter(|other| !Arc::ptr_eq(other, home));
+            share =
+                others.map(|other| other.split()).find(|part| !part.is_empty()).unwrap_or_default();
+        }
+        share
     }
 
     /// A further pump, if there may be one.
@@ -98,32 +111,26 @@ impl Line {
         self.start(start);
     }
 
-    /// Puts a waker into the line, and wakes the first one of the line if this is a worker whose
-    /// round is not over.
+    /// Puts a waker into the line, and wakes the first ones if this is a worker whose round is not over.
     pub(crate) fn push(self: &Arc<Self>, waker: Waker, place: Place) {
-        let (waker, kept, count, most) = match here::arrive(self, waker, place == Place::Last) {
-            Arrival::Kept => return,
-            Arrival::Comes { waker, kept, count } => (waker, kept, count, 1),
+        let (waker, most) = match here::arrive(self, waker, place) {
+            Arrival::Here(batch) => return batch.into_iter().for_each(Waker::wake),
             // A worker that has none gets one; else one is enough.
-            Arrival::LacksPump(waker) => (waker, Vec::new(), 0, self.workers),
-            Arrival::Stranger(waker) => (waker, Vec::new(), 0, 1),
+            Arrival::LacksPump(waker) => (waker, self.workers),
+            Arrival::Stranger(waker) => (waker, 1),
         };
         let mut state = self.lock();
         if self.is_closed() {
             drop(state);
-            kept.into_iter().chain([waker]).for_each(Waker::wake);
-            return;
+            return waker.wake();
         }
-        state.waiting.extend(kept);
         match place {
             Place::First => state.waiting.push_front(waker),
             Place::Last => state.waiting.push_back(waker),
         }
-        let next = state.take(count);
-        let start = if state.waiting.is_empty() { None } else { state.activate(most) };
+        let start = state.activate(most);
         drop(state);
         self.start(start);
-        next.into_iter().for_each(Waker::wake);
     }
 
     fn start(self: &Arc<Self>, start: Option<Start>) {
@@ -143,12 +150,13 @@ impl Line {
 struct Pump {
     line: Arc<Line>,
     home: Arc<Home>,
+    is_listed: bool,
     is_idle: bool,
 }
 
 impl Pump {
     fn new(line: Arc<Line>) -> Self {
-        Self { line, home: Arc::default(), is_idle: false }
+        Self { line, home: Arc::default(), is_listed: false, is_idle: false }
     }
 }
 
@@ -159,22 +167,25 @@ impl Future for Pump {
         let count = here::begin_round(&self.line, &self.home);
         let waker = context.waker().clone();
         let line = self.line.clone();
-        let kept = self.home.take();
         let mut state = line.lock();
-        state.waiting.extend(kept);
-        let next = state.take(count.unwrap_or(0));
-        let is_done = count.is_none() || state.waiting.is_empty();
+        if !self.is_listed {
+            self.is_listed = true;
+            state.homes.push(self.home.clone());
+        }
+        let more = if count.is_some() { state.share(&self.home) } else { VecDeque::new() };
+        let (next, has_more) = self.home.refill(more.into_iter(), count.unwrap_or(0));
+        // Who was woken comes back; only when nobody did is there nothing to do.
+        self.is_idle = next.is_empty();
         // Whose turn comes while this worker is busy goes to another one.
-        let helper = if is_done { None } else { state.activate(line.workers) };
-        self.is_idle = is_done;
-        if is_done {
-            // Where it is at home nobody came since; it may be leaving another worker's.
+        let helper = if has_more { state.activate(line.workers) } else { None };
+        if self.is_idle {
+            // Where it left another worker, somebody may be there.
             state.waiting.extend(self.home.leave());
             state.active -= 1;
             state.idle.push(waker);
         }
         drop(state);
-        if !is_done {
+        if !self.is_idle {
             here::yield_with(context.waker());
         }
         match helper {
@@ -192,6 +203,7 @@ impl Drop for Pump {
     fn drop(&mut self) {
         let kept = self.home.leave();
         let mut state = self.line.lock();
+        state.homes.retain(|home| !Arc::ptr_eq(home, &self.home));
         state.pumps -= 1;
         state.active -= usize::from(!self.is_idle);
         // One of them may be its own; the others are not missed.

@@ -36,6 +36,7 @@ mod globals;
 mod host_functions;
 mod host_memory;
 mod hostile;
+mod hostile_tanks;
 mod images;
 mod interpreter;
 mod interrupts;

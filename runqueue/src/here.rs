@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use tokio::runtime::{Handle, Id};
 
-use crate::pump::{Batch, Line, Place};
+use crate::pump::{Batch, Entry, Line};
+use crate::queue::Place;
 use crate::{BATCH, MOST_IN_BATCH, ROUND};
 
 struct Here {
@@ -27,10 +28,11 @@ struct Here {
     pump: Option<Arc<Home>>,
     /// When a pump had its last round on this thread.
     round: Option<Instant>,
-    /// When somebody of the line was woken here last, how many, and how many of them have not come
-    /// back.
+    /// When a batch began, how many of it were woken, and how many more may be.
     batch: Option<Instant>,
-    size: u32,
+    woken: u32,
+    credit: u32,
+    /// How many of those who were woken have not come back.
     missing: u32,
 }
 
@@ -43,7 +45,7 @@ pub(crate) struct Home(Mutex<Part>);
 struct Part {
     /// On which the pump was polled last, while it is not idle.
     thread: u64,
-    waiting: VecDeque<Waker>,
+    waiting: VecDeque<Entry>,
 }
 
 impl Home {
@@ -56,27 +58,18 @@ impl Home {
     }
 
     /// Puts somebody into the part, if it is this thread's, and hands out the first ones.
-    fn exchange(
-        &self,
-        thread: u64,
-        waker: Waker,
-        place: Place,
-        count: u32,
-    ) -> Result<Batch, Waker> {
+    fn exchange(&self, thread: u64, entry: Entry, count: u32) -> Result<Batch, Entry> {
         let mut part = self.lock();
         if part.thread != thread {
-            return Err(waker);
+            return Err(entry);
         }
-        match place {
-            Place::First => part.waiting.push_front(waker),
-            Place::Last => part.waiting.push_back(waker),
-        }
+        entry.enter(&mut part.waiting);
         Ok(part.take(count))
     }
 
     /// Puts others behind those who are there, and hands out the first ones; and whether there are
     /// more.
-    pub(crate) fn refill(&self, more: impl Iterator<Item = Waker>, count: u32) -> (Batch, bool) {
+    pub(crate) fn refill(&self, more: VecDeque<Entry>, count: u32) -> (Batch, bool) {
         let mut part = self.lock();
         part.waiting.extend(more);
         (part.take(count), !part.waiting.is_empty())
@@ -87,13 +80,13 @@ impl Home {
     }
 
     /// The last half of those who wait, for another worker.
-    pub(crate) fn split(&self) -> VecDeque<Waker> {
+    pub(crate) fn split(&self) -> VecDeque<Entry> {
         let waiting = &mut self.lock().waiting;
         waiting.split_off(waiting.len() / 2)
     }
 
     /// Is no thread's any more. Hands out all.
-    pub(crate) fn leave(&self) -> VecDeque<Waker> {
+    pub(crate) fn leave(&self) -> VecDeque<Entry> {
         std::mem::take(&mut *self.lock()).waiting
     }
 }
@@ -101,7 +94,13 @@ impl Home {
 impl Part {
     fn take(&mut self, count: u32) -> Batch {
         let count = self.waiting.len().min(count as usize);
-        self.waiting.drain(..count).collect()
+        let first = self.waiting.iter().take(count);
+        let count = match first.clone().position(|entry| entry.place != Place::Last) {
+            Some(0) => 1,
+            Some(alone) => alone,
+            None => count,
+        };
+        self.waiting.drain(..count).map(|entry| entry.waker).collect()
     }
 }
 
@@ -109,7 +108,17 @@ impl Here {
     fn new(runtime: Id, line: Option<Arc<Line>>) -> Self {
         static THREADS: AtomicU64 = AtomicU64::new(1);
         let thread = THREADS.fetch_add(1, Ordering::Relaxed);
-        Self { runtime, line, thread, pump: None, round: None, batch: None, size: 1, missing: 0 }
+        Self {
+            runtime,
+            line,
+            thread,
+            pump: None,
+            round: None,
+            batch: None,
+            woken: 0,
+            credit: 0,
+            missing: 0,
+        }
     }
 
     /// The pump that is at home on this thread.
@@ -117,17 +126,34 @@ impl Here {
         self.pump.as_ref().filter(|home| home.is_at(self.thread))
     }
 
-    /// How many to wake now: as many as were done in [`BATCH`], judging by the last ones.
+    /// How many to wake: as many as were done in [`BATCH`], judging by the last ones.
     fn begin_batch(&mut self, now: Instant) -> u32 {
-        let done = (self.size - self.missing).max(1);
-        let size = self.batch.replace(now).map_or(1, |batch| {
+        let done = self.woken.saturating_sub(self.missing).max(1);
+        let most = self.batch.replace(now).map_or(1, |batch| {
             let each = (now - batch) / done;
             (BATCH.as_nanos() / each.as_nanos().max(1)).clamp(1, MOST_IN_BATCH) as u32
         });
-        // Who is slow for once does not make all slow.
-        self.size = size.min(2 * self.size);
-        self.missing = self.size;
-        self.size
+        // Those who are quick for once do not let all in.
+        self.credit = most.min(2 * done);
+        self.woken = 0;
+        self.credit
+    }
+
+    /// How many to wake when somebody has come back. The clock is not looked at for each.
+    fn go_on(&mut self) -> u32 {
+        if self.missing > 0 || self.credit > 0 {
+            return if self.missing > 0 { 0 } else { self.credit };
+        }
+        let Some(round) = self.round else { return 0 };
+        let now = Instant::now();
+        if now - round < ROUND { self.begin_batch(now) } else { 0 }
+    }
+
+    /// These were woken.
+    fn woke(&mut self, batch: &Batch) {
+        self.missing = batch.len() as u32;
+        self.woken += self.missing;
+        self.credit = self.credit.saturating_sub(self.missing);
     }
 }
 
@@ -218,6 +244,15 @@ pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
     })
 }
 
+/// The pump of this thread wakes these.
+pub(crate) fn woke(batch: &Batch) {
+    HERE.with_borrow_mut(|here| {
+        if let Some(here) = here {
+            here.woke(batch);
+        }
+    });
+}
+
 /// What became of somebody who came to a line.
 #[derive(Debug)]
 pub(crate) enum Arrival {
@@ -225,25 +260,26 @@ pub(crate) enum Arrival {
     /// still to come, or where the round is over.
     Here(Batch),
     /// This is a worker, but it has no pump.
-    LacksPump(Waker),
+    LacksPump(Entry),
     /// This is no worker of the runtime.
-    Stranger(Waker),
+    Stranger(Entry),
 }
 
-pub(crate) fn arrive(line: &Line, waker: Waker, place: Place) -> Arrival {
+pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
     HERE.with_borrow_mut(|here| {
         let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
-        let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(waker) };
+        let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(entry) };
         here.missing = here.missing.saturating_sub(1);
-        let Some(home) = here.pump.clone() else { return Arrival::LacksPump(waker) };
-        let mut count = 0;
-        if let Some(round) = here.round.filter(|_| here.missing == 0) {
-            let now = Instant::now();
-            count = if now - round < ROUND { here.begin_batch(now) } else { 0 };
-        }
-        match home.exchange(here.thread, waker, place, count) {
-            Ok(batch) => Arrival::Here(batch),
-            Err(waker) => Arrival::LacksPump(waker),
+        let Some(home) = here.pump.clone() else { return Arrival::LacksPump(entry) };
+        let count = here.go_on();
+        match home.exchange(here.thread, entry, count) {
+            Ok(batch) => {
+                if !batch.is_empty() {
+                    here.woke(&batch);
+                }
+                Arrival::Here(batch)
+            }
+            Err(entry) => Arrival::LacksPump(entry),
         }
     })
 }

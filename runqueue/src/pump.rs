@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use tokio::runtime::{Handle, Id};
 
 use crate::here::{self, Arrival, Home};
+use crate::queue::Place;
 
 /// Those who wait in a runtime.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct Line {
 #[derive(Debug, Default)]
 struct State {
     /// Those who are in no pump's part.
-    waiting: VecDeque<Waker>,
+    waiting: VecDeque<Entry>,
     /// Until it is gone; nobody keeps it alive.
     runtime: Option<Handle>,
     /// The pumps' parts of the line.
@@ -42,11 +43,20 @@ struct State {
 /// Those who are woken at a time.
 pub(crate) type Batch = SmallVec<[Waker; 4]>;
 
-/// Where somebody comes into the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    First,
-    Last,
+/// Somebody who waits.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) waker: Waker,
+    pub(crate) place: Place,
+}
+
+impl Entry {
+    pub(crate) fn enter(self, line: &mut VecDeque<Self>) {
+        match self.place {
+            Place::First => line.push_front(self),
+            Place::Last | Place::LastAlone => line.push_back(self),
+        }
+    }
 }
 
 /// How a further pump begins to work.
@@ -58,9 +68,9 @@ enum Start {
 impl State {
     /// What a pump takes into its own part: its share of those who are in nobody's, or, where it
     /// would have nobody, half of another's.
-    fn share(&mut self, home: &Arc<Home>) -> VecDeque<Waker> {
+    fn share(&mut self, home: &Arc<Home>) -> VecDeque<Entry> {
         let share = self.waiting.len().div_ceil(self.active.max(1));
-        let mut share: VecDeque<Waker> = self.waiting.drain(..share).collect();
+        let mut share: VecDeque<Entry> = self.waiting.drain(..share).collect();
         if share.is_empty() && home.is_empty() {
             let others = self.homes.iter().filter(|other| !Arc::ptr_eq(other, home));
             share =
@@ -113,21 +123,18 @@ impl Line {
 
     /// Puts a waker into the line, and wakes the first ones if this is a worker whose round is not over.
     pub(crate) fn push(self: &Arc<Self>, waker: Waker, place: Place) {
-        let (waker, most) = match here::arrive(self, waker, place) {
+        let (entry, most) = match here::arrive(self, Entry { waker, place }) {
             Arrival::Here(batch) => return batch.into_iter().for_each(Waker::wake),
             // A worker that has none gets one; else one is enough.
-            Arrival::LacksPump(waker) => (waker, self.workers),
-            Arrival::Stranger(waker) => (waker, 1),
+            Arrival::LacksPump(entry) => (entry, self.workers),
+            Arrival::Stranger(entry) => (entry, 1),
         };
         let mut state = self.lock();
         if self.is_closed() {
             drop(state);
-            return waker.wake();
+            return entry.waker.wake();
         }
-        match place {
-            Place::First => state.waiting.push_front(waker),
-            Place::Last => state.waiting.push_back(waker),
-        }
+        entry.enter(&mut state.waiting);
         let start = state.activate(most);
         drop(state);
         self.start(start);
@@ -173,7 +180,7 @@ impl Future for Pump {
             state.homes.push(self.home.clone());
         }
         let more = if count.is_some() { state.share(&self.home) } else { VecDeque::new() };
-        let (next, has_more) = self.home.refill(more.into_iter(), count.unwrap_or(0));
+        let (next, has_more) = self.home.refill(more, count.unwrap_or(0));
         // Who was woken comes back; only when nobody did is there nothing to do.
         self.is_idle = next.is_empty();
         // Whose turn comes while this worker is busy goes to another one.
@@ -186,6 +193,7 @@ impl Future for Pump {
         }
         drop(state);
         if !self.is_idle {
+            here::woke(&next);
             here::yield_with(context.waker());
         }
         match helper {
@@ -217,6 +225,6 @@ impl Drop for Pump {
         }
         drop(state);
         drop((idle, runtime));
-        waiting.into_iter().chain(kept).for_each(Waker::wake);
+        waiting.into_iter().chain(kept).for_each(|entry| entry.waker.wake());
     }
 }

@@ -5,7 +5,7 @@ use std::task::Waker;
 #[cfg(feature = "tokio")]
 use crate::here;
 #[cfg(feature = "tokio")]
-use crate::pump::{Line, Place};
+use crate::pump::Line;
 #[cfg(feature = "tokio")]
 use std::sync::Weak;
 
@@ -18,6 +18,16 @@ pub struct RunQueue {
     line: Weak<Line>,
     #[cfg(not(feature = "tokio"))]
     never: std::convert::Infallible,
+}
+
+impl PartialEq for RunQueue {
+    /// Whether both are the line of one runtime.
+    fn eq(&self, _other: &Self) -> bool {
+        #[cfg(feature = "tokio")]
+        return self.line.ptr_eq(&_other.line);
+        #[cfg(not(feature = "tokio"))]
+        match self.never {}
+    }
 }
 
 impl RunQueue {
@@ -40,27 +50,43 @@ impl RunQueue {
     /// back here when it is woken.
     #[inline(never)]
     pub fn push(&self, waker: Waker) {
-        #[cfg(feature = "tokio")]
-        match self.line.upgrade() {
-            Some(line) => line.push(waker, Place::Last),
-            None => waker.wake(),
-        }
-        #[cfg(not(feature = "tokio"))]
-        match self.never {}
+        self.enter(waker, Place::Last);
     }
 
-    /// As [`push`](Self::push), but before all others: for a task whose turn goes on, and which looks
-    /// only whether anything beside those in line is ready.
+    /// As [`push`](Self::push), but those who come next are not woken together with it, as otherwise
+    /// several may be whose turns are short: for a waker that finds out only then who goes on.
+    #[inline(never)]
+    pub fn push_alone(&self, waker: Waker) {
+        self.enter(waker, Place::LastAlone);
+    }
+
+    /// As [`push_alone`](Self::push_alone), but before all others: for a task whose turn goes on, and
+    /// which looks only whether anything beside those in line is ready.
     #[inline(never)]
     pub fn push_first(&self, waker: Waker) {
-        #[cfg(feature = "tokio")]
+        self.enter(waker, Place::First);
+    }
+
+    #[cfg(feature = "tokio")]
+    fn enter(&self, waker: Waker, place: Place) {
         match self.line.upgrade() {
-            Some(line) => line.push(waker, Place::First),
+            Some(line) => line.push(waker, place),
             None => waker.wake(),
         }
-        #[cfg(not(feature = "tokio"))]
+    }
+
+    #[cfg(not(feature = "tokio"))]
+    fn enter(&self, _waker: Waker, _place: Place) {
         match self.never {}
     }
+}
+
+/// Where somebody comes into the line, and whether others may be woken together with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    First,
+    Last,
+    LastAlone,
 }
 
 /// Wakes a task after all that wait in its runtime's [`RunQueue`], where there is one; else by

@@ -168,17 +168,20 @@ impl Tap {
         let tree = self.place.tree();
         let sleeper = Sleeper { waker, queue: queue.clone() };
         let waits = tree.lock().ledger.wait_to_run(self.id, burst, sleeper);
-        let (stage, waker) = match waits {
+        match waits {
             Ok(former) => {
                 drop(former);
-                (Stage::InLine, self.ticket.get_or_insert_with(|| tree.ticket()).clone())
+                self.stage = Stage::InLine;
+                let ticket = self.ticket.get_or_insert_with(|| tree.ticket()).clone();
+                match queue {
+                    Some(queue) => queue.push_alone(ticket),
+                    None => ticket.wake(),
+                }
             }
-            Err(sleeper) => (Stage::Yielded, sleeper.waker),
-        };
-        self.stage = stage;
-        match queue {
-            Some(queue) => queue.push(waker),
-            None => waker.wake(),
+            Err(sleeper) => {
+                self.stage = Stage::Yielded;
+                wake(vec![sleeper]);
+            }
         }
     }
 

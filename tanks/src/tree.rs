@@ -206,10 +206,19 @@ impl Wake for Ticket {
         self.wake_by_ref();
     }
 
+    /// Those of other runtimes have no ticket in this one's line, nor may theirs come here for somebody
+    /// of this one: they are woken in addition.
     fn wake_by_ref(self: &std::sync::Arc<Self>) {
-        let next = self.0.lock().ledger.run_next();
-        if let Some(next) = next {
-            next.waker.wake();
+        let here = RunQueue::current();
+        loop {
+            // The lock is not held while somebody is woken.
+            let next = self.0.lock().ledger.run_next();
+            match next {
+                None => return,
+                Some(None) => {}
+                Some(Some(next)) if next.queue == here => return next.waker.wake(),
+                Some(Some(other)) => wake(vec![other]),
+            }
         }
     }
 }

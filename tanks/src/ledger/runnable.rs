@@ -31,8 +31,9 @@ impl<W> Ledger<W> {
         self.taps[tap].waker.take()
     }
 
-    /// Gives the next turn. Names whom to wake.
-    pub(crate) fn run_next(&mut self) -> Option<W> {
+    /// Gives the next turn, if somebody waits for it. Names whom to wake; somebody who is awake has left
+    /// no waker.
+    pub(crate) fn run_next(&mut self) -> Option<Option<W>> {
         // Tickets may outlive the tanks.
         let root = self.tanks.get(self.root)?;
         if root.lines[Scarce::Processor].queue.is_empty() {
@@ -41,6 +42,6 @@ impl<W> Ledger<W> {
         let tap = self.head(Scarce::Processor, self.root);
         self.dequeue(Scarce::Processor, tap);
         self.charge(Scarce::Processor, tap, self.root, self.taps[tap].burst.into());
-        self.taps[tap].waker.take()
+        Some(self.taps[tap].waker.take())
     }
 }

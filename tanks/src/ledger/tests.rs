@@ -82,6 +82,50 @@ fn those_who_wait_share_by_weight() {
     }
 }
 
+/// What taps of two tanks get of processors, where `busy` of them run at a time and nobody is short
+/// of fuel.
+fn turns(weights: [u32; 2], taps: [usize; 2], slices: [u64; 2], busy: usize) -> [u64; 2] {
+    let (mut ledger, machine) = Ledger::new(u64::MAX);
+    let mut guests = Vec::new();
+    for tenant in 0..2 {
+        let tank = ledger.add_child(machine, weights[tenant]);
+        guests.extend((0..taps[tenant]).map(|_| (ledger.add_tap(tank), tenant)));
+    }
+    let mut got = [0; 2];
+    let tenant_of = |tap| guests.iter().find(|guest| guest.0 == tap).unwrap().1;
+    let mut running: std::collections::VecDeque<Id> = Default::default();
+    for &(tap, tenant) in &guests {
+        ledger.wait_to_run(tap, slices[tenant], tap).unwrap();
+    }
+    for _ in 0..10_000 {
+        while running.len() < busy {
+            running.extend(ledger.run_next().flatten());
+        }
+        let done = running.pop_front().unwrap();
+        let tenant = tenant_of(done);
+        got[tenant] += slices[tenant];
+        ledger.wait_to_run(done, slices[tenant], done).unwrap();
+        ledger.check();
+    }
+    got
+}
+
+#[test]
+fn those_who_wait_to_run_have_turns_by_weight() {
+    for (taps, slices, busy) in [
+        ([4, 6], [100, 100], 1),
+        ([4, 6], [100, 100], 3),
+        ([1, 50], [100, 100], 1),
+        ([3, 3], [500, 10], 2),
+        ([3, 3], [10, 500], 2),
+    ] {
+        let got = turns([3, 1], taps, slices, busy);
+        assert!(got[0].abs_diff(3 * got[1]) <= got[0] / 50, "{got:?} with {busy} busy");
+    }
+    let got = turns([0, 1], [3, 3], [10, 10], 2);
+    assert_eq!(got[0], 0, "weight zero has what others leave: {got:?}");
+}
+
 #[test]
 fn the_size_of_a_slice_gives_no_advantage() {
     let got = shares(&[1, 1], &[10, 1000], 3000, 1000);
@@ -280,6 +324,7 @@ impl History {
                 let _ = self.ledger.tick(self.now, &mut Vec::new());
             }
             12 => drop(self.ledger.level(tank, self.now)),
+            14 => drop(self.ledger.run_next()),
             13 if self.rng.below(30) == 0 => drop(self.ledger.close(tank)),
             _ => self.guest(),
         }
@@ -307,8 +352,13 @@ impl History {
                 self.gone += u128::from(*unused);
                 *unused = 0;
                 let slice = self.rng.pick(&[1, 7, 100, 10_000, 1 << 40, u64::MAX]);
+                // Who draws has had its turn.
+                let _ = self.ledger.stop_waiting_to_run(*tap);
                 match self.ledger.draw(*tap, slice, self.now, &mut Vec::new()) {
-                    Drawn::Fuel(fuel) => *unused = fuel,
+                    Drawn::Fuel(fuel) => {
+                        *unused = fuel;
+                        let _ = self.ledger.wait_to_run(*tap, fuel, *tap);
+                    }
                     Drawn::Dry => drop(self.ledger.set_waker(*tap, *tap)),
                     Drawn::Closed => {}
                 }

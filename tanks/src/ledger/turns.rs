@@ -4,8 +4,8 @@ use super::deal::SLICES_AHEAD;
 use super::{Child, Id, Ledger, Member, Scarce, Standing};
 
 /// Who runs is away, too, and maybe on a worker that the system takes its time from: it is owed what
-/// a processor burns in some milliseconds.
-const OWED: u64 = 1 << 24;
+/// a processor burns in a millisecond or two.
+const OWED: u64 = 1 << 22;
 
 /// A unit of fuel in tags, for a member of weight one.
 const TAG_UNIT: u128 = 1 << 24;

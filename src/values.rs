@@ -247,10 +247,15 @@ pub(crate) fn externref_to_index(
 ///
 /// With the panic of the drop code of a value that was collected.
 pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
-    let externs = values.iter().filter(|value| matches!(value, Val::ExternRef(Some(_)))).count();
+    let externs = externs_among(values);
     if externs > 0 {
         store.make_room(externs);
     }
+}
+
+/// How many values are references to values of the host.
+pub(crate) fn externs_among(values: &[Val]) -> usize {
+    values.iter().filter(|value| matches!(value, Val::ExternRef(Some(_)))).count()
 }
 
 impl ValRaw {

@@ -207,6 +207,9 @@ fn interrupted_programs_agree_with_the_interpreter() {
         for _ in 0..3 {
             let tick = 1 + rng.below(uninterrupted.ticks.len() as u64) as usize;
             let expected = seen(Machine::interrupted(&program, tick), args);
+            if expected.exit == Err(Exit::TooLong) {
+                continue;
+            }
             interrupted += usize::from(expected.exit == Err(Exit::Trap(TrapCode::Interrupt)));
             let got = execute(engine, &module, args, Mode::Interrupted(tick));
             if let Some(difference) = first_difference(&got, &expected) {

@@ -85,10 +85,11 @@ impl<'p> Machine<'p> {
     /// What function entries and loop heads do.
     fn check(&self) -> Run<()> {
         self.check_fuel()?;
-        match self.interrupt_after {
-            Some(tick) if self.ticks.len() >= tick => Err(Exit::Trap(TrapCode::Interrupt)),
-            _ => Ok(()),
-        }
+        if self.is_interrupted() { Err(Exit::Trap(TrapCode::Interrupt)) } else { Ok(()) }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt_after.is_some_and(|tick| self.ticks.len() >= tick)
     }
 
     /// What `memory.grow` does, too.
@@ -200,7 +201,8 @@ impl<'p> Machine<'p> {
         if starts.iter().any(|start| start + len > self.memory.len()) {
             return Err(Exit::Trap(TrapCode::MemoryOutOfBounds));
         }
-        Ok(())
+        // Interrupts are heard between chunks, too.
+        if len > PAGE && self.is_interrupted() { Err(Exit::TooLong) } else { Ok(()) }
     }
 
     fn place(&self, address: i32, offset: u32, len: usize) -> Run<usize> {

@@ -51,6 +51,7 @@ mod multi_value;
 mod nan;
 mod oracle;
 mod oracle_text;
+mod polls;
 mod pooling;
 mod pooling_slots;
 mod pooling_waits;

@@ -170,8 +170,10 @@ fn bulk_operators_yield_in_their_midst() {
         for slice in [100, 1024, 5000] {
             let (mut store, instance) = instantiate_async(&engine, BULK);
             let pending = bulk(&mut store, instance, name, args, slice);
-            // One more at most for the entry, which finds no fuel, and the operators around.
-            let least = cost / slice;
+            // One more at most for the entry, which finds no fuel, and the operators around. New
+            // elements, charged at once, are then written in parts.
+            let parts = if name == "table.grow" { 9 } else { 0 };
+            let least = cost / slice + parts;
             assert!((least..=least + 2).contains(&pending), "{name}, {slice}: {pending}");
             assert!((cost + 3..=cost + 6).contains(&store.fuel_consumed().unwrap()), "{name}");
         }

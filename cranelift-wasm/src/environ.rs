@@ -100,6 +100,17 @@ pub trait FuncEnvironment {
     /// Called in the header block of each loop, before its first operator.
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
 
+    /// Whether [`Self::long_line`] is to be called.
+    fn divides_lines(&self) -> bool {
+        false
+    }
+
+    /// Called before an operator if a thousand others may have run since the start of the function,
+    /// the last header of a loop, or the last call of this.
+    fn long_line(&mut self, _builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        Ok(())
+    }
+
     /// Returns from the function; terminates the current block.
     ///
     /// Called for `return`, for an unconditional `br` to the outermost label, and for the last

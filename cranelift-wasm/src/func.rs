@@ -8,6 +8,7 @@ use wasmparser::{
 };
 
 use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::stack::Stacks;
 use crate::translation::{Local, Translation, is_collected, value_type};
 use crate::{FuncEnvironment, WasmError, WasmResult};
@@ -67,6 +68,7 @@ impl FuncTranslator {
         self.locals.clear();
         let translation = Translation {
             builder: FunctionBuilder::new(func, &mut self.frontend),
+            lines: env.divides_lines().then(Lines::new),
             env,
             stacks: &mut self.stacks,
             locals: &mut self.locals,
@@ -193,6 +195,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         }
         validator.op(offset, operator)?;
         let reachable = self.stacks.reachable;
+        self.divide_line(operator, reachable)?;
         self.env.before_operator(&mut self.builder, operator, self.offset, reachable)?;
         if reachable {
             self.limits.operator(operator);

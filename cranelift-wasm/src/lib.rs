@@ -21,15 +21,18 @@
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
 //! - `control`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `lines`, `distance`: where lines of very many operators are divided
 //! - `limits`: what a function may use up
 
 #![forbid(unsafe_code)]
 
 mod control;
+mod distance;
 mod environ;
 mod error;
 mod func;
 mod limits;
+mod lines;
 mod memory;
 mod numeric;
 mod operator;

@@ -5,6 +5,7 @@ use cranelift_frontend::{FunctionBuilder, Variable};
 use wasmparser::ValType;
 
 use crate::limits::Limits;
+use crate::lines::Lines;
 use crate::stack::Stacks;
 use crate::{FuncEnvironment, WasmError, WasmResult};
 
@@ -29,6 +30,8 @@ pub(crate) struct Translation<'t, 'f, E> {
     /// The arguments of the branch that is being made.
     pub(crate) args: &'t mut Vec<BlockArg>,
     pub(crate) limits: Limits,
+    /// Where lines are divided, if the environment wants that.
+    pub(crate) lines: Option<Lines>,
     /// Where the current operator stands in the module.
     pub(crate) offset: usize,
 }

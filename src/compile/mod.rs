@@ -45,7 +45,10 @@ pub use settings::OptLevel;
 pub(crate) use artifact::{Kind, Parts, kind};
 #[cfg(feature = "cache")]
 pub(crate) use cache::{Cache, CacheSettings};
-pub(crate) use info::{ConstExpr, DebugSections, EntityIndex, Import, ModuleInfo, SegmentMode};
+pub(crate) use info::{
+    ConstExpr, DataSegment, DebugSections, ElementSegment, EntityIndex, Import, ModuleInfo,
+    SegmentMode,
+};
 pub(crate) use module::{AddressMap, Artifact};
 #[cfg(test)]
 pub(crate) use settings::FuelTracking;

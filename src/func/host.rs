@@ -13,7 +13,7 @@ use super::{Caller, Closure, Func, WasmParams, WasmRet};
 use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::{Val, make_room};
+use crate::values::{Val, externs_among};
 use crate::vm::host::{self, HostCall, HostCaller, HostError, HostFunction};
 use crate::vm::layout::{VMContext, VMHostContext, ValRaw};
 
@@ -145,14 +145,18 @@ impl<F> Untyped<F> {
 
     /// # Safety
     ///
-    /// `values` must have room for the results.
+    /// `values` must have room for the results, and nothing of the store may be borrowed.
     unsafe fn store_results<T>(
         &self,
-        store: &mut StoreInner<T>,
+        call: &HostCaller,
         results: &[Val],
         values: *mut ValRaw,
-    ) -> Result<()> {
-        make_room(&mut store.vm, results);
+    ) -> Result<(), HostError> {
+        // SAFETY: by contract.
+        let store = unsafe {
+            call.make_room(externs_among(results))?;
+            store_of::<T>(call)
+        };
         for (index, (ty, result)) in self.ty.results().zip(results).enumerate() {
             let raw = result
                 .to_raw(&mut store.vm, ty)
@@ -180,8 +184,7 @@ unsafe extern "C" fn call_untyped<T, F>(
             let params = this.arguments(&caller, values);
             let mut results = this.empty_results();
             (this.func)(caller, &params, &mut results)?;
-            this.store_results(store_of::<T>(&call), &results, values)?;
-            Ok(())
+            this.store_results::<T>(&call, &results, values)
         });
     }
 }
@@ -206,8 +209,7 @@ unsafe extern "C" fn call_untyped_async<T, F>(
             let params = this.arguments(&caller, values);
             let mut results = this.empty_results();
             block_on(&call, (this.func)(caller, &params, &mut results))??;
-            this.store_results(store_of::<T>(&call), &results, values)?;
-            Ok(())
+            this.store_results::<T>(&call, &results, values)
         });
     }
 }

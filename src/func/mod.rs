@@ -22,7 +22,7 @@ pub use wrap::{IntoFunc, WasmRet};
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::{Val, make_room};
+use crate::values::{Val, externs_among, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
 
@@ -207,6 +207,7 @@ impl Func {
     ) -> Result<Box<[Val]>> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Func::call");
+        store.make_room(externs_among(params)).await?;
         let (function, ty, mut values) = self.prepare(store, params)?;
         // SAFETY: as in `call`.
         unsafe { store.call_async(Invocation { function, values: values.as_mut_ptr() }).await? };

@@ -120,6 +120,9 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     ) -> Result<Results, Trap> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "TypedFunc::call");
+        if Params::EXTERNS > 0 {
+            store.make_room(Params::EXTERNS).await?;
+        }
         let function = self.func.record(store)?;
         let mut slots = Slots::<Params, Results>::new();
         // SAFETY: as in `call`; the slots stay in the future, which is pinned while it exists.

@@ -74,7 +74,12 @@ pub(super) unsafe fn finish<T, R: Ret>(
 ) -> Result<(), HostError> {
     let results = answer.into_results()?;
     // SAFETY: by contract.
-    unsafe { results.store_raw(&mut store_of::<T>(call).vm, values)? };
+    unsafe {
+        if R::Results::EXTERNS > 0 {
+            call.make_room(R::Results::EXTERNS)?;
+        }
+        results.store_raw(&mut store_of::<T>(call).vm, values)?;
+    }
     Ok(())
 }
 

@@ -2,14 +2,15 @@
 
 use std::ptr;
 
-use anyhow::{Context, Result, bail};
-use thin_vec::ThinVec;
+use anyhow::{Result, bail};
+use lampwick_fibers::Cancelled;
 
 use super::{Instance, func_record, image};
 use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::module::Module;
+use crate::module::blueprint::{PER_ELEMENT, PER_FUNCTION, PER_GLOBAL, PER_IMPORT, PER_SEGMENT};
 use crate::pooling::InstanceSlot;
 use crate::store::{Counts, Invocation, StoreInner};
 use crate::trap::{Trap, TrapCode};
@@ -18,9 +19,9 @@ use crate::vm::builtins::ENTRY_POINTS;
 use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::limits::{Growth, Resource};
-use crate::vm::memory::GrowError;
+use crate::vm::pace::Pace;
 use crate::vm::store::{Owned, Store, push_exactly};
-use crate::vm::table::RawRef;
+use crate::vm::table::checked_range;
 
 /// Checks that the store may have one more instance, with what it defines, but for what the store's
 /// limiter says of [`initial_sizes`].
@@ -55,24 +56,22 @@ pub(super) unsafe fn instantiate<T>(
     module: &Module,
     given: &[Extern],
     slot: Option<InstanceSlot>,
+    pace: &mut Pace<'_>,
 ) -> Result<(Instance, Option<Invocation>)> {
     let index = store.vm.instances.len();
     let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);
     let instance = new_instance(&raw mut store.vm, deadline, module, index);
     let mut building = Building { store: &mut store.vm, instance, module, info: module.info() };
-    building.import(given)?;
-    building.define_functions()?;
-    let (memories, tables) = (building.store.memories.len(), building.store.tables.len());
-    if let Err((resource, error)) = building.define_storage(&store.engine, slot.as_ref()) {
-        // The slot is given back now, so that nothing may be left in it.
-        store.vm.memories.truncate(memories);
-        store.vm.tables.truncate(tables);
-        store.grow_failed(resource, &error);
-        return Err(error);
+    building.import(given, pace)?;
+    building.define_functions(pace)?;
+    let before = building.defined();
+    if let Err(error) = building.define(&store.engine, slot.as_ref(), pace) {
+        building.undefine(before);
+        if let Undefined::Storage(resource, error) = &error {
+            store.grow_failed(*resource, error);
+        }
+        return Err(error.into());
     }
-    building.define_globals();
-    building.fill_tables();
-    building.evaluate_elements();
     let Building { instance, .. } = building;
     let start = module.info().start.map(|start| Invocation {
         function: func_record(&instance, module.info(), start),
@@ -82,7 +81,7 @@ pub(super) unsafe fn instantiate<T>(
     store.vm.instances.push(instance);
     store.modules.push(module.local());
     store.slots.extend(slot);
-    apply_segments(&mut store.vm, index, module)?;
+    apply_segments(&mut store.vm, index, module, pace)?;
     Ok((Instance::at(&store.vm, index), start))
 }
 
@@ -102,6 +101,28 @@ fn new_instance(
     vm::instance::Instance::new(head, module.blueprint().local())
 }
 
+/// Why memories, tables or globals could not be defined.
+enum Undefined {
+    /// There is no room for it.
+    Storage(Resource, anyhow::Error),
+    Cancelled(Cancelled),
+}
+
+impl From<Cancelled> for Undefined {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::Cancelled(cancelled)
+    }
+}
+
+impl From<Undefined> for anyhow::Error {
+    fn from(error: Undefined) -> Self {
+        match error {
+            Undefined::Storage(_, error) => error,
+            Undefined::Cancelled(cancelled) => cancelled.into(),
+        }
+    }
+}
+
 /// An instance that is not yet in its store.
 struct Building<'a> {
     store: &'a mut Store,
@@ -112,8 +133,9 @@ struct Building<'a> {
 
 impl Building<'_> {
     /// Fills the imports, whose types were checked.
-    fn import(&mut self, imports: &[Extern]) -> Result<()> {
+    fn import(&mut self, imports: &[Extern], pace: &mut Pace<'_>) -> Result<()> {
         for (import, item) in self.info.imports.iter().zip(imports) {
+            pace.spend(PER_IMPORT)?;
             // SAFETY: each write is to the place of this import; what is imported lives as long as
             // the store.
             unsafe {
@@ -150,9 +172,10 @@ impl Building<'_> {
     }
 
     /// Writes the records of escaping functions.
-    fn define_functions(&mut self) -> Result<()> {
+    fn define_functions(&mut self, pace: &mut Pace<'_>) -> Result<()> {
         let context = self.instance.context().as_ptr();
         for (slot, &function) in self.info.escaping.iter().enumerate() {
+            pace.spend(PER_FUNCTION)?;
             if function < self.info.imported_functions {
                 continue;
             }
@@ -167,28 +190,51 @@ impl Building<'_> {
         Ok(())
     }
 
-    /// Defines memories and tables; an error comes with what it is about.
-    fn define_storage(
+    /// How many memories, tables and globals the store has.
+    fn defined(&self) -> [usize; 3] {
+        [self.store.memories.len(), self.store.tables.len(), self.store.globals.len()]
+    }
+
+    /// Takes back what was defined since; at once, since the slot of an instance that failed may have
+    /// the next owner soon.
+    fn undefine(&mut self, [memories, tables, globals]: [usize; 3]) {
+        self.store.memories.truncate(memories);
+        self.store.tables.truncate(tables);
+        self.store.globals.truncate(globals);
+    }
+
+    /// Defines memories, tables and globals.
+    fn define(
         &mut self,
         engine: &Engine,
         slot: Option<&InstanceSlot>,
-    ) -> Result<(), (Resource, anyhow::Error)> {
-        self.define_memories(engine, slot).map_err(|error| (Resource::Memory, error))?;
-        self.define_tables(engine).map_err(|error| (Resource::Table, error))
+        pace: &mut Pace<'_>,
+    ) -> Result<(), Undefined> {
+        self.define_memories(engine, slot, pace)?;
+        self.define_tables(engine).map_err(|error| Undefined::Storage(Resource::Table, error))?;
+        self.define_globals(pace)?;
+        Ok(self.fill_tables(pace)?)
     }
 
-    fn define_memories(&mut self, engine: &Engine, slot: Option<&InstanceSlot>) -> Result<()> {
+    fn define_memories(
+        &mut self,
+        engine: &Engine,
+        slot: Option<&InstanceSlot>,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), Undefined> {
         let defined = &self.info.memories[self.info.imported_memories as usize..];
         let first = slot.zip(engine.pool()).map_or(0, |(slot, pool)| pool.first_memory(slot));
         for (index, ty) in defined.iter().enumerate() {
             let image = if self.info.imported_memories as usize + index == 0 {
-                image::of(self.module)
+                image::of(self.module, pace)?
             } else {
                 None
             };
             let memory = engine.memories().memory_of_instance(ty, first + index, image);
-            let memory =
-                memory.map_err(GrowError::report).with_context(|| format!("cannot make a {ty}"))?;
+            let memory = memory.map_err(|error| {
+                let error = error.report().context(format!("cannot make a {ty}"));
+                Undefined::Storage(Resource::Memory, error)
+            })?;
             let place = self.instance.memory(index as u32);
             self.instance.memories.push(self.store.memories.len() as u32);
             // SAFETY: the place is in the context of the instance, which the store will keep; if
@@ -220,10 +266,11 @@ impl Building<'_> {
     }
 
     /// Defines globals in order, since each may use those before it.
-    fn define_globals(&mut self) {
+    fn define_globals(&mut self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
         let imported = self.info.imported_globals as usize;
         let defined = self.info.globals[imported..].iter().zip(&self.info.global_inits);
         for (index, (ty, init)) in defined.enumerate() {
+            pace.spend(PER_GLOBAL)?;
             let value = self.evaluate(init);
             let place = self.instance.global(index as u32);
             self.instance.globals.push(self.store.globals.len() as u32);
@@ -233,10 +280,11 @@ impl Building<'_> {
                 push_exactly(&mut self.store.globals, Owned::of_instance(ty.clone(), place));
             }
         }
+        Ok(())
     }
 
     /// Gives tables with an initial value that value.
-    fn fill_tables(&mut self) {
+    fn fill_tables(&mut self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
         let imported = self.info.imported_tables as usize;
         for (index, init) in self.info.table_inits.iter().enumerate() {
             if *init == ConstExpr::RefNull {
@@ -245,17 +293,11 @@ impl Building<'_> {
             let value = self.evaluate(init).to_u64();
             let id = self.instance.tables[imported + index] as usize;
             let table = &mut self.store.tables[id].value;
-            table.fill(0, value, table.len() as u64).expect("the whole table");
+            pace.parts(table.len(), PER_ELEMENT, |start, len| {
+                table.fill(start as u64, value, len as u64).expect("within the table");
+            })?;
         }
-    }
-
-    fn evaluate_elements(&mut self) {
-        let segments = self.info.elements.iter().map(|segment| match segment.mode {
-            SegmentMode::Declared => Box::default(),
-            _ => segment.items.iter().map(|item| self.evaluate(item).to_u64()).collect(),
-        });
-        let elements: ThinVec<Box<[RawRef]>> = segments.collect();
-        self.instance.set_elements(elements);
+        Ok(())
     }
 
     fn evaluate(&self, expr: &ConstExpr) -> ValRaw {
@@ -288,18 +330,27 @@ fn evaluate(
 
 /// Copies the active segments, element segments first, each in order, but for data that the memory
 /// has by its image; they are dropped then, like those that only declare.
-fn apply_segments(store: &mut Store, index: usize, module: &Module) -> Result<(), Trap> {
+fn apply_segments(
+    store: &mut Store,
+    index: usize,
+    module: &Module,
+    pace: &mut Pace<'_>,
+) -> Result<()> {
     let (info, blueprint) = (module.info(), module.blueprint());
     for (segment, element) in info.elements.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &element.mode {
+            pace.spend(PER_SEGMENT)?;
             let instance = &store.instances[index];
             let start = evaluate(store, instance, info, offset).to_u64();
-            let table = instance.tables[*target as usize] as usize;
-            let elements = instance.elements(segment as u32);
-            store.tables[table]
-                .value
-                .write(start, elements)
+            let (table, len) = (instance.tables[*target as usize], element.items.len());
+            checked_range(start, len as u64, store.tables[table as usize].value.len())
                 .map_err(|_| Trap::from_code(TrapCode::TableOutOfBounds))?;
+            pace.parts(len, PER_ELEMENT, |from, len| {
+                let (to, from) = ((table, start + from as u64), from as u64);
+                store
+                    .init_table(to, (index, segment as u32), from, len as u64)
+                    .expect("the range was checked");
+            })?;
             store.instances[index].drop_elements(segment as u32);
         }
     }
@@ -309,6 +360,7 @@ fn apply_segments(store: &mut Store, index: usize, module: &Module) -> Result<()
         && memory.is_some_and(|memory| store.memories[memory].value.has_image());
     for (segment, data) in info.data.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &data.mode {
+            pace.spend(PER_SEGMENT)?;
             if has_image {
                 store.instances[index].drop_data(segment as u32);
                 continue;
@@ -318,14 +370,17 @@ fn apply_segments(store: &mut Store, index: usize, module: &Module) -> Result<()
             let memory = instance.memories[*target as usize] as usize;
             let bytes = &blueprint.bytes[blueprint.ranges[segment].clone()];
             let definition = store.memories[memory].value.definition();
-            vm::table::checked_range(start, bytes.len() as u64, definition.len)
+            checked_range(start, bytes.len() as u64, definition.len)
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
-            // SAFETY: the range was checked, and neither a guest nor a slice of the host's is using
-            // the memory.
-            unsafe {
-                let to = definition.base.add(start as usize);
-                to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
-            }
+            pace.parts(bytes.len(), 1, |from, len| {
+                let bytes = &bytes[from..from + len];
+                // SAFETY: the range was checked, and nothing moves or shrinks a memory while we
+                // have the store; neither a guest nor a slice of the host's is using it.
+                unsafe {
+                    let to = definition.base.add(start as usize + from);
+                    to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                }
+            })?;
             store.instances[index].drop_data(segment as u32);
         }
     }

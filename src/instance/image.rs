@@ -1,12 +1,13 @@
 //! Whether instances of a module start with an image of their memory.
 
-use lampwick_fibers::Shared;
+use lampwick_fibers::{Cancelled, Shared};
 
 use crate::compile::{ConstExpr, ModuleInfo, SegmentMode};
 use crate::module::Module;
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::WASM_PAGE_SIZE;
 use crate::vm::memory::{MemoryImage, MemorySource};
+use crate::vm::pace::Pace;
 
 /// Less data is copied: an image costs a file, and the first instances a mapping each. Copies are
 /// dear as soon as they take more pages than an ended guest's memory keeps
@@ -18,10 +19,17 @@ const MIN_DATA: usize = 48 << 10;
 const MAX_SPAN: usize = 256 << 20;
 
 /// What the module's own memory starts with, if instances of the module start with an image.
-pub(super) fn of(module: &Module) -> Option<&Shared<MemoryImage>> {
+pub(super) fn of<'m>(
+    module: &'m Module,
+    pace: &mut Pace<'_>,
+) -> Result<Option<&'m Shared<MemoryImage>>, Cancelled> {
     let blueprint: &Blueprint = module.blueprint();
-    let make = || make(module.info(), blueprint, module.engine().memories());
-    blueprint.image.get_or_init(make).as_ref()
+    if let Some(image) = blueprint.image.get() {
+        return Ok(image.as_ref());
+    }
+    // Others may be making one, too. Nobody waits for them, who may be suspended.
+    let image = make(module.info(), blueprint, module.engine().memories(), pace)?;
+    Ok(blueprint.image.get_or_init(|| image).as_ref())
 }
 
 /// The image, if all active data is for the module's own memory, is known to fit, and is worth an
@@ -31,7 +39,17 @@ fn make(
     info: &ModuleInfo,
     data: &Blueprint,
     memories: &MemorySource,
-) -> Option<Shared<MemoryImage>> {
+    pace: &mut Pace<'_>,
+) -> Result<Option<Shared<MemoryImage>>, Cancelled> {
+    let Some(parts) = parts(info, data) else { return Ok(None) };
+    if !memories.maps_images(&info.memories[0]) {
+        return Ok(None);
+    }
+    Ok(memories.image(parts.into_iter(), pace)?.ok())
+}
+
+/// Where in the memory which bytes are, if there is to be an image.
+fn parts<'d>(info: &ModuleInfo, data: &'d Blueprint) -> Option<Vec<(usize, &'d [u8])>> {
     if info.imported_memories > 0 || info.memories.is_empty() || !elements_fit(info) {
         return None;
     }
@@ -51,10 +69,7 @@ fn make(
     let first = parts.iter().map(|(start, _)| *start).min()?;
     let last = parts.iter().map(|(start, bytes)| start + bytes.len()).max()?;
     let len: usize = parts.iter().map(|(_, bytes)| bytes.len()).sum();
-    if len < MIN_DATA || last - first > MAX_SPAN {
-        return None;
-    }
-    memories.image(parts.into_iter()).ok()
+    (len >= MIN_DATA && last - first <= MAX_SPAN).then_some(parts)
 }
 
 /// Whether all active element segments are known to fit: one that does not ends the instantiation

@@ -5,19 +5,26 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::compile::{EntityIndex, Import, ModuleInfo};
 use crate::externs::{Definition, Extern, Global, Memory, Table};
 use crate::module::Module;
+use crate::module::blueprint::PER_IMPORT;
 use crate::store::{StoreContext, StoreInner};
 use crate::types::ExternType;
+use crate::vm::pace::Pace;
 
 /// That each import is of this store and of the type that the module expects.
-pub(super) fn check<T>(store: &StoreInner<T>, module: &Module, imports: &[Extern]) -> Result<()> {
+pub(super) fn check<T>(
+    store: &StoreInner<T>,
+    module: &Module,
+    imports: &[Extern],
+    pace: &mut Pace<'_>,
+) -> Result<()> {
     let info = module.info();
     if imports.len() != info.imports.len() {
         bail!("the module has {} imports, but {} were given", info.imports.len(), imports.len());
     }
-    info.imports
-        .iter()
-        .zip(imports)
-        .try_for_each(|(import, item)| check_extern(store, info, import, item))
+    info.imports.iter().zip(imports).try_for_each(|(import, item)| {
+        pace.spend(PER_IMPORT)?;
+        check_extern(store, info, import, item)
+    })
 }
 
 /// The same for one import that may not be in a store yet.

@@ -17,6 +17,7 @@ use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
 use crate::types::ExternType;
 use crate::vm;
 use crate::vm::layout::VMFuncRef;
+use crate::vm::pace::Pace;
 use crate::vm::store::Store;
 
 use build::{check, initial_sizes, instantiate};
@@ -110,7 +111,7 @@ impl Instance {
     pub fn new(mut store: impl AsContextMut, module: &Module, imports: &[Extern]) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(false, "Instance::new");
-        imports::check(store, module, imports)?;
+        imports::check(store, module, imports, &mut Pace::straight())?;
         // SAFETY: they were checked.
         unsafe { Self::of_checked(store, module, imports) }
     }
@@ -133,7 +134,9 @@ impl Instance {
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Instance::new");
-        imports::check(store, module, imports)?;
+        let check =
+            |store: &mut _, pace: &mut Pace<'_>| imports::check(store, module, imports, pace);
+        store.paced(module.has_many_imports(), check).await?;
         // SAFETY: they were checked.
         unsafe { Self::of_checked_async(store, module, imports).await }
     }
@@ -153,8 +156,9 @@ impl Instance {
         for growth in initial_sizes(module.info()) {
             store.permit(growth, "Instance::new")?;
         }
+        let pace = &mut Pace::straight();
         // SAFETY: by contract.
-        let (instance, start) = unsafe { instantiate(store, module, imports, slot)? };
+        let (instance, start) = unsafe { instantiate(store, module, imports, slot, pace)? };
         if let Some(start) = start {
             // SAFETY: a start function has neither parameters nor results, and belongs to this
             // store.
@@ -193,8 +197,11 @@ impl Instance {
                 store.permit(growth, "Instance::new")?;
             }
         }
-        // SAFETY: by contract.
-        let (instance, start) = unsafe { instantiate(store, module, imports, slot)? };
+        let make = |store: &mut _, pace: &mut Pace<'_>| {
+            // SAFETY: by contract.
+            unsafe { instantiate(store, module, imports, slot, pace) }
+        };
+        let (instance, start) = store.paced(module.takes_long(), make).await?;
         if let Some(start) = start {
             // SAFETY: as in `of_checked`.
             unsafe { Box::pin(store.call_async(start)).await? };

@@ -11,7 +11,9 @@ use crate::compile::Import;
 use crate::engine::Engine;
 use crate::externs::{Definition, Extern};
 use crate::module::Module;
+use crate::module::blueprint::PER_IMPORT;
 use crate::store::{AsContextMut, StoreInner};
+use crate::vm::pace::Pace;
 
 /// A module whose imports are found and their types checked, so that instances of it are made
 /// quickly. Made by [`Linker::instantiate_pre`](crate::Linker::instantiate_pre).
@@ -67,12 +69,14 @@ impl<T> InstancePre<T> {
         store: &StoreInner<T>,
         module: &Module,
         find: impl Fn(&Import) -> Option<&'d Definition>,
+        pace: &mut Pace<'_>,
     ) -> Result<Self> {
         if !Engine::same(module.engine(), &store.engine) {
             bail!("the module and the store belong to different engines");
         }
         let info = module.info();
         let definition = |import: &Import| {
+            pace.spend(PER_IMPORT)?;
             let Some(definition) = find(import) else {
                 bail!(
                     "unknown import: the module expects `{}::{}` to be a {}, and nothing is defined under \
@@ -108,7 +112,7 @@ impl<T> InstancePre<T> {
     pub fn instantiate(&self, mut store: impl AsContextMut<Data = T>) -> Result<Instance> {
         let store = store.as_context_mut().0;
         store.assert_async(false, "InstancePre::instantiate");
-        let imports = self.place(store)?;
+        let imports = self.place(store, &mut Pace::straight())?;
         // SAFETY: the types were checked by `new`, the store by `place`.
         unsafe { Instance::of_checked(store, &self.module, &imports) }
     }
@@ -131,23 +135,29 @@ impl<T> InstancePre<T> {
     {
         let store = store.as_context_mut().0;
         store.assert_async(true, "InstancePre::instantiate");
-        let imports = self.place(store)?;
+        let place = |store: &mut _, pace: &mut Pace<'_>| self.place(store, pace);
+        let imports = store.paced(self.module.has_many_imports(), place).await?;
         // SAFETY: as in `instantiate`.
         unsafe { Instance::of_checked_async(store, &self.module, &imports).await }
     }
 
     /// The imports in this store, none of which is of another one.
-    fn place(&self, store: &mut StoreInner<T>) -> Result<Vec<Extern>> {
+    fn place(&self, store: &mut StoreInner<T>, pace: &mut Pace<'_>) -> Result<Vec<Extern>> {
         if !Engine::same(self.module.engine(), &store.engine) {
             bail!("the module and the store belong to different engines");
         }
         let imports = self.module.info().imports.iter().zip(&*self.imports);
         // Before anything takes a place in the store.
         for (import, definition) in imports {
+            pace.spend(PER_IMPORT)?;
             if let Definition::Extern(item) = definition {
                 imports::check_store(store, import, item)?;
             }
         }
-        self.imports.iter().map(|definition| definition.place(store)).collect()
+        let place = |definition: &Definition| {
+            pace.spend(PER_IMPORT)?;
+            definition.place(store)
+        };
+        self.imports.iter().map(place).collect()
     }
 }

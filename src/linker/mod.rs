@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
+use crate::compile::Import;
 use crate::engine::Engine;
 use crate::externs::{Definition, Extern};
 use crate::func::{Caller, HostDefinition, IntoFunc, WasmParams, WasmRet};
@@ -19,6 +20,7 @@ use crate::store::{AsContextMut, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
 use crate::values::Val;
+use crate::vm::pace::Pace;
 
 use names::Names;
 
@@ -266,7 +268,7 @@ impl<T> Linker<T> {
     ) -> Result<Instance> {
         let store = store.as_context_mut();
         store.0.assert_async(false, "Linker::instantiate");
-        self.resolve(store.0, module)?.instantiate(store)
+        self.resolve(store.0, module, &mut Pace::straight())?.instantiate(store)
     }
 
     /// As [`instantiate`](Self::instantiate), for async stores.
@@ -288,7 +290,9 @@ impl<T> Linker<T> {
     {
         let store = store.as_context_mut();
         store.0.assert_async(true, "Linker::instantiate");
-        self.resolve(store.0, module)?.instantiate_async(store).await
+        let resolve = |store: &mut _, pace: &mut Pace<'_>| self.resolve(store, module, pace);
+        let pre = store.0.paced(module.has_many_imports(), resolve).await?;
+        pre.instantiate_async(store).await
     }
 
     /// Finds what a module imports and checks the types, once for any number of instances.
@@ -304,14 +308,20 @@ impl<T> Linker<T> {
         mut store: impl AsContextMut<Data = T>,
         module: &Module,
     ) -> Result<InstancePre<T>> {
-        self.resolve(store.as_context_mut().0, module)
+        self.resolve(store.as_context_mut().0, module, &mut Pace::straight())
     }
 
-    fn resolve(&self, store: &StoreInner<T>, module: &Module) -> Result<InstancePre<T>> {
+    fn resolve(
+        &self,
+        store: &StoreInner<T>,
+        module: &Module,
+        pace: &mut Pace<'_>,
+    ) -> Result<InstancePre<T>> {
         if !Engine::same(&self.engine, &store.engine) {
             bail!("the linker and the store belong to different engines");
         }
-        InstancePre::new(store, module, |import| self.names.get(&import.module, Some(&import.name)))
+        let find = |import: &Import| self.names.get(&import.module, Some(&import.name));
+        InstancePre::new(store, module, find, pace)
     }
 
     pub(crate) fn assert_async(&self, method: &str) {

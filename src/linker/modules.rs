@@ -13,6 +13,7 @@ use crate::store::{AsContextMut, StoreInner};
 use crate::trap::Trap;
 use crate::types::{ExternType, FuncType};
 use crate::values::Val;
+use crate::vm::pace::Pace;
 
 const START: &str = "_start";
 const INITIALIZE: &str = "_initialize";
@@ -221,7 +222,7 @@ impl<T> Linker<T> {
         module: &Module,
         make: impl Fn(InstancePre<T>, FuncType, &str) -> HostDefinition,
     ) -> Result<&mut Self> {
-        let pre = self.resolve(store, module)?;
+        let pre = self.resolve(store, module, &mut Pace::straight())?;
         let mut functions = Vec::new();
         for export in module.exports() {
             match export.ty() {

@@ -1,13 +1,14 @@
 //! Modules: compiled code that can be instantiated many times.
 
 #[cfg(feature = "cache")]
+pub(crate) mod blueprint;
 mod cached;
 mod serialize;
 
 use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use lampwick_fibers::Shared;
@@ -136,12 +137,7 @@ impl Module {
             let ty = info.functions[function as usize];
             signatures[ty as usize].trampolines(engine)?;
         }
-        let blueprint = Blueprint {
-            layout,
-            bytes: data,
-            ranges: info.data.iter().map(|segment| segment.bytes.clone()).collect(),
-            image: OnceLock::new(),
-        };
+        let blueprint = blueprint::of(&info, layout, data);
         let info = Arc::new(info);
         let symbolizer = engine.wants_symbols() && info.debug.present;
         let symbolizer = symbolizer.then(|| Arc::new(Symbolizer::new(&info)));

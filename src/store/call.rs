@@ -103,7 +103,7 @@ fn leave(unwind: Unwind, suspender: &Suspender) -> Box<Unwind> {
 impl<T> StoreInner<T> {
     /// A fiber for the next call.
     #[inline]
-    fn take_fiber(&mut self) -> Result<Box<Resident>, Trap> {
+    pub(super) fn take_fiber(&mut self) -> Result<Box<Resident>, Trap> {
         match self.fiber.take() {
             Some(fiber) => Ok(fiber),
             None => self.new_fiber(),

@@ -10,6 +10,7 @@ mod hook;
 mod interrupts;
 mod limiter;
 mod limits;
+mod pace;
 mod slots;
 mod supply;
 

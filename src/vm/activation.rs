@@ -222,9 +222,16 @@ pub(super) unsafe fn capture(store: *mut Store) -> Backtrace {
 
 /// Calls `visit` with the frames of wasm of all activations of a store, the innermost first: the
 /// address to which the call returns that the frame is at, and its frame pointer.
-pub(super) fn for_each_frame(store: &Store, mut visit: impl FnMut(usize, usize)) {
-    let mut exit = Saved::of(&store.machine);
-    let mut activation = store.activation;
+///
+/// # Safety
+///
+/// The store must be live, and nobody but `visit` may use it meanwhile; that may suspend the fiber.
+pub(super) unsafe fn for_each_frame<E>(
+    store: *const Store,
+    mut visit: impl FnMut(usize, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    // SAFETY: by contract.
+    let (mut exit, mut activation) = unsafe { (Saved::of(&(*store).machine), (*store).activation) };
     while !activation.is_null() {
         // SAFETY: activations of the store's list are live, or their futures were forgotten and with
         // them their stacks, which are never used again nor given back. Who has the store is the
@@ -233,12 +240,13 @@ pub(super) fn for_each_frame(store: &Store, mut visit: impl FnMut(usize, usize))
         unsafe {
             let Activation { entry_sp, saved, outer, .. } = &*activation;
             for (pc, fp) in backtrace::frames(exit.exit_pc, exit.exit_fp, *entry_sp) {
-                visit(pc, fp);
+                visit(pc, fp)?;
             }
             exit = *saved;
             activation = *outer;
         }
     }
+    Ok(())
 }
 
 /// Where the signal handler lets a thread go on after a fault in wasm: on the fiber's stack, below

@@ -256,10 +256,11 @@ unsafe extern "C" fn table_init(
             if checked_range(src, len, (*call.instance()).elements(segment).len()).is_err() {
                 return call.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
             }
+            let from = ((*call.context).instance - 1, segment);
             call.in_element_chunks(len, &[(table, dst)], |start, len| {
-                let elements = &(*call.instance()).elements(segment)[(src + start) as usize..];
-                let table = &mut (&mut (*call.store).tables)[table as usize].value;
-                table.write(dst + start, &elements[..len as usize]).expect("the range was checked");
+                (*call.store)
+                    .init_table((table, dst + start), from, src + start, len)
+                    .expect("the ranges were checked");
             })
         })
     }
@@ -373,7 +374,13 @@ impl Call {
         while done < len {
             let now = chunk.min(len - done);
             // SAFETY: nothing of the store is borrowed.
-            unsafe { Store::charge(self.store, now / per_fuel) }?;
+            unsafe {
+                // The guest's own checks are as far apart as the length says.
+                if done > 0 && (*self.store).interrupts.is_some() {
+                    Store::attend(self.store)?;
+                }
+                Store::charge(self.store, now / per_fuel)?;
+            }
             work(done, now);
             done += now;
         }

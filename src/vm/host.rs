@@ -10,6 +10,7 @@ use lampwick_fibers::Suspender;
 use super::activation::{self, Exit, Unwind};
 use super::hooks::{self, CallHook};
 use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
+use super::pace::Pace;
 use super::store::Store;
 
 /// What the exit trampoline calls.
@@ -93,6 +94,24 @@ impl HostCaller {
     pub(crate) fn instance(&self) -> Option<usize> {
         // SAFETY: the caller's context is live while it waits for us.
         unsafe { (*self.caller).instance.checked_sub(1) }
+    }
+
+    /// Lets a collection make room before so many results become references; it may suspend.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of the store may be borrowed.
+    #[inline]
+    pub(crate) unsafe fn make_room(&self, more: usize) -> Result<(), HostError> {
+        // SAFETY: the store outlives its calls; the rest is the caller's.
+        unsafe {
+            if (*self.store).is_full(more) {
+                let mut pace = Pace::new(self.suspender());
+                let collected = Store::collect_at(self.store, &mut pace);
+                collected.map_err(|_cancelled| HostError::Cancelled)?;
+            }
+        }
+        Ok(())
     }
 
     /// How this call suspends its fiber.

@@ -14,14 +14,19 @@ use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
 };
 use super::memory::MemoryImage;
-use super::table::RawRef;
+use super::segments::SegmentElement;
 
-/// What the instances of a module share: how their contexts are laid out, and data segments.
+/// What the instances of a module share: how their contexts are laid out, and segments.
 #[derive(Debug)]
 pub(crate) struct Blueprint {
     pub(crate) layout: ContextLayout,
     pub(crate) bytes: Bytes,
+    /// Of each data segment, among the bytes.
     pub(crate) ranges: Vec<Range<usize>>,
+    /// The element segments, but for those that only declare functions, which are empty.
+    pub(crate) elements: Vec<Box<[SegmentElement]>>,
+    /// What making an instance takes, in the units of [`Pace`](super::pace::Pace).
+    pub(crate) work: usize,
     /// What a memory of the module starts with, from the first instance on, where it is worth it.
     pub(crate) image: OnceLock<Option<Shared<MemoryImage>>>,
 }
@@ -59,13 +64,12 @@ impl Drop for ContextMemory {
 pub(crate) struct Instance {
     context: ContextMemory,
     /// The store's index of each memory, table and global of the module's index spaces. Few modules
-    /// have more than one memory, or more than eight data segments.
+    /// have more than one memory, or more than eight segments.
     pub(crate) memories: SmallVec<[u32; 2]>,
     pub(crate) tables: ThinVec<u32>,
     pub(crate) globals: ThinVec<u32>,
-    data_dropped: SmallVec<[bool; 8]>,
-    /// The element segments as references; empty once dropped.
-    elements: ThinVec<Box<[RawRef]>>,
+    /// Of each data segment, then of each element segment, whether it was dropped.
+    dropped: SmallVec<[bool; 8]>,
 }
 
 // SAFETY: the context is reached only through the store that owns the instance.
@@ -77,7 +81,7 @@ impl Instance {
     /// An instance whose context is zero but for its header, which gets everything but the back
     /// pointer.
     pub(crate) fn new(head: VMContext, blueprint: Shared<Blueprint>) -> Self {
-        let data_dropped = smallvec![false; blueprint.ranges.len()];
+        let dropped = smallvec![false; blueprint.ranges.len() + blueprint.elements.len()];
         let counts = blueprint.layout.counts;
         let exactly = |imported: u32, defined: u32| {
             ThinVec::with_capacity(imported as usize + defined as usize)
@@ -92,8 +96,7 @@ impl Instance {
             ),
             tables: exactly(counts.imported_tables, counts.tables),
             globals: exactly(counts.imported_globals, counts.globals),
-            data_dropped,
-            elements: ThinVec::new(),
+            dropped,
         }
     }
 
@@ -156,27 +159,27 @@ impl Instance {
     /// The bytes of a data segment; none once it is dropped.
     pub(crate) fn data(&self, segment: u32) -> (Shared<Blueprint>, Range<usize>) {
         let (index, blueprint) = (segment as usize, &self.context.blueprint);
-        let range = if self.data_dropped[index] { 0..0 } else { blueprint.ranges[index].clone() };
+        let range = if self.dropped[index] { 0..0 } else { blueprint.ranges[index].clone() };
         (blueprint.clone(), range)
     }
 
     /// Drops a data segment.
     pub(crate) fn drop_data(&mut self, segment: u32) {
-        self.data_dropped[segment as usize] = true;
+        self.dropped[segment as usize] = true;
     }
 
-    /// Sets the element segments, once.
-    pub(crate) fn set_elements(&mut self, elements: ThinVec<Box<[RawRef]>>) {
-        self.elements = elements;
-    }
-
-    /// The references of an element segment; none once it is dropped.
-    pub(crate) fn elements(&self, segment: u32) -> &[RawRef] {
-        &self.elements[segment as usize]
+    /// The elements of a segment; none once it is dropped.
+    pub(crate) fn elements(&self, segment: u32) -> &[SegmentElement] {
+        let blueprint = &self.context.blueprint;
+        if self.dropped[blueprint.ranges.len() + segment as usize] {
+            return &[];
+        }
+        &blueprint.elements[segment as usize]
     }
 
     /// Drops an element segment.
     pub(crate) fn drop_elements(&mut self, segment: u32) {
-        self.elements[segment as usize] = Box::default();
+        let segment = self.context.blueprint.ranges.len() + segment as usize;
+        self.dropped[segment] = true;
     }
 }

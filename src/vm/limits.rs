@@ -9,6 +9,7 @@ use lampwick_fibers::{Cancelled, Suspender};
 
 use super::activation::Unwind;
 use super::layout::WASM_PAGE_SIZE;
+use super::pace::Pace;
 use super::store::Store;
 use super::table::RawRef;
 use crate::types::{MemoryType, TableType};
@@ -85,6 +86,9 @@ pub(crate) struct LimiterHooks {
     pub(crate) failed: unsafe fn(*mut Store, Resource, &anyhow::Error),
 }
 
+/// Bytes that an element takes at the most.
+const ELEMENT: usize = size_of::<RawRef>();
+
 /// What `memory.grow` and `table.grow` answer when they fail.
 const FAILED: u64 = u64::MAX;
 
@@ -141,10 +145,24 @@ impl Store {
             if delta > 0 && !Self::permit(this, |store| store.table_growth(index, delta))? {
                 return Ok(FAILED);
             }
-            match (*this).grow_table(index, delta, init) {
-                Ok(old) => Ok(old),
-                Err(error) => Ok(Self::grow_failed(this, Resource::Table, || error.report())),
+            let old = match (*this).change_table(index, |table| table.begin_growth(delta)) {
+                Ok(old) => old,
+                Err(error) => {
+                    return Ok(Self::grow_failed(this, Resource::Table, || error.report()));
+                }
+            };
+            let suspender = &*(*(*this).activation).suspender;
+            let unprepared = (&(*this).tables)[index as usize].value.unprepared(old, init, delta);
+            let prepared = Pace::new(suspender).parts(unprepared, ELEMENT, |start, len| {
+                let table = &mut (&mut (*this).tables)[index as usize].value;
+                table.prepare(old + start as u64, init, len as u64);
+            });
+            if let Err(cancelled) = prepared {
+                Self::grow_failed(this, Resource::Table, || cancelled.into());
+                return Err(Box::new(Unwind::Cancelled));
             }
+            (*this).change_table(index, |table| table.end_growth(delta));
+            Ok(old)
         }
     }
 

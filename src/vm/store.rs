@@ -210,11 +210,20 @@ impl Store {
         delta: u64,
         value: RawRef,
     ) -> Result<u64, table::GrowError> {
+        self.change_table(index, |table| table.grow(delta, value))
+    }
+
+    /// Changes where a table lies or how long it is, and tells machine code.
+    pub(super) fn change_table<R>(
+        &mut self,
+        index: u32,
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> R {
         let table = &mut self.tables[index as usize];
-        let old = table.value.grow(delta, value)?;
+        let result = change(&mut table.value);
         // SAFETY: as above.
         unsafe { table.definition.write(table.value.definition()) };
-        Ok(old)
+        result
     }
 
     /// Copies elements between tables, or within one.
@@ -228,7 +237,7 @@ impl Store {
             return self.tables[dst_table as usize].value.copy_within(dst, src, len);
         }
         let values = self.tables[src_table as usize].value.read(src, len)?;
-        self.tables[dst_table as usize].value.write(dst, &values)
+        self.tables[dst_table as usize].value.write(dst, values.into_iter())
     }
 
     /// Charges for work that a guest sized, with as many suspensions as that takes.

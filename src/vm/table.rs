@@ -1,7 +1,6 @@
 //! Tables of references.
 
-use std::ptr;
-
+use super::elements::Elements as List;
 use super::layout::{VMFuncRef, VMTable};
 use crate::pooling::PoolLimitError;
 use crate::types::{TableType, ValType};
@@ -16,8 +15,8 @@ pub(crate) type RawRef = u64;
 
 #[derive(Debug)]
 enum Elements {
-    Funcs(Vec<*mut VMFuncRef>),
-    Externs(Vec<u32>),
+    Funcs(List<*mut VMFuncRef>),
+    Externs(List<u32>),
 }
 
 /// A table.
@@ -65,19 +64,21 @@ pub(crate) fn checked_range(
     }
 }
 
+/// The most elements that a table of this type can have.
+fn maximum(ty: &TableType) -> u64 {
+    ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
+}
+
 impl Table {
     /// A table of this type, all null, or `None` beyond the implementation's limit.
-    ///
-    /// The system's zero pages serve as nulls, so that a large table costs what is used of it.
     pub(crate) fn new(ty: &TableType) -> Option<Self> {
-        if u64::from(ty.minimum()) > ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
-        {
+        if u64::from(ty.minimum()) > maximum(ty) {
             return None;
         }
-        let len = ty.minimum() as usize;
+        let (len, maximum) = (ty.minimum() as usize, maximum(ty) as usize);
         let elements = match ty.element() {
-            ValType::FuncRef => Elements::Funcs(vec![ptr::null_mut(); len]),
-            _ => Elements::Externs(vec![0; len]),
+            ValType::FuncRef => Elements::Funcs(List::new(len, maximum).ok()?),
+            _ => Elements::Externs(List::new(len, maximum).ok()?),
         };
         Some(Self { elements, ty: ty.clone(), limit: None })
     }
@@ -90,10 +91,6 @@ impl Table {
     /// The type that the table was made with.
     pub(crate) fn ty(&self) -> &TableType {
         &self.ty
-    }
-
-    fn maximum(&self) -> u64 {
-        self.ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
     }
 
     /// What machine code needs to know. It changes when the table grows.
@@ -142,15 +139,19 @@ impl Table {
     }
 
     /// Sets the elements from `start` on.
-    pub(crate) fn write(&mut self, start: u64, values: &[RawRef]) -> Result<(), OutOfBounds> {
+    pub(crate) fn write(
+        &mut self,
+        start: u64,
+        values: impl ExactSizeIterator<Item = RawRef>,
+    ) -> Result<(), OutOfBounds> {
         let range = checked_range(start, values.len() as u64, self.len())?;
         match &mut self.elements {
             Elements::Funcs(funcs) => {
-                let values = values.iter().map(|&value| value as usize as *mut VMFuncRef);
+                let values = values.map(|value| value as usize as *mut VMFuncRef);
                 funcs[range].iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
             }
             Elements::Externs(externs) => {
-                let values = values.iter().map(|&value| value as u32);
+                let values = values.map(|value| value as u32);
                 externs[range].iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
             }
         }
@@ -185,31 +186,78 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails beyond the maximum or the pool's limit, or without memory; the table is then as before.
+    /// As for [`Self::begin_growth`].
     pub(crate) fn grow(&mut self, delta: u64, value: RawRef) -> Result<u64, GrowError> {
-        if let Some(limit) = self.limit {
-            let desired = (self.len() as u64).saturating_add(delta);
-            PoolLimitError::check("table_elements", desired, limit)?;
-        }
-        let grown = self.try_grow(delta, value);
-        grown.ok_or_else(|| GrowError::Refused { ty: self.ty.clone(), delta })
+        let old = self.begin_growth(delta)?;
+        self.prepare(old, value, delta);
+        self.end_growth(delta);
+        Ok(old)
     }
 
-    fn try_grow(&mut self, delta: u64, value: RawRef) -> Option<u64> {
+    /// Makes room for `delta` more elements, which are then to be [prepared](Self::prepare). The table
+    /// grows by [`Self::end_growth`]; until then nothing of this can be seen. Answers the number of
+    /// elements.
+    ///
+    /// # Errors
+    ///
+    /// Fails beyond the maximum or the pool's limit, or without memory; the table is then as before.
+    pub(crate) fn begin_growth(&mut self, delta: u64) -> Result<u64, GrowError> {
         let old = self.len() as u64;
-        let new = old.checked_add(delta).filter(|&new| new <= self.maximum())?;
-        let (new, delta) = (new as usize, delta as usize);
-        match &mut self.elements {
-            Elements::Funcs(funcs) => {
-                funcs.try_reserve(delta).ok()?;
-                funcs.resize(new, value as usize as *mut VMFuncRef);
-            }
-            Elements::Externs(externs) => {
-                externs.try_reserve(delta).ok()?;
-                externs.resize(new, value as u32);
-            }
+        if let Some(limit) = self.limit {
+            PoolLimitError::check("table_elements", old.saturating_add(delta), limit)?;
         }
-        Some(old)
+        let reserved = self.reserve(old.saturating_add(delta));
+        let refused = || GrowError::Refused { ty: self.ty.clone(), delta };
+        reserved.ok_or_else(refused).map(|()| old)
+    }
+
+    fn reserve(&mut self, len: u64) -> Option<()> {
+        let maximum = maximum(&self.ty);
+        let (len, maximum) = ((len <= maximum).then_some(len as usize)?, maximum as usize);
+        match &mut self.elements {
+            Elements::Funcs(funcs) => funcs.reserve(len, maximum).ok(),
+            Elements::Externs(externs) => externs.reserve(len, maximum).ok(),
+        }
+    }
+
+    /// How many of `len` elements from `start` on, behind those that there are, have to be prepared to
+    /// be this value.
+    pub(crate) fn unprepared(&self, start: u64, value: RawRef, len: u64) -> usize {
+        let written = match &self.elements {
+            Elements::Funcs(funcs) => funcs.written(),
+            Elements::Externs(externs) => externs.written(),
+        };
+        if value == 0 {
+            written.saturating_sub(start as usize).min(len as usize)
+        } else {
+            len as usize
+        }
+    }
+
+    /// Prepares `len` elements from `start` on, behind those that there are.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no growth made so much room.
+    pub(crate) fn prepare(&mut self, start: u64, value: RawRef, len: u64) {
+        let range = start as usize..(start + len) as usize;
+        match &mut self.elements {
+            Elements::Funcs(funcs) => funcs.prepare(range, value as usize as *mut VMFuncRef),
+            Elements::Externs(externs) => externs.prepare(range, value as u32),
+        }
+    }
+
+    /// Lets the table have `delta` more elements, which are prepared.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no growth made so much room.
+    pub(crate) fn end_growth(&mut self, delta: u64) {
+        let len = self.len() + delta as usize;
+        match &mut self.elements {
+            Elements::Funcs(funcs) => funcs.extend(len),
+            Elements::Externs(externs) => externs.extend(len),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Between functions the counter is in the pinned register; inside of one it is an SSA value, so
 //! that it costs no memory access and no fixed register. Costs are gathered in `pending` and
-//! charged at once before control goes elsewhere. The counter is checked at the function's entry
-//! and at loop heads; below zero, the slice is gone.
+//! charged at once before control goes elsewhere. The counter is checked at the function's entry,
+//! at loop heads, and within a line of very many operators; below zero, the slice is gone.
 //!
 //! After a trap the counter must be known exactly. Checks of ours trap in a cold block which first
 //! puts the counter into the pinned register; divisions and conversions have it put there before
@@ -122,12 +122,15 @@ impl Env<'_> {
         self.check_fuel(builder);
     }
 
-    /// Checks the counter at the head of a loop, where all is charged.
-    pub(super) fn check_fuel_at_loop(&mut self, builder: &mut FunctionBuilder<'_>) {
-        if self.fuel.tracking != Tracking::Off {
-            debug_assert_eq!(self.fuel.pending, 0);
-            self.check_fuel(builder);
-        }
+    /// Whether fuel is counted.
+    pub(super) fn counts_fuel(&self) -> bool {
+        self.fuel.tracking != Tracking::Off
+    }
+
+    /// Charges all, and checks the counter.
+    pub(super) fn check_fuel_in_line(&mut self, builder: &mut FunctionBuilder<'_>) {
+        self.flush(builder);
+        self.check_fuel(builder);
     }
 
     /// Calls the host if the slice is gone.

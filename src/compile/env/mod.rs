@@ -97,6 +97,12 @@ impl<'m> Env<'m> {
         (self.builtins, self.fuel.finish())
     }
 
+    /// Lets the host be heard, between two operators.
+    fn check_in_line(&mut self, builder: &mut FunctionBuilder<'_>) {
+        self.check_fuel_in_line(builder);
+        self.check_interrupts(builder);
+    }
+
     /// Attributes the instructions that follow to the current operator.
     fn locate(&self, builder: &mut FunctionBuilder<'_>) {
         builder.set_srcloc(SourceLoc::new(self.offset));
@@ -246,8 +252,16 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
-        self.check_fuel_at_loop(builder);
-        self.check_interrupts(builder);
+        self.check_in_line(builder);
+        Ok(())
+    }
+
+    fn divides_lines(&self) -> bool {
+        self.counts_fuel() || self.module.settings.interruptable || self.module.settings.epochs
+    }
+
+    fn long_line(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
+        self.check_in_line(builder);
         Ok(())
     }
 

@@ -9,12 +9,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use lampwick_fibers::Shared;
+use lampwick_fibers::{Cancelled, Shared};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use super::idles::Idles;
 use crate::vm::layout::WASM_PAGE_SIZE;
 use crate::vm::mapping::Mapping;
+use crate::vm::pace::Pace;
 
 const PAGE: usize = WASM_PAGE_SIZE as usize;
 
@@ -73,22 +74,59 @@ impl MemoryImage {
     ///
     /// # Errors
     ///
-    /// Fails if there are as many images as there may be, if the process may not have another file,
+    /// [`Cancelled`] from the pace. Inside, it fails if there are as many images as there may be, if the process may not have another file,
     /// or if the system has no memory.
     pub(super) fn new<'a>(
         idles: &Shared<Idles>,
         parts: impl Iterator<Item = (usize, &'a [u8])> + Clone,
-    ) -> io::Result<Self> {
+        pace: &mut Pace<'_>,
+    ) -> Result<io::Result<Self>, Cancelled> {
+        let begun = match Self::begin(parts.clone()) {
+            Ok(begun) => begun,
+            Err(error) => return Ok(Err(error)),
+        };
+        for (start, bytes) in parts {
+            let mut written = Ok(());
+            pace.parts(bytes.len(), 1, |from, len| {
+                let at = (start - begun.range.start + from) as u64;
+                let piece = &bytes[from..from + len];
+                written = std::mem::replace(&mut written, Ok(()))
+                    .and_then(|()| begun.file.write_all_at(piece, at));
+            })?;
+            if let Err(error) = written {
+                return Ok(Err(error));
+            }
+        }
+        Ok(begun.finish(idles))
+    }
+
+    fn begin<'a>(parts: impl Iterator<Item = (usize, &'a [u8])> + Clone) -> io::Result<Begun> {
         let permit = Permit::take().ok_or(io::ErrorKind::QuotaExceeded)?;
-        let ends = parts.clone().map(|(start, bytes)| (start, start + bytes.len()));
+        let ends = parts.map(|(start, bytes)| (start, start + bytes.len()));
         let (start, end) = ends.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default();
         let range = start / PAGE * PAGE..end.next_multiple_of(PAGE);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = File::from(memfd_create("lampwick-memory", flags)?);
         file.set_len(range.len() as u64)?;
-        for (start, bytes) in parts {
-            file.write_all_at(bytes, (start - range.start) as u64)?;
-        }
+        Ok(Begun { file, range, permit })
+    }
+
+    /// The bytes of the image.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// An image whose bytes are being written.
+struct Begun {
+    file: File,
+    range: Range<usize>,
+    permit: Permit,
+}
+
+impl Begun {
+    fn finish(self, idles: &Shared<Idles>) -> io::Result<MemoryImage> {
+        let Self { file, range, permit } = self;
         // Nobody can change what other guests start with.
         fcntl_add_seals(
             &file,
@@ -97,12 +135,7 @@ impl MemoryImage {
         // SAFETY: the file is sealed.
         let bytes = unsafe { Mapping::file(&file) }?;
         let (id, idles) = (ImageId::next(), idles.clone());
-        Ok(Self { id, file, bytes, idles, range, _permit: permit })
-    }
-
-    /// The bytes of the image.
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.bytes.as_ref()
+        Ok(MemoryImage { id, file, bytes, idles, range, _permit: permit })
     }
 }
 
@@ -129,7 +162,10 @@ pub(super) mod tests {
     fn images_are_bounded() {
         let _alone = alone();
         let idles = Shared::new(Idles::new(settings(1 << 20)));
-        let image = || MemoryImage::new(&idles, [(5, &b"bytes"[..])].into_iter());
+        let image = || {
+            let parts = [(5, &b"bytes"[..])].into_iter();
+            MemoryImage::new(&idles, parts, &mut Pace::straight()).expect("nobody cancels")
+        };
         let mut images = Vec::new();
         let error = loop {
             match image() {

@@ -15,9 +15,10 @@ mod touched;
 use std::io;
 use std::sync::Arc;
 
-use lampwick_fibers::Shared;
+use lampwick_fibers::{Cancelled, Shared};
 
 use super::layout::{MAX_PAGES_32, MemoryStyle, VMMemory, WASM_PAGE_SIZE};
+use super::pace::Pace;
 use crate::pooling::PoolLimitError;
 use crate::types::MemoryType;
 
@@ -25,6 +26,7 @@ pub(crate) use error::GrowError;
 pub(crate) use host::HostMemories;
 pub use host::{LinearMemory, MemoryCreator};
 pub(crate) use image::MemoryImage;
+pub(super) use reservation::Reservation;
 pub(crate) use settings::MemorySettings;
 pub(crate) use slots::MemorySlots;
 
@@ -122,6 +124,12 @@ impl MemorySource {
 }
 
 impl MemorySource {
+    /// Whether memories of instances with this type can start with an image.
+    pub(crate) fn maps_images(&self, ty: &MemoryType) -> bool {
+        let style = self.settings.style(ty.maximum());
+        self.pool.is_some() || self.host.is_none() && style != MemoryStyle::Dynamic
+    }
+
     /// The image of a memory of which these parts are set in turn.
     ///
     /// # Errors
@@ -130,8 +138,10 @@ impl MemorySource {
     pub(crate) fn image<'a>(
         &self,
         parts: impl Iterator<Item = (usize, &'a [u8])> + Clone,
-    ) -> io::Result<Shared<MemoryImage>> {
-        MemoryImage::new(&self.idles, parts).map(Shared::new)
+        pace: &mut Pace<'_>,
+    ) -> Result<io::Result<Shared<MemoryImage>>, Cancelled> {
+        let image = MemoryImage::new(&self.idles, parts, pace)?;
+        Ok(image.map(Shared::new))
     }
 }
 

@@ -12,7 +12,7 @@ use super::touched::Used;
 /// A range of address space of which nothing is accessible at first. Offsets count from
 /// [`base`](Self::base).
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(in crate::vm) struct Reservation {
     start: NonNull<u8>,
     /// Bytes before the base that always fault.
     before: usize,
@@ -37,7 +37,7 @@ pub(super) enum Cleared {
 
 impl Reservation {
     /// `before` bytes that always fault, and `len` from the base on.
-    pub(super) fn new(before: usize, len: usize) -> io::Result<Self> {
+    pub(in crate::vm) fn new(before: usize, len: usize) -> io::Result<Self> {
         let total = before.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)?.max(1);
         // SAFETY: a fresh anonymous mapping overlaps nothing.
         let start = unsafe {
@@ -52,12 +52,12 @@ impl Reservation {
         Ok(Self { start, before, len: total })
     }
 
-    pub(super) fn base(&self) -> *mut u8 {
+    pub(in crate::vm) fn base(&self) -> *mut u8 {
         self.start.as_ptr().wrapping_add(self.before)
     }
 
     /// The bytes from the base to the end.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::vm) fn len(&self) -> usize {
         self.len - self.before
     }
 
@@ -72,7 +72,7 @@ impl Reservation {
     }
 
     /// Makes a range accessible or inaccessible.
-    pub(super) fn protect(&self, range: Range<usize>, accessible: bool) -> io::Result<()> {
+    pub(in crate::vm) fn protect(&self, range: Range<usize>, accessible: bool) -> io::Result<()> {
         if range.is_empty() {
             return Ok(());
         }

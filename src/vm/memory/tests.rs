@@ -1,6 +1,7 @@
 //! Each kind of memory by itself.
 
 use super::*;
+use crate::vm::pace::Pace;
 
 pub(super) fn settings(static_maximum: u64) -> MemorySettings {
     MemorySettings {
@@ -185,7 +186,8 @@ fn idle_memories_keep_few_pages() {
 /// fourth.
 fn image(source: &MemorySource, byte: u8) -> Shared<MemoryImage> {
     let part = [byte; 3 << 16];
-    source.image([(1 << 16, &part[..])].into_iter()).unwrap()
+    let parts = [(1 << 16, &part[..])].into_iter();
+    source.image(parts, &mut Pace::straight()).unwrap().unwrap()
 }
 
 /// Whether a memory is what one with this image starts as; with none for zero.

@@ -6,11 +6,16 @@
 //! long as it is where a collection finds it. Between a conversion to an index and the moment that
 //! wasm or a table has it, nothing may collect.
 
+mod addresses;
+mod entries;
+
 use std::any::Any;
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+
+use addresses::Addresses;
+use entries::Entries;
 
 /// A value of the host.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
@@ -42,24 +47,24 @@ enum Entry {
 /// Values of the host by index; zero is null.
 pub(crate) struct Externs {
     /// The entry of index 1 comes first.
-    entries: Vec<Entry>,
+    entries: Entries<Entry>,
     /// The index of the first free entry, or zero.
     free: u32,
     used: usize,
     /// How many entries may be in use before the next collection.
     threshold: usize,
     /// The index of each value by its address.
-    by_address: HashMap<usize, u32, BuildHasherDefault<AddressHasher>>,
+    by_address: Addresses,
 }
 
 impl Default for Externs {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Entries::default(),
             free: 0,
             used: 0,
             threshold: MIN_THRESHOLD,
-            by_address: HashMap::default(),
+            by_address: Addresses::default(),
         }
     }
 }
@@ -68,7 +73,7 @@ impl Externs {
     /// The index of a value, which gets one if it has none.
     #[inline]
     pub(crate) fn index(&mut self, value: &Value) -> Result<u32, Full> {
-        if let Some(&index) = self.by_address.get(&address(value)) {
+        if let Some(index) = self.by_address.get(address(value)) {
             return Ok(index);
         }
         self.insert(value.clone())
@@ -82,7 +87,7 @@ impl Externs {
             index
         } else {
             let index = self.free;
-            let entry = &mut self.entries[place(index)];
+            let entry = self.entries.at_mut(place(index));
             let Entry::Free(next) = *entry else { unreachable!("the list is of free entries") };
             self.free = next;
             *entry = Entry::Used(value);
@@ -101,7 +106,7 @@ impl Externs {
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&Value> {
         let place = (index as usize).checked_sub(1)?;
-        match &self.entries[place] {
+        match self.entries.at(place) {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => panic!("internal error: reference {index} was collected"),
         }
@@ -123,21 +128,31 @@ impl Externs {
         Marks { bits: vec![0; self.entries.len().div_ceil(64)], work: 0 }
     }
 
-    /// Frees the entries that are not marked and answers their values, which the caller drops when
-    /// the store is whole.
-    pub(super) fn sweep(&mut self, marks: &Marks) -> Garbage {
-        let work = marks.work + self.entries.len();
-        let mut garbage = Vec::new();
+    /// How many entries there are, used or free.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Begins to free the entries that are not marked. All of them are then to be
+    /// [swept](Self::sweep); until that is done there are fewer free entries than there could be.
+    pub(super) fn begin_sweep(&mut self) {
         self.free = 0;
-        // Backwards, so that low indexes are used first and the end can be given back.
-        for place in (0..self.entries.len()).rev() {
+    }
+
+    /// Frees the entries of a range that are not marked and answers their values. What is left of the
+    /// range by earlier sweeps comes backwards, so that low indexes are used first and the end can be
+    /// given back.
+    pub(super) fn sweep(&mut self, marks: &Marks, range: Range<usize>) -> Garbage {
+        let mut garbage = Vec::new();
+        for place in range.rev() {
             if marks.is_set(place) {
                 continue;
             }
             let at_end = place + 1 == self.entries.len();
-            let former = std::mem::replace(&mut self.entries[place], Entry::Free(self.free));
+            let former = std::mem::replace(self.entries.at_mut(place), Entry::Free(self.free));
             if let Entry::Used(value) = former {
-                self.by_address.remove(&address(&value));
+                self.by_address.remove(address(&value));
+                self.used -= 1;
                 garbage.push(value);
             }
             if at_end {
@@ -146,19 +161,32 @@ impl Externs {
                 self.free = place as u32 + 1;
             }
         }
-        self.used -= garbage.len();
-        self.threshold = MIN_THRESHOLD.max(2 * self.used).max(work / WORK_PER_ENTRY);
-        if self.entries.capacity() > 4 * self.threshold {
-            self.entries.shrink_to(self.threshold);
-            self.by_address.shrink_to(self.threshold);
-        }
         Garbage(garbage)
+    }
+
+    /// Decides when there is to be a collection again, after one that looked at so many words and
+    /// entries.
+    pub(super) fn end_sweep(&mut self, work: usize) {
+        self.threshold = MIN_THRESHOLD.max(2 * self.used).max(work / WORK_PER_ENTRY);
+        if self.used == 0 {
+            self.by_address.clear();
+        }
+    }
+
+    /// The parts of the table by address, each of which can be [made smaller](Self::shrink).
+    pub(super) fn parts(&self) -> usize {
+        self.by_address.parts()
+    }
+
+    /// Gives memory of a part back that it no longer needs.
+    pub(super) fn shrink(&mut self, part: usize) {
+        self.by_address.shrink(part);
     }
 }
 
 impl Drop for Externs {
     fn drop(&mut self) {
-        let values = self.entries.drain(..).filter_map(|entry| match entry {
+        let values = self.entries.drain().filter_map(|entry| match entry {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
         });
@@ -196,6 +224,10 @@ impl Marks {
         self.work += words;
     }
 
+    pub(super) fn work(&self) -> usize {
+        self.work
+    }
+
     fn is_set(&self, place: usize) -> bool {
         self.bits[place / 64] & (1 << (place % 64)) != 0
     }
@@ -228,30 +260,19 @@ impl Drop for Garbage {
     }
 }
 
-/// Hashes addresses, which guests do not choose: a multiplication spreads them.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only addresses are hashed");
-    }
-
-    #[inline]
-    fn write_usize(&mut self, address: usize) {
-        // The low bits choose the bucket and the high ones tell entries apart.
-        let product = (address as u64 >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = product ^ (product >> 32);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sweep(externs: &mut Externs, marks: &Marks) {
+        let len = externs.len();
+        externs.begin_sweep();
+        for start in (0..len).step_by(100).rev() {
+            drop(externs.sweep(marks, start..(start + 100).min(len)));
+        }
+        externs.end_sweep(marks.work() + len);
+        (0..externs.parts()).for_each(|part| externs.shrink(part));
+    }
 
     fn value(number: u32) -> Value {
         Arc::new(number)
@@ -266,7 +287,7 @@ mod tests {
         let mut marks = externs.marks();
         marks.mark(2);
         marks.mark(0);
-        drop(externs.sweep(&marks));
+        sweep(&mut externs, &marks);
         assert_eq!((Arc::strong_count(&one), Arc::strong_count(&two)), (1, 2));
         assert_eq!(externs.used(), 1);
         let three = value(3);
@@ -284,9 +305,8 @@ mod tests {
         }
         let mut marks = externs.marks();
         marks.mark(7);
-        drop(externs.sweep(&marks));
+        sweep(&mut externs, &marks);
         assert_eq!((externs.entries.len(), externs.used()), (7, 1));
-        assert!(externs.entries.capacity() <= 4 * externs.threshold);
         assert!(externs.by_address.capacity() <= 8 * externs.threshold);
         let indexes: Vec<_> = (0..7).map(|_| externs.index(&value(0)).unwrap()).collect();
         assert_eq!(indexes, [1, 2, 3, 4, 5, 6, 8], "low indexes first");
@@ -298,16 +318,16 @@ mod tests {
         assert!(!externs.is_full(MIN_THRESHOLD) && externs.is_full(MIN_THRESHOLD + 1));
         let mut marks = externs.marks();
         marks.count(1_000_000);
-        drop(externs.sweep(&marks));
+        sweep(&mut externs, &marks);
         assert_eq!(externs.threshold, 1_000_000 / WORK_PER_ENTRY);
         let values: Vec<_> = (0..1000).map(value).collect();
         let indexes: Vec<_> = values.iter().map(|value| externs.index(value).unwrap()).collect();
         let mut marks = externs.marks();
         indexes.iter().for_each(|&index| marks.mark(index));
-        drop(externs.sweep(&marks));
+        sweep(&mut externs, &marks);
         assert_eq!(externs.threshold, 2000);
         let marks = externs.marks();
-        drop(externs.sweep(&marks));
+        sweep(&mut externs, &marks);
         assert_eq!((externs.threshold, externs.used()), (MIN_THRESHOLD, 0));
     }
 }

@@ -1,0 +1,311 @@
+//! How long does one poll take, whatever a guest asks for?
+//!
+//! Each guest is polled by hand to its end, some times over; printed are the fuel of a slice, the
+//! number of polls, and the longest of them: of the rounds, the least of the longest. "spin" is
+//! what a slice of plain operators takes. `--only TEXT` runs those whose names contain it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use anyhow::Result;
+use lampwick::{
+    Caller, Config, Engine, Extern, ExternRef, ExternType, Func, Global, GlobalType, ImportType,
+    Instance, Memory, Module, Mutability, Store, Val, ValType,
+};
+
+const SLICE: u64 = 10_000;
+const ROUNDS: usize = 5;
+
+/// Polls, and the longest of them.
+#[derive(Default)]
+struct Polls {
+    count: u64,
+    longest: Duration,
+}
+
+/// What this thread has used of its processor: on a busy machine a poll may wait for that, too.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs a future to its end.
+fn measure<F: Future>(polls: &mut Polls, future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        let start = processor_time();
+        let poll = future.as_mut().poll(&mut context);
+        polls.longest = polls.longest.max(processor_time() - start);
+        polls.count += 1;
+        if let Poll::Ready(output) = poll {
+            return output;
+        }
+    }
+}
+
+/// What is measured of a guest.
+#[derive(Clone, Copy)]
+enum What {
+    /// Its function `run`.
+    Run,
+    /// The making of it.
+    Instantiation,
+}
+
+/// A guest: its name, what is measured, and its text. Imports are made to measure.
+struct Guest(&'static str, What, String);
+
+fn calls(name: &'static str, text: impl Into<String>) -> Guest {
+    Guest(name, What::Run, text.into())
+}
+
+fn makes(name: &'static str, text: impl Into<String>) -> Guest {
+    Guest(name, What::Instantiation, text.into())
+}
+
+/// Guests that ask for much at once.
+fn guests() -> Vec<Guest> {
+    let run = |head: &str, body: &str| format!("(module {head} (func (export \"run\") {body}))");
+    let many = |count: usize, what: &str| what.repeat(count);
+    let bytes = many(1 << 20, "0123456789abcdef");
+    vec![
+        calls(
+            "spin",
+            run(
+                "",
+                "(local i32) (loop (br_if 0 (i32.ne (i32.const 1000000)
+            (local.tee 0 (i32.add (local.get 0) (i32.const 1))))))",
+            ),
+        ),
+        calls(
+            "straight line of divisions",
+            format!(
+                "(module (func $line (param i64) (result i64) (local.get 0) {})
+            (func (export \"run\") (drop (call $line (i64.const -7)))))",
+                many(1_000_000, "(i64.const 3) i64.div_u (i64.const -1) i64.xor "),
+            ),
+        ),
+        calls(
+            "memory.fill, 1 GiB",
+            run(
+                "(memory 16384)",
+                "(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x4000_0000))",
+            ),
+        ),
+        calls(
+            "memory.copy, 512 MiB",
+            run(
+                "(memory 16384)",
+                "(memory.copy (i32.const 0x2000_0000) (i32.const 0) (i32.const 0x2000_0000))",
+            ),
+        ),
+        calls(
+            "memory.init, 16 MiB",
+            run(
+                &format!("(memory 256) (data $d \"{bytes}\")"),
+                "(memory.init $d (i32.const 0) (i32.const 0) (i32.const 0x100_0000))",
+            ),
+        ),
+        calls("memory.grow, 4 GiB", run("(memory 0)", "(drop (memory.grow (i32.const 65536)))")),
+        calls(
+            "memory.grow, page by page, touched",
+            run(
+                "(memory 0)",
+                "(loop (drop (memory.grow (i32.const 1)))
+                (memory.fill (i32.mul (i32.const 65536) (i32.sub (memory.size) (i32.const 1)))
+                    (i32.const 1) (i32.const 65536))
+                (br_if 0 (i32.lt_u (memory.size) (i32.const 8192))))",
+            ),
+        ),
+        calls(
+            "table.grow, 10,000,000",
+            run("(table 0 funcref)", "(drop (table.grow (ref.null func) (i32.const 10000000)))"),
+        ),
+        calls(
+            "table.grow, not null",
+            run(
+                "(table 0 funcref) (elem declare func 0)",
+                "(drop (table.grow (ref.func 0) (i32.const 10000000)))",
+            ),
+        ),
+        calls(
+            "table.grow, 1,000 at a time",
+            run(
+                "(table 0 funcref)",
+                "(loop (drop (table.grow (ref.null func) (i32.const 1000)))
+                (br_if 0 (i32.lt_u (table.size) (i32.const 9000000))))",
+            ),
+        ),
+        calls(
+            "table.fill, 10,000,000",
+            run(
+                "(table 10000000 funcref) (elem declare func 0)",
+                "(table.fill (i32.const 0) (ref.func 0) (i32.const 10000000))",
+            ),
+        ),
+        calls(
+            "table.copy, 5,000,000",
+            run(
+                "(table 10000000 funcref)",
+                "(table.copy (i32.const 0) (i32.const 5000000) (i32.const 5000000))",
+            ),
+        ),
+        calls(
+            "table.init, 1,000,000",
+            run(
+                &format!("(table 1000000 funcref) (elem $e func {})", many(1_000_000, "0 ")),
+                "(table.init $e (i32.const 0) (i32.const 0) (i32.const 1000000)) (elem.drop $e)",
+            ),
+        ),
+        calls(
+            "a collection over a large table",
+            run(
+                "(import \"\" \"new\" (func $new (result externref))) (table 10000000 externref)",
+                "(local i32) (loop (drop (call $new)) (br_if 0 (i32.lt_u (i32.const 1000)
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))))))
+             (loop (drop (call $new)) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000))))",
+            ),
+        ),
+        calls(
+            "a collection of 1,000,000 references",
+            run(
+                "(import \"\" \"new\" (func $new (result externref))) (table 1000000 externref)",
+                "(local i32) (loop (table.set (local.get 0) (call $new)) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
+            ),
+        ),
+        calls(
+            "a collection below a deep recursion",
+            "(module
+            (import \"\" \"new\" (func $new (result externref)))
+            (func $deep (param i32) (result externref) (local externref)
+                (if (result externref) (local.get 0)
+                    (then (call $deep (i32.sub (local.get 0) (i32.const 1))))
+                    (else (loop (drop (call $new))
+                        (br_if 0 (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1)))
+                            (i32.const 1000)))) (call $new))))
+            (func (export \"run\") (drop (call $deep (i32.const 8000)))))",
+        ),
+        makes(
+            "a data segment of 16 MiB",
+            format!("(module (memory 256) (data (i32.const 0) \"{bytes}\"))"),
+        ),
+        makes(
+            "the same in an imported memory",
+            format!(
+                "(module (import \"\" \"memory\" (memory 256)) (data (i32.const 0) \"{bytes}\"))"
+            ),
+        ),
+        makes(
+            "100,000 data segments in an imported memory",
+            format!(
+                "(module (import \"\" \"memory\" (memory 256)) {})",
+                many(100_000, "(data (i32.const 9) \"abc\")")
+            ),
+        ),
+        makes(
+            "an element segment of 1,000,000",
+            format!(
+                "(module (table 1000000 funcref) (func) (elem (i32.const 0) func {}))",
+                many(1_000_000, "0 ")
+            ),
+        ),
+        makes(
+            "a passive element segment of 1,000,000",
+            format!(
+                "(module (table 1000000 funcref) (func) (elem func {}))",
+                many(1_000_000, "0 ")
+            ),
+        ),
+        makes(
+            "100,000 globals",
+            format!("(module {})", many(100_000, "(global i32 (i32.const 1))")),
+        ),
+        makes(
+            "100,000 imported functions",
+            format!(
+                "(module {})",
+                many(100_000, "(import \"\" \"new\" (func (result externref)))")
+            ),
+        ),
+        makes(
+            "100,000 imported globals",
+            format!("(module {})", many(100_000, "(import \"\" \"global\" (global i32))")),
+        ),
+        makes(
+            "100,000 functions that escape",
+            format!(
+                "(module {} (elem declare func {}))",
+                many(100_000, "(func)"),
+                (0..100_000).map(|index| format!("{index} ")).collect::<String>()
+            ),
+        ),
+    ]
+}
+
+/// Something for each import of a module.
+fn imports(store: &mut Store<()>, module: &Module) -> Result<Vec<Extern>> {
+    let new = Func::wrap(&mut *store, |_: Caller<'_, ()>| Some(ExternRef::new(7)));
+    let global = GlobalType::new(ValType::I32, Mutability::Const);
+    let global = Global::new(&mut *store, global, Val::I32(7))?;
+    let import = |import: ImportType<'_>| match import.ty() {
+        ExternType::Memory(ty) => Ok(Memory::new(&mut *store, ty)?.into()),
+        ExternType::Global(_) => Ok(global.into()),
+        _ => Ok(new.into()),
+    };
+    module.imports().map(import).collect()
+}
+
+fn run(engine: &Engine, module: &Module, what: What) -> Result<Polls> {
+    let (mut calls, mut making) = (Polls::default(), Polls::default());
+    let mut store = Store::new(engine, ());
+    store.out_of_fuel_async_yield(u64::MAX, SLICE);
+    store.add_fuel(SLICE)?;
+    let imports = imports(&mut store, module)?;
+    let instance = measure(&mut making, Instance::new_async(&mut store, module, &imports))?;
+    Ok(match what {
+        What::Instantiation => making,
+        What::Run => {
+            let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
+            measure(&mut calls, run.call_async(&mut store, ()))?;
+            calls
+        }
+    })
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().collect();
+    let only = args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1));
+    println!("{:<45} {:>9} {:>12}", "", "polls", "longest, us");
+    for small in [false, true] {
+        let mut config = Config::new();
+        config.async_support(true).consume_fuel(true);
+        if small {
+            println!("with memories that move:");
+            config.static_memory_maximum_size(0);
+        }
+        let engine = Engine::new(&config)?;
+        for Guest(name, what, text) in guests() {
+            let concerned = !small || name.contains("memory") || name.contains("data");
+            if !concerned || only.is_some_and(|only| !name.contains(only.as_str())) {
+                continue;
+            }
+            let module = Module::new(&engine, text)?;
+            let mut best: Option<Polls> = None;
+            for _ in 0..ROUNDS {
+                let polls = run(&engine, &module, what)?;
+                best = Some(match best {
+                    Some(best) if best.longest <= polls.longest => best,
+                    _ => polls,
+                });
+            }
+            let best = best.expect("there are rounds");
+            println!("{name:<45} {:>9} {:>12.1}", best.count, best.longest.as_secs_f64() * 1e6);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! A list that grows without being copied.
+
+/// Entries that are allocated at a time.
+const LEN: usize = 1024;
+
+/// A list in pieces: a guest picks how long it is, and one more entry must not cost as much as all.
+pub(super) struct Entries<T> {
+    /// All full but the last.
+    pieces: Vec<Vec<T>>,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { pieces: Vec::new() }
+    }
+}
+
+impl<T> Entries<T> {
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self.pieces.last() {
+            Some(last) => (self.pieces.len() - 1) * LEN + last.len(),
+            None => 0,
+        }
+    }
+
+    /// The entry at a place.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none.
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> &T {
+        &self.pieces[place / LEN][place % LEN]
+    }
+
+    /// As [`Self::at`].
+    #[inline]
+    pub(super) fn at_mut(&mut self, place: usize) -> &mut T {
+        &mut self.pieces[place / LEN][place % LEN]
+    }
+
+    pub(super) fn push(&mut self, entry: T) {
+        match self.pieces.last_mut() {
+            Some(last) if last.len() < LEN => last.push(entry),
+            _ => {
+                // Most lists stay short.
+                let first = self.pieces.is_empty();
+                let mut piece = Vec::with_capacity(if first { 0 } else { LEN });
+                piece.push(entry);
+                self.pieces.push(piece);
+            }
+        }
+    }
+
+    /// Drops the last entry, and its piece if that was the last of it.
+    pub(super) fn pop(&mut self) {
+        if let Some(last) = self.pieces.last_mut() {
+            last.pop();
+            if last.is_empty() {
+                self.pieces.pop();
+            }
+        }
+    }
+
+    /// All entries, at once.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
+        std::mem::take(&mut self.pieces).into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_list() {
+        let mut entries = Entries::default();
+        for number in 0..3 * LEN + 5 {
+            assert_eq!(entries.len(), number);
+            entries.push(number);
+        }
+        *entries.at_mut(LEN) = 7;
+        assert_eq!(
+            (*entries.at(LEN - 1), *entries.at(LEN), *entries.at(3 * LEN)),
+            (LEN - 1, 7, 3 * LEN)
+        );
+        for left in (0..3 * LEN + 5).rev() {
+            entries.pop();
+            assert_eq!(entries.len(), left);
+        }
+        entries.pop();
+        entries.push(9);
+        assert_eq!(entries.drain().collect::<Vec<_>>(), [9]);
+        assert_eq!(entries.len(), 0);
+    }
+}

@@ -1,0 +1,70 @@
+//! Work of ours that a guest sized, cut into parts between which its fiber suspends.
+
+use lampwick_fibers::{Cancelled, Suspender};
+
+/// What is done between two suspensions, in bytes of memory that nobody has touched before: the
+/// kernel clears them page by page, which makes that the slowest work of its size. It takes 50 us
+/// at the most; the same of memory in use takes a tenth.
+const PART: usize = 64 << 10;
+
+/// Whether work that compares with so many bytes is worth parts.
+pub(crate) fn is_long(bytes: usize) -> bool {
+    bytes > PART
+}
+
+/// How a piece of work lets others run. On a stack that cannot suspend it goes on and on.
+pub(crate) struct Pace<'s> {
+    suspender: &'s Suspender,
+    left: usize,
+}
+
+impl<'s> Pace<'s> {
+    /// Of work on the suspender's fiber. Before the first part nobody has to wait.
+    pub(crate) fn new(suspender: &'s Suspender) -> Self {
+        Self { suspender, left: PART }
+    }
+
+    /// Of work that is done at once.
+    pub(crate) fn straight() -> Pace<'static> {
+        Pace::new(Suspender::blocking())
+    }
+
+    /// Takes note of work that is about to be done, and compares with so many bytes. No work between
+    /// two calls should be more than [`Self::parts`] makes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] if the work is not wanted any more.
+    #[inline]
+    pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), Cancelled> {
+        if bytes > self.left {
+            self.suspender.yield_now()?;
+            self.left = PART;
+        }
+        self.left = self.left.saturating_sub(bytes);
+        Ok(())
+    }
+
+    /// Does work on `len` things of so many bytes each, part by part: `work` gets the place of the
+    /// first of a part, and how many they are.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::spend`].
+    pub(crate) fn parts(
+        &mut self,
+        len: usize,
+        bytes: usize,
+        mut work: impl FnMut(usize, usize),
+    ) -> Result<(), Cancelled> {
+        let most = (PART / bytes.max(1)).max(1);
+        let mut done = 0;
+        while done < len {
+            let now = most.min(len - done);
+            self.spend(now * bytes)?;
+            work(done, now);
+            done += now;
+        }
+        Ok(())
+    }
+}

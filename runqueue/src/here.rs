@@ -32,8 +32,10 @@ struct Here {
     batch: Option<Instant>,
     woken: u32,
     credit: u32,
-    /// How many of those who were woken have not come back.
+    /// How many of those who were woken have not come back, and whether somebody has since the last
+    /// round.
     missing: u32,
+    came: bool,
 }
 
 /// A worker's own part of the line, which belongs to the pump that was polled there last: those who
@@ -118,6 +120,7 @@ impl Here {
             woken: 0,
             credit: 0,
             missing: 0,
+            came: false,
         }
     }
 
@@ -220,7 +223,7 @@ pub(crate) fn yield_with(waker: &Waker) {
 }
 
 /// A pump begins a round on this thread, which is therefore a worker. Answers how many of the line to
-/// wake; `None` where another pump is at home, and this one should leave it the worker.
+/// wake, none if others are still to come; `None` where another pump is at home, and this one should leave it the worker.
 pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
     let now = Instant::now();
     HERE.with_borrow_mut(|here| {
@@ -240,6 +243,12 @@ pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
             }
         }
         here.round = Some(now);
+        // Workers also look at timers in the midst of a batch. Those who are still to come need not be
+        // more; where nobody comes any more, they are elsewhere or gone.
+        if std::mem::take(&mut here.came) && here.missing > 0 {
+            return Some(0);
+        }
+        here.missing = 0;
         Some(here.begin_batch(now))
     })
 }
@@ -270,6 +279,7 @@ pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
         let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
         let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(entry) };
         here.missing = here.missing.saturating_sub(1);
+        here.came = true;
         let Some(home) = here.pump.clone() else { return Arrival::LacksPump(entry) };
         let count = here.go_on();
         match home.exchange(here.thread, entry, count) {

@@ -9,8 +9,8 @@
 //! each worker, and an event waits for about two of their turns.
 //!
 //! To look at timers and sockets costs about as much as a short turn. Who comes to the line on a
-//! worker therefore wakes the next one directly, until [`ROUND`] has gone by since the pump's last
-//! round there; and where turns are very short, several at a time, as many as take about [`BATCH`].
+//! worker therefore wakes the next one directly, until `ROUND` has gone by since the pump's last
+//! round there; and where turns are very short, several at a time, as many as take about `BATCH`.
 
 #[cfg(feature = "tokio")]
 mod here;

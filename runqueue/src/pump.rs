@@ -182,7 +182,7 @@ impl Future for Pump {
         let more = if count.is_some() { state.share(&self.home) } else { VecDeque::new() };
         let (next, has_more) = self.home.refill(more, count.unwrap_or(0));
         // Who was woken comes back; only when nobody did is there nothing to do.
-        self.is_idle = next.is_empty();
+        self.is_idle = next.is_empty() && count != Some(0);
         // Whose turn comes while this worker is busy goes to another one.
         let helper = if has_more { state.activate(line.workers) } else { None };
         if self.is_idle {
@@ -193,7 +193,9 @@ impl Future for Pump {
         }
         drop(state);
         if !self.is_idle {
-            here::woke(&next);
+            if !next.is_empty() {
+                here::woke(&next);
+            }
             here::yield_with(context.waker());
         }
         match helper {

@@ -286,7 +286,7 @@ fn main() -> Result<()> {
         config.async_support(true).consume_fuel(true);
         if small {
             println!("with memories that move:");
-            config.static_memory_maximum_size(0);
+            config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(1 << 20);
         }
         let engine = Engine::new(&config)?;
         for Guest(name, what, text) in guests() {

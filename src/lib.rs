@@ -20,7 +20,7 @@ mod vm;
 
 /// The attribute that implementations of [`ResourceLimiterAsync`] take.
 pub use async_trait::async_trait;
-pub use compile::{ModuleVersionStrategy, OptLevel};
+pub use compile::{ModuleVersionStrategy, OperatorClass, OperatorCosts, OptLevel};
 pub use config::{Config, Strategy};
 pub use engine::Engine;
 pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};

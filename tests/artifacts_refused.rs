@@ -3,7 +3,8 @@
 use std::fs;
 
 use lampwick::{
-    Config, Engine, Module, ModuleLimits, ModuleVersionStrategy, OptLevel, PoolLimitError,
+    Config, Engine, Module, ModuleLimits, ModuleVersionStrategy, OperatorClass, OperatorCosts,
+    OptLevel, PoolLimitError,
 };
 
 use crate::pooling::pooling;
@@ -65,6 +66,11 @@ fn without_alias_analysis(config: &mut Config) -> &mut Config {
 const DIFFERENCES: &[(Set, Set, &[&str])] = &[
     (|c| c.consume_fuel(true), same, &["`consume_fuel`", "was `true`", "is `false`"]),
     (same, |c| c.consume_fuel(true), &["`consume_fuel`", "was `false`", "is `true`"]),
+    (
+        |c| c.consume_fuel(true).operator_cost(OperatorCosts::new().with(OperatorClass::Store, 9)),
+        |c| c.consume_fuel(true),
+        &["`operator_cost store`", "was `9`", "is `1`"],
+    ),
     (|c| c.interruptable(true), same, &["`interruptable`"]),
     (|c| c.epoch_interruption(true), same, &["`epoch_interruption`"]),
     (

@@ -181,8 +181,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
     }
     assert!(Module::validate(&engine, &component).is_err());
     for (wat, name) in [
-        ("(module (func (param v128)))", "SIMD"),
-        ("(module (func v128.const i64x2 0 0 drop))", "SIMD"),
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
         ("(module (memory i64 1))", "memory64"),
@@ -204,6 +202,7 @@ fn components_and_proposals_that_are_not_supported_are_named() {
 fn proposals_can_be_turned_off() {
     let engine = crate::support::engine(|config| {
         config.wasm_multi_value(false).wasm_bulk_memory(false).wasm_reference_types(false);
+        config.wasm_simd(false);
     });
     for (wat, name) in [
         ("(module (func (result i32 i32) i32.const 1 i32.const 2))", "multi-value"),
@@ -212,6 +211,13 @@ fn proposals_can_be_turned_off() {
             "bulk memory",
         ),
         ("(module (func ref.null extern drop))", "reference types"),
+        ("(module (func (param v128)))", "SIMD"),
+        ("(module (func v128.const i64x2 0 0 drop))", "SIMD"),
+        (
+            "(module (func (local v128)
+                local.get 0 local.get 0 i8x16.relaxed_swizzle drop))",
+            "SIMD",
+        ),
     ] {
         let text = format!("{:#}", Module::new(&engine, wat).unwrap_err());
         assert!(text.contains(name), "{wat}: {text}");
@@ -224,17 +230,14 @@ fn proposals_can_be_turned_off() {
 #[test]
 fn proposals_that_are_not_implemented_are_refused_by_name() {
     type Setter = fn(&mut Config, bool) -> &mut Config;
-    let setters: [(Setter, &str); 3] = [
-        (Config::wasm_simd, "`simd`"),
-        (Config::wasm_threads, "`threads`"),
-        (Config::wasm_memory64, "`memory64`"),
-    ];
+    let setters: [(Setter, &str); 2] =
+        [(Config::wasm_threads, "`threads`"), (Config::wasm_memory64, "`memory64`")];
     for (set, name) in setters {
         let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
         assert!(text.contains(name), "{text}");
     }
     let mut config = Config::new();
-    config.wasm_simd(false).wasm_threads(false).wasm_memory64(false);
+    config.wasm_threads(false).wasm_memory64(false);
     Engine::new(&config).unwrap();
 }
 

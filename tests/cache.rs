@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use lampwick::{Config, Engine, Instance, Module, Store};
+use lampwick::{Config, Engine, Instance, Module, OperatorClass, OperatorCosts, Store};
 use tempfile::TempDir;
 
 use crate::alone;
@@ -127,11 +127,20 @@ fn each_module_and_configuration_has_its_own_entry() {
     let other = Engine::new(place.config("").epoch_interruption(true)).unwrap();
     Module::new(&other, guest(1)).unwrap();
     assert_eq!(place.files().len(), 3);
+    let metered = |costs| {
+        let mut config = place.config("");
+        Engine::new(config.consume_fuel(true).operator_cost(costs)).unwrap()
+    };
+    let dear = OperatorCosts::new().with(OperatorClass::Call, 9);
+    for (costs, entries) in [(OperatorCosts::new(), 4), (dear.clone(), 5), (dear, 5)] {
+        Module::new(&metered(costs), guest(1)).unwrap();
+        assert_eq!(place.files().len(), entries);
+    }
     // What compiled code does not depend on makes no difference.
     let same = Engine::new(place.config("").async_support(true)).unwrap();
     Module::new(&same, guest(1)).unwrap();
     assert!(Module::new(&same, "(module (func i32.add))").is_err());
-    assert_eq!(place.files().len(), 3);
+    assert_eq!(place.files().len(), 5);
 }
 
 #[test]

@@ -73,6 +73,34 @@ fn long_functions_compile() {
 }
 
 #[test]
+fn long_functions_of_vectors_compile() {
+    let distinct = |make: &dyn Fn(usize) -> String, count| (0..count).map(make).collect::<String>();
+    let constant = |n| format!("local.get 0 v128.const i32x4 {n} {n} 7 9 v128.store ");
+    compiles_soon("constants of vectors", &distinct(&constant, 20_000));
+    let shuffle = |n: usize| {
+        let lanes: String = (0..16).map(|lane| format!("{} ", (n >> lane) * 7 % 32)).collect();
+        format!(
+            "local.get 0 local.get 0 v128.load local.get 0 v128.load i8x16.shuffle {lanes} v128.store "
+        )
+    };
+    compiles_soon("shuffles", &distinct(&shuffle, 5_000));
+    let chain = "local.get 0 i8x16.shr_s i8x16.popcnt i32x4.trunc_sat_f64x2_u_zero i64x2.abs ";
+    compiles_soon(
+        "a chain of vectors",
+        &format!("local.get 0 local.get 0 v128.load {} v128.store", chain.repeat(5_000)),
+    );
+    // Each stays alive until the end.
+    let stack = "local.get 0 v128.load ".repeat(5_000);
+    compiles_soon(
+        "vectors on the stack",
+        &format!("local.get 0 {stack} {} v128.store", "i8x16.add ".repeat(4_999)),
+    );
+    let locals = "v128 ".repeat(2_000);
+    let sets = |n: usize| format!("local.get 0 v128.load local.set {} local.get 0 br_if 0 ", 2 + n);
+    compiles_soon("locals of vectors", &format!("(local {locals}) {}", distinct(&sets, 2_000)));
+}
+
+#[test]
 fn functions_with_many_references_compile() {
     compiles_soon("a chain of references", &"call $make call $f call $use ".repeat(5_000));
     let stack = format!("{}{}", "call $make ".repeat(1000), "call $use ".repeat(1000));

@@ -20,7 +20,7 @@ const SLACK: u64 = 24 << 20;
 /// Makes a body that takes much, of a size.
 type Shape = fn(usize) -> String;
 
-const SHAPES: [(&str, Shape); 7] = [
+const SHAPES: [(&str, Shape); 11] = [
     ("loads", |size| "local.get 0 i32.load local.set 0 ".repeat(size)),
     ("branches", |size| "local.get 0 br_if 0 local.get 0 i32.load drop ".repeat(size)),
     ("calls of many results", |size| {
@@ -42,8 +42,27 @@ const SHAPES: [(&str, Shape); 7] = [
         let targets = "0 ".repeat(size);
         format!("block local.get 0 br_table {targets} end ").repeat(8)
     }),
+    // Operators of vectors that no single instruction does.
+    ("vectors", |size| {
+        let operators = "local.get 0 i8x16.shr_s i8x16.popcnt i32x4.trunc_sat_f32x4_u f64x2.nearest
+            i32x4.trunc_sat_f64x2_s_zero i64x2.neg";
+        let one = format!("local.get 0 local.get 0 v128.load {operators} v128.store ");
+        one.repeat(size)
+    }),
+    ("shifts of vectors", |size| chain("local.get 0 i8x16.shr_s ", size)),
+    ("saturated vectors", |size| chain("i32x4.trunc_sat_f32x4_u ", size)),
+    ("constants of vectors", |size| {
+        let one = |n| format!("local.get 0 v128.const i32x4 {n} 2 3 {n} v128.store ");
+        (0..size).map(one).collect()
+    }),
     ("references", |size| "call $make call $f call $use ".repeat(size)),
 ];
+
+/// Vectors that are made from one another by `operator`, ten times each.
+fn chain(operator: &str, size: usize) -> String {
+    let operators = operator.repeat(10);
+    format!("local.get 0 local.get 0 v128.load {operators} v128.store ").repeat(size.div_ceil(4))
+}
 
 /// A module of so many functions with this body.
 fn module(body: &str, count: usize) -> Vec<u8> {

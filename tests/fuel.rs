@@ -226,7 +226,7 @@ fn slices_change_no_cost() {
 }
 
 /// Operators that take these constants and give one value.
-const OPERATORS: &[(&str, &str)] = &[
+pub(crate) const OPERATORS: &[(&str, &str)] = &[
     (
         "i32.const 7 i32.const 3",
         "i32.add i32.sub i32.mul i32.div_s i32.div_u i32.rem_s i32.rem_u i32.and i32.or i32.xor i32.shl
@@ -275,7 +275,7 @@ const OPERATORS: &[(&str, &str)] = &[
     ),
 ];
 
-const STORES: &[(&str, &str)] = &[
+pub(crate) const STORES: &[(&str, &str)] = &[
     ("i32", "i32.store i32.store8 i32.store16"),
     ("i64", "i64.store i64.store8 i64.store16 i64.store32"),
     ("f32", "f32.store"),

@@ -9,9 +9,9 @@ use crate::support::{Change, Rng, block_on, engine, rounds};
 
 /// What can be seen of a run.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    exit: Result<i32, Exit>,
-    consumed: u64,
+pub(crate) struct Seen {
+    pub(crate) exit: Result<i32, Exit>,
+    pub(crate) consumed: u64,
     ticks: Vec<u64>,
     memory: Vec<u8>,
 }
@@ -20,14 +20,14 @@ fn interpret(program: &Program, args: (i32, i64), fuel: u64) -> Seen {
     seen(Machine::new(program, fuel), args)
 }
 
-fn seen(mut machine: Machine<'_>, args: (i32, i64)) -> Seen {
+pub(crate) fn seen(mut machine: Machine<'_>, args: (i32, i64)) -> Seen {
     let exit = machine.run(args);
     Seen { exit, consumed: machine.consumed, ticks: machine.ticks, memory: machine.memory }
 }
 
 /// How the runtime is to run a program.
 #[derive(Clone, Copy, Debug)]
-enum Mode {
+pub(crate) enum Mode {
     Fuel(u64),
     /// With a yield for each slice; and at each check, if the engine has epochs.
     Slices(u64),
@@ -42,7 +42,7 @@ struct Host {
     interrupt_after: Option<usize>,
 }
 
-fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Seen {
+pub(crate) fn execute(engine: &Engine, module: &Module, args: (i32, i64), mode: Mode) -> Seen {
     let mut linker = Linker::<Host>::new(engine);
     linker
         .func_wrap("", "tick", |mut caller: Caller<'_, Host>| {
@@ -119,7 +119,7 @@ fn engines() -> Vec<(String, [Engine; 2])> {
     changes.into_iter().map(make).collect()
 }
 
-fn first_difference(got: &Seen, expected: &Seen) -> Option<String> {
+pub(crate) fn first_difference(got: &Seen, expected: &Seen) -> Option<String> {
     if got.exit != expected.exit || got.consumed != expected.consumed {
         let (got, expected) = ((got.exit, got.consumed), (expected.exit, expected.consumed));
         return Some(format!("got {got:?}, expected {expected:?}"));

@@ -1,8 +1,12 @@
 //! Runs the programs of `oracle`: their results, traps, memory, and exact costs.
 
-use lampwick::TrapCode;
+use lampwick::{OperatorClass, OperatorCosts, TrapCode};
 
 use crate::oracle::{Expr, Function, MAX_PAGES, OPS, Op, PAGE, Program, Stmt, Ty};
+use OperatorClass::{
+    Branch, Bulk, Call, CallIndirect, Constant, Conversion, Division, FunctionEntry, Grow, Integer,
+    Load, Local, Multiplication, Select, Size, Store,
+};
 use Ty::{I32, I64};
 
 /// Why a function is left.
@@ -19,6 +23,7 @@ pub(crate) enum Exit {
 /// A program's run.
 pub(crate) struct Machine<'p> {
     program: &'p Program,
+    costs: OperatorCosts,
     pub(crate) memory: Vec<u8>,
     pub(crate) consumed: u64,
     /// What was consumed at each call of the host.
@@ -42,6 +47,7 @@ impl<'p> Machine<'p> {
     pub(crate) fn new(program: &'p Program, fuel: u64) -> Self {
         Self {
             program,
+            costs: OperatorCosts::new(),
             memory: vec![0; PAGE],
             consumed: 0,
             ticks: Vec::new(),
@@ -55,13 +61,18 @@ impl<'p> Machine<'p> {
         Self { interrupt_after: Some(tick), ..Self::new(program, u64::MAX) }
     }
 
+    /// The same with other costs.
+    pub(crate) fn with_costs(self, costs: &OperatorCosts) -> Self {
+        Self { costs: costs.clone(), ..self }
+    }
+
     /// Calls function 0.
     pub(crate) fn run(&mut self, args: (i32, i64)) -> Run<i32> {
         self.call(0, args)
     }
 
     fn call(&mut self, index: usize, (first, second): (i32, i64)) -> Run<i32> {
-        self.pay(1)?;
+        self.pay_for(FunctionEntry)?;
         self.check()?;
         let function = &self.program[index];
         let mut locals = vec![0; function.locals + function.counters];
@@ -80,6 +91,16 @@ impl<'p> Machine<'p> {
     fn pay(&mut self, cost: u64) -> Run<()> {
         self.consumed += cost;
         if self.consumed > TOO_LONG { Err(Exit::TooLong) } else { Ok(()) }
+    }
+
+    /// Pays for an operator.
+    fn pay_for(&mut self, class: OperatorClass) -> Run<()> {
+        self.pay(self.costs.cost(class).into())
+    }
+
+    /// Pays for operators.
+    fn pay_for_all<const N: usize>(&mut self, classes: [OperatorClass; N]) -> Run<()> {
+        classes.into_iter().try_for_each(|class| self.pay_for(class))
     }
 
     /// What function entries and loop heads do.
@@ -114,13 +135,13 @@ impl<'p> Machine<'p> {
         match stmt {
             Stmt::Set(local, value) => {
                 frame.locals[*local] = self.expr(frame, value)?;
-                self.pay(1)
+                self.pay_for(Local)
             }
             Stmt::Drop(value) => self.expr(frame, value).map(drop),
             Stmt::Store { ty, offset, address, value } => {
                 let address = self.i32(frame, address)?;
                 let value = self.expr(frame, value)?;
-                self.pay(1)?;
+                self.pay_for(Store)?;
                 let len = if *ty == I32 { 4 } else { 8 };
                 let place = self.place(address, *offset, len)?;
                 self.memory[place..place + len].copy_from_slice(&value.to_le_bytes()[..len]);
@@ -128,18 +149,18 @@ impl<'p> Machine<'p> {
             }
             Stmt::If(condition, then, otherwise) => {
                 let condition = self.i32(frame, condition)?;
-                self.pay(1)?;
+                self.pay_for(Branch)?;
                 self.labelled(frame, if condition != 0 { then } else { otherwise })
             }
             Stmt::Block(body) => self.labelled(frame, body),
             Stmt::Loop(counter, rounds, body) => {
                 let counter = frame.function.locals + counter;
-                self.pay(2)?;
+                self.pay_for_all([Constant, Local])?;
                 frame.locals[counter] = (*rounds).into();
                 loop {
                     self.check()?;
                     self.labelled(frame, body)?;
-                    self.pay(5)?;
+                    self.pay_for_all([Local, Constant, Integer, Local, Branch])?;
                     frame.locals[counter] -= 1;
                     if frame.locals[counter] == 0 {
                         return Ok(());
@@ -147,17 +168,17 @@ impl<'p> Machine<'p> {
                 }
             }
             Stmt::Br(label) => {
-                self.pay(1)?;
+                self.pay_for(Branch)?;
                 Err(Exit::Branch(*label))
             }
             Stmt::BrIf(label, condition) => {
                 let condition = self.i32(frame, condition)?;
-                self.pay(1)?;
+                self.pay_for(Branch)?;
                 if condition != 0 { Err(Exit::Branch(*label)) } else { Ok(()) }
             }
             Stmt::BrTable(targets, index) => {
                 let index = self.i32(frame, index)? as u32 as usize;
-                self.pay(1)?;
+                self.pay_for(Branch)?;
                 Err(Exit::Branch(targets[index.min(targets.len() - 1)]))
             }
             Stmt::Return(value) => Err(Exit::Return(self.i32(frame, value)?)),
@@ -175,7 +196,7 @@ impl<'p> Machine<'p> {
                 Ok(())
             }
             Stmt::Tick => {
-                self.pay(1)?;
+                self.pay_for(Call)?;
                 self.ticks.push(self.consumed);
                 Ok(())
             }
@@ -192,7 +213,8 @@ impl<'p> Machine<'p> {
 
     /// Pays for work on `len` bytes from each start on.
     fn bulk(&mut self, len: usize, starts: &[usize]) -> Run<()> {
-        self.pay(1 + len as u64 / 64)?;
+        self.pay_for(Bulk)?;
+        self.pay(len as u64 / 64)?;
         if self.consumed > self.fuel {
             // Long ones look at the fuel, in chunks, and short ones need not: a good test does not
             // end here.
@@ -221,22 +243,26 @@ impl<'p> Machine<'p> {
     fn expr(&mut self, frame: &mut Frame<'p>, expr: &'p Expr) -> Run<i64> {
         Ok(match expr {
             Expr::Const(_, value) => {
-                self.pay(1)?;
+                self.pay_for(Constant)?;
                 *value
             }
             Expr::Local(local) => {
-                self.pay(1)?;
+                self.pay_for(Local)?;
                 frame.locals[*local]
             }
             Expr::Tee(local, inner) => {
                 let value = self.expr(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(Local)?;
                 frame.locals[*local] = value;
                 value
             }
             Expr::Binary(ty, op, inner) => {
                 let [a, b] = self.pair(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(match OPS[*op].0 {
+                    Op::Mul => Multiplication,
+                    Op::DivS | Op::DivU | Op::RemS | Op::RemU => Division,
+                    _ => Integer,
+                })?;
                 match ty {
                     I32 => binary_i32(OPS[*op].0, a as i32, b as i32)?.into(),
                     I64 => binary_i64(OPS[*op].0, a, b)?,
@@ -244,22 +270,22 @@ impl<'p> Machine<'p> {
             }
             Expr::LessThan(_, inner) => {
                 let [a, b] = self.pair(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(Integer)?;
                 (a < b).into()
             }
             Expr::Eqz(_, inner) => {
                 let value = self.expr(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(Integer)?;
                 (value == 0).into()
             }
             Expr::Convert(from, inner) => {
                 let value = self.expr(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(Conversion)?;
                 if *from == I64 { (value as i32).into() } else { value }
             }
             Expr::Truncate(inner) => {
                 let value = self.expr(frame, inner)? as f64;
-                self.pay(2)?;
+                self.pay_for_all([Conversion, Conversion])?;
                 if value >= 2_147_483_648.0 || value <= -2_147_483_649.0 {
                     return Err(Exit::Trap(TrapCode::IntegerOverflow));
                 }
@@ -267,7 +293,7 @@ impl<'p> Machine<'p> {
             }
             Expr::Load { ty, offset, address } => {
                 let address = self.i32(frame, address)?;
-                self.pay(1)?;
+                self.pay_for(Load)?;
                 let len = if *ty == I32 { 4 } else { 8 };
                 let place = self.place(address, *offset, len)?;
                 let mut bytes = [0; 8];
@@ -279,26 +305,27 @@ impl<'p> Machine<'p> {
                 let a = self.expr(frame, &inner[0])?;
                 let b = self.expr(frame, &inner[1])?;
                 let condition = self.i32(frame, &inner[2])?;
-                self.pay(1)?;
+                self.pay_for(Select)?;
                 if condition != 0 { a } else { b }
             }
             Expr::Call(callee, inner) => {
                 let [a, b] = self.pair(frame, inner)?;
-                self.pay(1)?;
+                self.pay_for(Call)?;
                 self.call(*callee, (a as i32, b))?.into()
             }
             Expr::CallIndirect(callee, inner) => {
                 let [a, b] = self.pair(frame, inner)?;
-                self.pay(2)?;
+                self.pay_for_all([Constant, CallIndirect])?;
                 self.call(*callee, (a as i32, b))?.into()
             }
             Expr::MemorySize => {
-                self.pay(1)?;
+                self.pay_for(Size)?;
                 (self.memory.len() / PAGE) as i64
             }
             Expr::MemoryGrow(inner) => {
                 let delta = self.i32(frame, inner)? as u32 as usize;
-                self.pay(1 + delta as u64)?;
+                self.pay_for(Grow)?;
+                self.pay(delta as u64)?;
                 self.check_fuel()?;
                 let old = self.memory.len() / PAGE;
                 if old + delta > MAX_PAGES {

@@ -59,13 +59,18 @@ fn processor_time() -> Duration {
 /// An optimizer that puts off what is wanted last would do all of it in the last poll.
 #[test]
 fn what_is_computed_in_a_line_is_not_put_off() {
-    let line = "f64.sqrt ".repeat(150_000);
+    is_not_put_off("f64", "f64.sqrt ", Val::F64(2.5f64.to_bits()));
+    is_not_put_off("v128", "f64x2.sqrt ", Val::V128(u128::from(2.5f64.to_bits()) << 64));
+}
+
+fn is_not_put_off(ty: &str, operator: &str, value: Val) {
+    let line = operator.repeat(150_000);
     let wat =
-        format!("(module (func (export \"run\") (param f64) (result f64) local.get 0 {line}))");
+        format!("(module (func (export \"run\") (param {ty}) (result {ty}) local.get 0 {line}))");
     let (mut store, instance) = instantiate_async(&async_metered(), &wat);
     store.out_of_fuel_async_yield(u64::MAX, 5_000);
     let run = instance.get_func(&mut store, "run").unwrap();
-    let args = [Val::F64(2.5f64.to_bits())];
+    let args = [value];
     let mut call = Box::pin(run.call_async(&mut store, &args));
     let mut times = Vec::new();
     loop {

@@ -336,7 +336,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             (BlockType::FuncType(index), Side::Results) => self.env.type_at(index).results(),
         };
         for &ty in types {
-            let clif = crate::translation::value_type(self.env, ty, self.offset)?;
+            let clif = crate::translation::value_type(self.env, ty);
             let value = self.builder.append_block_param(block, clif);
             if crate::translation::is_collected(self.env, ty) {
                 self.builder.declare_value_needs_stack_map(value);

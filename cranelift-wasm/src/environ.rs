@@ -31,6 +31,22 @@ pub struct HeapAddress {
     pub flags: MemFlagsData,
 }
 
+/// Who chooses the results that the specification leaves open for relaxed vector operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelaxedSimd {
+    /// The instructions of x86-64, which are faster; else the specification's deterministic profile,
+    /// the same on every machine.
+    pub x86: bool,
+    /// Whether products with sums are rounded once, as the deterministic profile wants it. The target
+    /// needs an instruction for it.
+    pub fused: bool,
+}
+
+impl RelaxedSimd {
+    /// The deterministic profile.
+    pub const DETERMINISTIC: Self = Self { x86: false, fused: true };
+}
+
 /// The runtime's side of translation.
 ///
 /// The translator owns control flow, the operand stack, locals and every operator that is
@@ -68,6 +84,11 @@ pub trait FuncEnvironment {
 
     /// The function type of function `index`.
     fn type_of_function(&self, index: u32) -> &FuncType;
+
+    /// Who chooses what the specification leaves open for relaxed vector operators.
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        RelaxedSimd::DETERMINISTIC
+    }
 
     /// How many parameters of the CLIF signature stand before the first wasm parameter.
     fn hidden_params(&self) -> usize;

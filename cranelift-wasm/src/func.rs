@@ -159,7 +159,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
 
     /// Declares a local that begins as `value`.
     fn local_of(&mut self, ty: ValType, value: Value) -> WasmResult<()> {
-        let clif = value_type(self.env, ty, self.offset)?;
+        let clif = value_type(self.env, ty);
         let variable = self.builder.declare_var(clif);
         let is_collected = is_collected(self.env, ty);
         if is_collected {
@@ -172,9 +172,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
 
     /// Zero or null.
     fn initial_value(&mut self, ty: ValType) -> WasmResult<Value> {
-        let clif = value_type(self.env, ty, self.offset)?;
+        let clif = value_type(self.env, ty);
         match ty {
             ValType::Ref(ty) => self.env.ref_null(&mut self.builder, ty),
+            ValType::V128 => Ok(self.zero_vector(clif)),
             ValType::F32 => Ok(self.builder.ins().f32const(0.0)),
             ValType::F64 => Ok(self.builder.ins().f64const(0.0)),
             _ => Ok(self.builder.ins().iconst(clif, 0)),

@@ -6,8 +6,8 @@
 //! locals and pure computation are its own; for all that depends on the runtime — calls, memories,
 //! tables, globals, references, traps, metering — it asks a [`FuncEnvironment`].
 //!
-//! It knows WebAssembly 2.0 without its vectors: the first version, sign extension, saturating
-//! conversions, multiple values, bulk memory and reference types, with several memories and tables.
+//! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
+//! values, bulk memory, reference types and vectors, with several memories and tables; and relaxed vectors.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
@@ -22,6 +22,7 @@
 //! - `operator`: the table from operators to methods
 //! - `control`, `numeric`, `memory`, `reference`: the methods, by families
 //! - `lines`, `distance`: where lines of very many operators are divided
+//! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
 
 #![forbid(unsafe_code)]
@@ -37,9 +38,10 @@ mod memory;
 mod numeric;
 mod operator;
 mod reference;
+mod simd;
 mod stack;
 mod translation;
 
-pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, Values};
+pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;

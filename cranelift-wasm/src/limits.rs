@@ -32,6 +32,7 @@ const MAX_WORK: u64 = 1 << 24;
 // What compiling takes at the most, in bytes, all of Cranelift's passes together.
 const BYTES_PER_INST: u64 = 800;
 const BYTES_PER_VALUE: u64 = 700;
+const BYTES_PER_LONG_SEQUENCE: u64 = 4000;
 const BYTES_PER_BLOCK: u64 = 1500;
 const BYTES_PER_LOCAL_AND_BLOCK: u64 = 8;
 const BYTES_PER_TABLE_ENTRY: u64 = 1000;
@@ -47,6 +48,8 @@ pub(crate) struct Limits {
     /// The most values that were on the operand stack.
     operands: u64,
     calls: u64,
+    /// Operators of vectors that take many machine instructions.
+    long_sequences: u64,
     /// How many loops are open, and the most that were.
     loops: u64,
     loop_depth: u64,
@@ -102,6 +105,7 @@ impl Limits {
         let stack_maps = if references { self.stack_map_work(edges) } else { 0 };
         dfg.num_insts() as u64 * BYTES_PER_INST
             + dfg.num_values() as u64 * BYTES_PER_VALUE
+            + self.long_sequences * BYTES_PER_LONG_SEQUENCE
             + dfg.num_blocks() as u64 * BYTES_PER_BLOCK
             + self.locals_in_use * edges * BYTES_PER_LOCAL_AND_BLOCK
             + self.table_entries * BYTES_PER_TABLE_ENTRY
@@ -134,6 +138,7 @@ impl Limits {
     #[inline]
     pub(crate) fn operator(&mut self, operator: &Operator<'_>) {
         self.calls += u64::from(may_call(operator));
+        self.long_sequences += u64::from(is_long_sequence(operator));
     }
 
     /// Notes that a loop begins.
@@ -176,6 +181,28 @@ impl Limits {
     pub(crate) fn direct_table(&mut self, entries: u32) {
         self.direct_table_entries += u64::from(entries);
     }
+}
+
+/// Whether an operator becomes many machine instructions, with temporaries of their own: what there is
+/// no instruction for, and what has to saturate.
+fn is_long_sequence(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::I8x16Shl
+            | Operator::I8x16ShrS
+            | Operator::I8x16ShrU
+            | Operator::I64x2ShrS
+            | Operator::I8x16Popcnt
+            | Operator::I64x2Mul
+            | Operator::I32x4TruncSatF32x4S
+            | Operator::I32x4TruncSatF32x4U
+            | Operator::I32x4TruncSatF64x2SZero
+            | Operator::I32x4TruncSatF64x2UZero
+            | Operator::I32x4RelaxedTruncF32x4S
+            | Operator::I32x4RelaxedTruncF32x4U
+            | Operator::I32x4RelaxedTruncF64x2SZero
+            | Operator::I32x4RelaxedTruncF64x2UZero
+    )
 }
 
 /// Whether an operator may become a call, of a function or of the runtime.

@@ -100,7 +100,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             _ => {
                 let flags = MemFlagsData::new().with_endianness(ir::Endianness::Little);
                 let halves = self.builder.ins().bitcast(types::I64X2, flags, value);
-                self.builder.ins().extractlane(halves, 0)
+                let low = self.builder.ins().extractlane(halves, 0);
+                let high = self.builder.ins().extractlane(halves, 1);
+                let turned = self.builder.ins().rotl_imm_u(high, 1);
+                self.builder.ins().bxor(low, turned)
             }
         }
     }

@@ -236,7 +236,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             Op::F64ReinterpretI64 => {
                 self.convert(F64, |ins, ty, x| ins.bitcast(ty, MemFlagsData::new(), x));
             }
-            _ => return Err(self.unsupported(operator)),
+            _ => return self.vector_operator(operator),
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use wasmparser::ValType;
 
 use crate::limits::Limits;
 use crate::lines::Lines;
+use crate::simd::VECTOR;
 use crate::stack::Stacks;
-use crate::{FuncEnvironment, WasmError, WasmResult};
+use crate::{FuncEnvironment, WasmResult};
 
 /// A local, parameters included.
 pub(crate) struct Local {
@@ -37,18 +38,14 @@ pub(crate) struct Translation<'t, 'f, E> {
 }
 
 /// The CLIF type of a wasm value.
-pub(crate) fn value_type(
-    env: &impl FuncEnvironment,
-    ty: ValType,
-    offset: usize,
-) -> WasmResult<ir::Type> {
+pub(crate) fn value_type(env: &impl FuncEnvironment, ty: ValType) -> ir::Type {
     match ty {
-        ValType::I32 => Ok(types::I32),
-        ValType::I64 => Ok(types::I64),
-        ValType::F32 => Ok(types::F32),
-        ValType::F64 => Ok(types::F64),
-        ValType::Ref(ty) => Ok(env.reference_type(ty)),
-        ValType::V128 => Err(WasmError::Unsupported { offset, what: "the type v128".to_owned() }),
+        ValType::I32 => types::I32,
+        ValType::I64 => types::I64,
+        ValType::F32 => types::F32,
+        ValType::F64 => types::F64,
+        ValType::V128 => VECTOR,
+        ValType::Ref(ty) => env.reference_type(ty),
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) enum ConstExpr {
     I64(i64),
     F32(u32),
     F64(u64),
+    V128(u128),
     GlobalGet(u32),
     RefNull,
     RefFunc(u32),

@@ -1,8 +1,10 @@
 //! The machine that code is made for: always the host.
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::{OwnedTargetIsa, TargetIsa};
 use cranelift_codegen::settings::{self, Configurable, SetError};
+
+use cranelift_wasm::RelaxedSimd;
 
 use super::settings::Settings;
 
@@ -12,6 +14,8 @@ pub(super) struct Targets {
     pub(super) normal: OwnedTargetIsa,
     /// For those: compiles in time that grows with the size and not with its square.
     pub(super) quick: OwnedTargetIsa,
+    /// What relaxed vector operators answer on it.
+    pub(super) relaxed_simd: RelaxedSimd,
 }
 
 impl Targets {
@@ -19,7 +23,9 @@ impl Targets {
     pub(super) fn new(settings: &Settings) -> Result<Self> {
         let normal = [("opt_level", settings.opt_level.flag())];
         let quick = [("opt_level", "none"), ("regalloc_algorithm", "single_pass")];
-        Ok(Self { normal: target(settings, &normal)?, quick: target(settings, &quick)? })
+        let (normal, quick) = (target(settings, &normal)?, target(settings, &quick)?);
+        let relaxed_simd = relaxed_simd(settings, &*normal)?;
+        Ok(Self { normal, quick, relaxed_simd })
     }
 }
 
@@ -53,7 +59,7 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         set(&mut shared, &mut isa, name, value.as_deref())?;
     }
     let isa = isa.finish(settings::Flags::new(shared)).context("choosing the target")?;
-    check(isa)
+    check(isa, settings)
 }
 
 fn flag(value: bool) -> &'static str {
@@ -78,14 +84,35 @@ fn set(
     result.with_context(|| format!("Cranelift's setting `{name}`"))
 }
 
+/// What relaxed vector operators answer.
+///
+/// The instructions of x86-64 let NaNs through as they are, which must not be where NaNs are
+/// canonical.
+fn relaxed_simd(settings: &Settings, isa: &dyn TargetIsa) -> Result<RelaxedSimd> {
+    let fused = has(isa, "has_avx") && has(isa, "has_fma");
+    let deterministic = settings.relaxed_simd_deterministic;
+    if deterministic && settings.features.relaxed_simd() && !fused {
+        bail!("this processor lacks FMA, which deterministic relaxed SIMD needs");
+    }
+    Ok(RelaxedSimd { x86: !deterministic && !settings.nan_canonicalization, fused })
+}
+
 /// Refuses a machine for which some operators would need functions that we do not have.
-fn check(isa: OwnedTargetIsa) -> Result<OwnedTargetIsa> {
+fn check(isa: OwnedTargetIsa, settings: &Settings) -> Result<OwnedTargetIsa> {
     if cfg!(not(target_arch = "x86_64")) {
         bail!("code is generated for x86-64 only, not for {}", isa.triple());
     }
-    let sse41 = isa.isa_flags().into_iter().find(|flag| flag.name == "has_sse41");
-    if sse41.and_then(|flag| flag.as_bool()) != Some(true) {
+    if !has(&*isa, "has_sse41") {
         bail!("this processor lacks SSE4.1, which rounding of floats needs");
     }
+    if settings.features.simd() && !has(&*isa, "has_ssse3") {
+        bail!("this processor lacks SSSE3, which SIMD needs (see `Config::wasm_simd`)");
+    }
     Ok(isa)
+}
+
+/// Whether code may use a feature of the processor.
+fn has(isa: &dyn TargetIsa, feature: &str) -> bool {
+    let flag = isa.isa_flags().into_iter().find(|flag| flag.name == feature);
+    flag.and_then(|flag| flag.as_bool()) == Some(true)
 }

@@ -13,6 +13,7 @@ mod budget;
 #[cfg(feature = "cache")]
 mod cache;
 mod code;
+mod costs;
 mod env;
 mod fuel_sites;
 mod function;
@@ -40,6 +41,7 @@ use budget::Budget;
 use isa::Targets;
 
 pub use artifact::ModuleVersionStrategy;
+pub use costs::{OperatorClass, OperatorCosts};
 pub use settings::OptLevel;
 
 pub(crate) use artifact::{Kind, Parts, kind};

@@ -61,6 +61,7 @@ impl Compiler {
             layout: &layout,
             settings: &self.settings,
             frontend: self.targets.normal.frontend_config(),
+            relaxed_simd: self.targets.relaxed_simd,
         };
         let codes = self.compile_bodies(&module, &parsed.bodies)?;
         let write_through = codes.iter().filter(|code| code.fell_back).count();

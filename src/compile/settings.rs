@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use wasmparser::WasmFeatures;
 
 use super::artifact::ModuleVersionStrategy;
+use super::costs::OperatorCosts;
 
 /// How much the compiler works to make code fast.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,6 +46,8 @@ pub(crate) enum FuelTracking {
 pub(crate) struct Settings {
     /// Whether code counts fuel.
     pub(crate) metered: bool,
+    /// What operators cost.
+    pub(crate) costs: OperatorCosts,
     /// How the count is kept exact at faults; both ways answer the same.
     pub(crate) fuel_tracking: FuelTracking,
     /// Whether code looks for interrupts.
@@ -56,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) verifier: bool,
     /// Whether every NaN that an operator produces has the canonical bits.
     pub(crate) nan_canonicalization: bool,
+    /// Whether relaxed vector operators have the results of the deterministic profile.
+    pub(crate) relaxed_simd_deterministic: bool,
     /// More of Cranelift's settings: a name alone enables the setting.
     pub(crate) flags: Vec<(String, Option<String>)>,
     /// Memories that can never be larger than this have this many bytes reserved.
@@ -80,12 +85,14 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             metered: false,
+            costs: OperatorCosts::default(),
             fuel_tracking: FuelTracking::default(),
             interruptable: false,
             epochs: false,
             opt_level: OptLevel::default(),
             verifier: cfg!(debug_assertions),
             nan_canonicalization: false,
+            relaxed_simd_deterministic: false,
             flags: Vec::new(),
             static_memory_maximum: 1 << 32,
             static_memory_guard: 1 << 31,
@@ -104,12 +111,16 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// When a proposal is enabled that is not implemented, with its name.
+    /// When a proposal is enabled that is not implemented, or without one that it needs, with its
+    /// name.
     pub(super) fn check(&self) -> Result<()> {
         let missing = self.features.difference(FEATURES.union(WasmFeatures::MULTI_MEMORY));
         if let Some((name, _)) = missing.iter_names().next() {
             let name = name.to_lowercase().replace('_', "-");
             bail!("the proposal `{name}` is enabled, which this version does not implement");
+        }
+        if self.features.relaxed_simd() && !self.features.simd() {
+            bail!("the proposal `relaxed-simd` is enabled without `simd`, which it is a part of");
         }
         Ok(())
     }
@@ -122,5 +133,7 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::REFERENCE_TYPES)
     .union(WasmFeatures::MULTI_VALUE)
     .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::RELAXED_SIMD)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);

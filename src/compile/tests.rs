@@ -98,6 +98,46 @@ fn counters_are_located_before_unreachable() {
 }
 
 #[test]
+fn counters_are_located_at_accesses_of_vectors() {
+    let operators = [
+        "v128.load",
+        "v128.load8x8_s",
+        "v128.load32x2_u",
+        "v128.load8_splat",
+        "v128.load64_splat",
+        "v128.load32_zero",
+        "v128.load64_zero",
+    ];
+    let lanes =
+        ["v128.load8_lane 3", "v128.load16_lane 1", "v128.load32_lane 2", "v128.load64_lane 1"];
+    // At different addresses, or one load would serve two operators.
+    let plain = operators.iter().enumerate().map(|(place, load)| {
+        format!("(local.set 1 (i32x4.add (local.get 1) ({load} offset={place}00 (local.get 0)))) ")
+    });
+    let lanes = lanes.iter().enumerate().map(|(place, load)| {
+        let (load, lane) = load.split_once(' ').expect("the number of a lane");
+        format!("(local.set 1 ({load} offset={place}50 {lane} (local.get 0) (local.get 1))) ")
+    });
+    let loads: String = plain.chain(lanes).collect();
+    let stores = "(v128.store (local.get 0) (local.get 1))
+        (v128.store16_lane 5 (local.get 0) (local.get 1))";
+    let text = format!(
+        "(module (memory 1) (func (param i32) (local v128)
+            (loop {loads} {stores} (br_if 0 (local.tee 0 (i32.add (local.get 0) (i32.const 8)))))))"
+    );
+    for opt_level in [OptLevel::None, OptLevel::Speed] {
+        let change = |s: &mut Settings| (s.metered, s.opt_level) = (true, opt_level);
+        let artifact = compile(&compiler_with(change), &text);
+        assert_eq!(artifact.write_through, 0, "{opt_level:?}");
+        let sites = artifact.sites.traps().filter(|site| site.code == TrapCode::MemoryOutOfBounds);
+        let mut operators: Vec<u32> = sites.map(|site| site.wasm).collect();
+        operators.sort_unstable();
+        operators.dedup();
+        assert_eq!(operators.len(), 13, "{opt_level:?}");
+    }
+}
+
+#[test]
 fn metered_accesses_are_never_merged() {
     let increment = r#"(module (memory 1) (func (param i32)
         (i32.store (local.get 0) (i32.add (i32.load (local.get 0)) (i32.const 1)))))"#;

@@ -11,7 +11,7 @@ use target_lexicon::Triple;
 
 #[cfg(feature = "cache")]
 use crate::compile::CacheSettings;
-use crate::compile::{ModuleVersionStrategy, OptLevel, Settings};
+use crate::compile::{ModuleVersionStrategy, OperatorCosts, OptLevel, Settings};
 use crate::pooling::Allocation;
 use crate::symbols::WasmBacktraceDetails;
 use crate::tools::ProfilingStrategy;
@@ -88,7 +88,7 @@ impl Default for Config {
 
 impl Config {
     /// The default configuration: synchronous, without fuel, and with everything enabled that
-    /// WebAssembly 2.0 has and this version implements.
+    /// WebAssembly 2.0 has, and relaxed vectors.
     pub fn new() -> Self {
         Self::default()
     }
@@ -104,6 +104,15 @@ impl Config {
     /// by default.
     pub fn consume_fuel(&mut self, enable: bool) -> &mut Self {
         self.compiler.metered = enable;
+        self
+    }
+
+    /// What operators cost where guests burn fuel; see [`OperatorCosts`]. By default everything
+    /// costs 1.
+    ///
+    /// Costs are part of the machine code: artifacts are for engines with the same table.
+    pub fn operator_cost(&mut self, costs: OperatorCosts) -> &mut Self {
+        self.compiler.costs = costs;
         self
     }
 

@@ -43,10 +43,48 @@ impl Config {
         self.feature(WasmFeatures::MULTI_MEMORY, enable)
     }
 
-    /// Whether modules may use vectors. Off by default, and not implemented by this version:
-    /// [`Engine::new`](crate::Engine::new) fails where it is on.
+    /// Whether modules may use vectors, of 128 bits. On by default; turned off, relaxed vectors are
+    /// off, too.
+    ///
+    /// ```
+    /// use lampwick::{Config, Engine, Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let add = r#"(module (func (export "add") (param v128 v128) (result v128)
+    ///     (i32x4.add (local.get 0) (local.get 1))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), add)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let add = instance.get_typed_func::<(u128, u128), u128, _>(&mut store, "add")?;
+    /// assert_eq!(add.call(&mut store, (0x1_ffff_ffff, 0x1_0000_0001))?, 0x2_0000_0000);
+    /// assert!(Engine::new(Config::new().wasm_simd(false).wasm_relaxed_simd(true)).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wasm_simd(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_relaxed_simd(false);
+        }
         self.feature(WasmFeatures::SIMD, enable)
+    }
+
+    /// Whether modules may use relaxed vector operators, some of whose results depend on the
+    /// machine; see [`relaxed_simd_deterministic`](Self::relaxed_simd_deterministic). On by
+    /// default. [`Engine::new`](crate::Engine::new) fails where it is on without
+    /// [`wasm_simd`](Self::wasm_simd).
+    pub fn wasm_relaxed_simd(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::RELAXED_SIMD, enable)
+    }
+
+    /// Whether relaxed vector operators have the same results on every machine, those of the
+    /// specification's deterministic profile. Off by default, since some are slower.
+    ///
+    /// [`Engine::new`](crate::Engine::new) then fails on a processor that cannot round a product with a
+    /// sum once (FMA), unless relaxed vectors are off. Where NaNs are
+    /// [canonical](Self::cranelift_nan_canonicalization) only these products depend on the machine.
+    pub fn relaxed_simd_deterministic(&mut self, enable: bool) -> &mut Self {
+        self.compiler.relaxed_simd_deterministic = enable;
+        self
     }
 
     /// Whether modules may use shared memories and atomic operators. Off by default, and not

@@ -1,7 +1,6 @@
 //! Host functions, defined once and placed into stores.
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::future::Future;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::FuncType;
 use crate::values::{Val, externs_among};
+use crate::vm::externs::ByAddress;
 use crate::vm::host::{self, HostCall, HostCaller, HostError, HostFunction};
 use crate::vm::layout::{VMContext, VMHostContext, ValRaw};
 
@@ -118,7 +118,7 @@ impl HostDefinition {
 #[derive(Default)]
 pub(crate) struct Placed(Option<Box<Places>>);
 
-type Places = HashMap<usize, (Arc<HostDefinition>, Func)>;
+type Places = ByAddress<(Arc<HostDefinition>, Func)>;
 
 /// A closure that takes and gives values of any type.
 struct Untyped<F> {

@@ -22,7 +22,7 @@ pub use wrap::{IntoFunc, WasmRet};
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
 use crate::types::FuncType;
-use crate::values::{Val, externs_among, make_room};
+use crate::values::{Val, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
 
@@ -178,6 +178,7 @@ impl Func {
     pub fn call(&self, mut store: impl AsContextMut, params: &[Val]) -> Result<Box<[Val]>> {
         let store = store.as_context_mut().0;
         store.assert_async(false, "Func::call");
+        make_room(&mut store.vm, params);
         let (function, ty, mut values) = self.prepare(store, params)?;
         // SAFETY: `prepare` checked the arguments and made room for the results.
         unsafe { store.call(Invocation { function, values: values.as_mut_ptr() })? };
@@ -207,10 +208,10 @@ impl Func {
     ) -> Result<Box<[Val]>> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Func::call");
-        store.make_room(externs_among(params)).await?;
         let (function, ty, mut values) = self.prepare(store, params)?;
+        let invocation = Invocation { function, values: values.as_mut_ptr() };
         // SAFETY: as in `call`.
-        unsafe { store.call_async(Invocation { function, values: values.as_mut_ptr() }).await? };
+        unsafe { store.call_async(invocation, params.len()).await? };
         // SAFETY: as in `call`.
         Ok(unsafe { results(store, &ty, &values) })
     }
@@ -261,7 +262,6 @@ impl Func {
         if params.len() != ty.params().len() {
             bail!("expected {} arguments, found {}", ty.params().len(), params.len());
         }
-        make_room(&mut store.vm, params);
         let mut values = vec![ValRaw::ZERO; params.len().max(ty.results().len())];
         for (index, ((slot, param), ty)) in
             values.iter_mut().zip(params).zip(ty.params()).enumerate()

@@ -43,7 +43,7 @@ pub(crate) mod sealed {
         #[doc(hidden)]
         const EXTERNS: usize;
 
-        /// May collect, but not once the first value is converted.
+        /// It never collects: that is to be done before, or when all are where they are found.
         ///
         /// # Safety
         ///
@@ -177,9 +177,6 @@ impl<V: WasmTy> RawList for V {
 
     #[inline]
     unsafe fn store_raw(self, store: &mut Store, slots: *mut ValRaw) -> Result<()> {
-        if Self::EXTERNS > 0 {
-            store.make_room(Self::EXTERNS);
-        }
         // SAFETY: by contract there is room for one.
         unsafe { slots.write(self.into_raw(store)?) };
         Ok(())
@@ -208,9 +205,6 @@ macro_rules! tuple {
 
             #[inline]
             unsafe fn store_raw(self, _store: &mut Store, _slots: *mut ValRaw) -> Result<()> {
-                if Self::EXTERNS > 0 {
-                    _store.make_room(Self::EXTERNS);
-                }
                 let ($($name,)*) = self;
                 let mut _next = _slots;
                 // SAFETY: by contract there is room for all.

@@ -91,6 +91,7 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
         let mut slots = Slots::<Params, Results>::new();
         // SAFETY: there is room for both lists; the function is of this type.
         unsafe {
+            store.vm.make_room(Params::EXTERNS);
             params.store_raw(&mut store.vm, slots.as_mut_ptr())?;
             store.call(Invocation { function, values: slots.as_mut_ptr() })?;
             Ok(Results::load_raw(&store.vm, slots.as_mut_ptr()))
@@ -120,15 +121,14 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
     ) -> Result<Results, Trap> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "TypedFunc::call");
-        if Params::EXTERNS > 0 {
-            store.make_room(Params::EXTERNS).await?;
-        }
         let function = self.func.record(store)?;
         let mut slots = Slots::<Params, Results>::new();
         // SAFETY: as in `call`; the slots stay in the future, which is pinned while it exists.
         unsafe {
             params.store_raw(&mut store.vm, slots.as_mut_ptr())?;
-            store.call_async(Invocation { function, values: slots.as_mut_ptr() }).await?;
+            let invocation = Invocation { function, values: slots.as_mut_ptr() };
+            let references = if Params::EXTERNS > 0 { Params::LEN } else { 0 };
+            store.call_async(invocation, references).await?;
             Ok(Results::load_raw(&store.vm, slots.as_mut_ptr()))
         }
     }

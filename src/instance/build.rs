@@ -316,6 +316,7 @@ fn evaluate(
         ConstExpr::I64(value) => ValRaw::from_u64(value as u64),
         ConstExpr::F32(bits) => ValRaw::from_u64(bits.into()),
         ConstExpr::F64(bits) => ValRaw::from_u64(bits),
+        ConstExpr::V128(value) => ValRaw(value.to_le_bytes()),
         ConstExpr::RefNull => ValRaw::ZERO,
         ConstExpr::RefFunc(function) => {
             ValRaw::from_u64(func_record(instance, info, function).as_ptr() as u64)

@@ -134,9 +134,11 @@ impl Instance {
     ) -> Result<Self> {
         let store = store.as_context_mut().0;
         store.assert_async(true, "Instance::new");
-        let check =
-            |store: &mut _, pace: &mut Pace<'_>| imports::check(store, module, imports, pace);
-        store.paced(module.has_many_imports(), check).await?;
+        if module.has_many_imports() {
+            store.paced(|store, pace| imports::check(store, module, imports, pace)).await?;
+        } else {
+            imports::check(store, module, imports, &mut Pace::straight())?;
+        }
         // SAFETY: they were checked.
         unsafe { Self::of_checked_async(store, module, imports).await }
     }
@@ -197,14 +199,17 @@ impl Instance {
                 store.permit(growth, "Instance::new")?;
             }
         }
-        let make = |store: &mut _, pace: &mut Pace<'_>| {
-            // SAFETY: by contract.
-            unsafe { instantiate(store, module, imports, slot, pace) }
+        // SAFETY: by contract.
+        let (instance, start) = unsafe {
+            if module.takes_long() {
+                store.paced(|store, pace| instantiate(store, module, imports, slot, pace)).await?
+            } else {
+                instantiate(store, module, imports, slot, &mut Pace::straight())?
+            }
         };
-        let (instance, start) = store.paced(module.takes_long(), make).await?;
         if let Some(start) = start {
             // SAFETY: as in `of_checked`.
-            unsafe { Box::pin(store.call_async(start)).await? };
+            unsafe { Box::pin(store.call_async(start, 0)).await? };
         }
         Ok(instance)
     }

@@ -135,8 +135,11 @@ impl<T> InstancePre<T> {
     {
         let store = store.as_context_mut().0;
         store.assert_async(true, "InstancePre::instantiate");
-        let place = |store: &mut _, pace: &mut Pace<'_>| self.place(store, pace);
-        let imports = store.paced(self.module.has_many_imports(), place).await?;
+        let imports = if self.module.has_many_imports() {
+            store.paced(|store, pace| self.place(store, pace)).await?
+        } else {
+            self.place(store, &mut Pace::straight())?
+        };
         // SAFETY: as in `instantiate`.
         unsafe { Instance::of_checked_async(store, &self.module, &imports).await }
     }

@@ -290,8 +290,11 @@ impl<T> Linker<T> {
     {
         let store = store.as_context_mut();
         store.0.assert_async(true, "Linker::instantiate");
-        let resolve = |store: &mut _, pace: &mut Pace<'_>| self.resolve(store, module, pace);
-        let pre = store.0.paced(module.has_many_imports(), resolve).await?;
+        let pre = if module.has_many_imports() {
+            store.0.paced(|store, pace| self.resolve(store, module, pace)).await?
+        } else {
+            self.resolve(store.0, module, &mut Pace::straight())?
+        };
         pre.instantiate_async(store).await
     }
 

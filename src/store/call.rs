@@ -10,6 +10,7 @@ use std::mem::ManuallyDrop;
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::task::{Context, Poll};
 
 use lampwick_fibers::{Resident, Suspender};
@@ -20,6 +21,7 @@ use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
 use crate::vm::hooks::{self, CallHook};
 use crate::vm::layout::{VMFuncRef, ValRaw};
+use crate::vm::pace::Pace;
 use crate::vm::store;
 
 /// A function and the place of its arguments, which its results replace.
@@ -100,6 +102,33 @@ fn leave(unwind: Unwind, suspender: &Suspender) -> Box<Unwind> {
     }
 }
 
+impl Job {
+    /// The same on the suspender's fiber, with so many arguments, among which are references: others
+    /// may have to be collected first.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::run`].
+    #[inline(never)]
+    unsafe fn run_beside(
+        &self,
+        arguments: usize,
+        suspender: &Suspender,
+    ) -> Result<(), Box<Unwind>> {
+        let store = self.store;
+        // SAFETY: by contract; so many arguments are initialized.
+        unsafe {
+            if (*store).is_full(0) {
+                let arguments = slice::from_raw_parts(self.invocation.values, arguments);
+                let mut pace = Pace::new(suspender);
+                let collected = store::Store::collect_beside(store, arguments, &mut pace);
+                collected.map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+            }
+            self.run(ptr::null_mut(), suspender)
+        }
+    }
+}
+
 impl<T> StoreInner<T> {
     /// A fiber for the next call.
     #[inline]
@@ -139,12 +168,17 @@ impl<T> StoreInner<T> {
         result.map_err(|unwind| self.trap(*unwind))
     }
 
-    /// Calls a function on a fiber that suspends with the future.
+    /// Calls a function on a fiber that suspends with the future. If there are references to values of
+    /// the host among the arguments, `references` is how many arguments there are, and else zero.
     ///
     /// # Safety
     ///
     /// As for [`Self::call`], for as long as the future exists.
-    pub(crate) async unsafe fn call_async(&mut self, invocation: Invocation) -> Result<(), Trap>
+    pub(crate) async unsafe fn call_async(
+        &mut self,
+        invocation: Invocation,
+        references: usize,
+    ) -> Result<(), Trap>
     where
         T: Send,
     {
@@ -156,7 +190,10 @@ impl<T> StoreInner<T> {
             // By reference: one word goes to the fiber in a register, while more are copied with
             // wide loads of what narrow stores have just written, which stalls.
             fiber.run_send(|suspender| {
-                let result = job.run(ptr::null_mut(), suspender);
+                let result = match references {
+                    0 => job.run(ptr::null_mut(), suspender),
+                    _ => job.run_beside(references, suspender),
+                };
                 result.map_err(|unwind| leave(*unwind, suspender))
             })
         };

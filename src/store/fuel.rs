@@ -191,7 +191,8 @@ macro_rules! mirror {
             /// the guest then goes on. After that it traps.
             ///
             /// One poll thus burns no more than `fuel_to_inject` units and those of the
-            /// straight-line code behind the last check; checks are at function entries and loop heads.
+            /// straight-line code behind the last check; checks are at function entries, at
+            /// loop heads, and wherever a thousand operators come in a row.
             ///
             /// ```
             /// use lampwick::{Config, Engine, Instance, Module, Store};

@@ -16,7 +16,8 @@ impl<T> Store<T> {
     /// cannot keep a value by holding on to it where they no longer use it.
     ///
     /// The time it takes grows with the tables of references, the depth of the guests' stacks, and
-    /// the number of values.
+    /// the number of values. Collections that happen by themselves while an async guest runs let
+    /// other tasks run in between; this one does not.
     ///
     /// ```
     /// use lampwick::{Engine, ExternRef, Global, GlobalType, Mutability, Store, Val, ValType};

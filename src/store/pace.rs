@@ -1,42 +1,25 @@
 //! Work of the host's on a store that a guest sized.
 
+use std::pin::Pin;
+
 use anyhow::Result;
 
 use super::StoreInner;
 use crate::vm::pace::Pace;
-use crate::vm::store::Store;
 
 impl<T> StoreInner<T> {
-    /// Lets a collection make room before so many values become references.
-    pub(crate) async fn make_room(&mut self, more: usize) -> Result<()>
-    where
-        T: Send,
-    {
-        if !self.vm.is_full(more) {
-            return Ok(());
-        }
-        self.paced(true, |store, pace| {
-            // SAFETY: the store is ours for as long as this future exists.
-            Ok(unsafe { Store::collect_at(&raw mut store.vm, pace) }?)
-        })
-        .await
-    }
-
-    /// Does work on the store, on a fiber if it is `long`, where it suspends between its parts.
+    /// Does work on the store on a fiber, where it suspends between its parts.
     ///
     /// If the future is dropped meanwhile the work is told so by its pace, and must come to an end.
-    pub(crate) async fn paced<R: Send>(
-        &mut self,
-        long: bool,
-        work: impl FnOnce(&mut Self, &mut Pace<'_>) -> Result<R> + Send,
-    ) -> Result<R>
+    /// Work is seldom so long: whoever awaits this keeps it in a box, for which a future needs no
+    /// room unless there is one.
+    pub(crate) fn paced<'s, R: Send + 's>(
+        &'s mut self,
+        work: impl FnOnce(&mut Self, &mut Pace<'_>) -> Result<R> + Send + 's,
+    ) -> Pin<Box<dyn Future<Output = Result<R>> + Send + 's>>
     where
         T: Send,
     {
-        if !long {
-            return work(self, &mut Pace::straight());
-        }
-        // Boxed, as what is rare.
         Box::pin(async {
             let mut fiber = self.take_fiber()?;
             // SAFETY: what the fiber holds while it is suspended is the work, which is `Send`, and
@@ -47,6 +30,5 @@ impl<T> StoreInner<T> {
             self.fiber = Some(fiber);
             result
         })
-        .await
     }
 }

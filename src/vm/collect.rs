@@ -16,6 +16,7 @@ use lampwick_fibers::Cancelled;
 
 use super::activation;
 use super::externs::{Externs, Marks};
+use super::layout::ValRaw;
 use super::pace::Pace;
 use super::store::Store;
 use crate::types::ValType;
@@ -37,7 +38,7 @@ impl Store {
     /// As for [`Self::collect`].
     #[inline]
     pub(crate) fn make_room(&mut self, more: usize) {
-        if self.is_full(more) {
+        if more > 0 && self.is_full(more) {
             self.collect();
         }
     }
@@ -74,12 +75,36 @@ impl Store {
     /// # Panics
     ///
     /// As for [`Self::collect`].
-    #[cold]
     pub(crate) unsafe fn collect_at(this: *mut Self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
+        // SAFETY: by contract.
+        unsafe { Self::collect_beside(this, &[], pace) }
+    }
+
+    /// The same beside arguments of a call that have been converted and are in no frame yet. What they
+    /// are is not known here: a number among them that could be a reference is taken for one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::collect_at`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::collect_at`].
+    ///
+    /// # Panics
+    ///
+    /// As for [`Self::collect`].
+    #[cold]
+    pub(crate) unsafe fn collect_beside(
+        this: *mut Self,
+        arguments: &[ValRaw],
+        pace: &mut Pace<'_>,
+    ) -> Result<(), Cancelled> {
         // SAFETY: by contract; each borrow ends before the pace may suspend.
         unsafe {
             let used = (*this).externs.as_ref().filter(|externs| externs.used() > 0);
             let Some(mut marks) = used.map(|externs| externs.marks()) else { return Ok(()) };
+            arguments.iter().for_each(|argument| marks.mark_if_any(argument.to_u64() as u32));
             Self::mark_tables(this, &mut marks, pace)?;
             Self::mark_globals(this, &mut marks, pace)?;
             Self::mark_frames(this, &mut marks, pace)?;

@@ -1,5 +1,5 @@
-//! The specification's own tests, all of WebAssembly 2.0 but SIMD, and the proposals
-//! beyond it that are implemented, in several ways of running.
+//! The specification's own tests, all of WebAssembly 2.0, and the proposals beyond
+//! it that are implemented, in several ways of running.
 //!
 //! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of
 //! running (`runs`), file by file on all cores. What the first metered run burned for a directive,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use lampwick::{ExternRef, Val};
 use wast::WastArg;
-use wast::core::{AbstractHeapType, HeapType, NanPattern, WastArgCore, WastRetCore};
+use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 
 /// An argument of a call.
 pub(crate) enum Argument {
@@ -33,13 +33,14 @@ impl From<WastArg<'_>> for Argument {
                 Null::Extern => Self::NullExtern,
                 Null::Other => Self::Unsupported,
             },
-            A::V128(_) | A::RefHost(_) => Self::Unsupported,
+            A::V128(value) => Self::Number(Val::V128(u128::from_le_bytes(value.to_le_bytes()))),
+            A::RefHost(_) => Self::Unsupported,
         }
     }
 }
 
 impl Argument {
-    /// The value to pass, unless there is none in WebAssembly 2.0 without SIMD.
+    /// The value to pass, unless there is none in WebAssembly 2.0.
     pub(crate) fn value(&self) -> Option<Val> {
         match self {
             Self::Number(value) => Some(value.clone()),
@@ -110,6 +111,49 @@ impl Float<u64> {
     }
 }
 
+/// What a vector must be, lane by lane.
+#[derive(Debug)]
+pub(crate) enum Lanes {
+    Exactly(u128),
+    F32([Float<u32>; 4]),
+    F64([Float<u64>; 2]),
+}
+
+impl From<V128Pattern> for Lanes {
+    fn from(pattern: V128Pattern) -> Self {
+        use V128Pattern as P;
+        // The first lane is the lowest.
+        fn join<const N: usize, const SIZE: usize>(lanes: [[u8; SIZE]; N]) -> Lanes {
+            let bytes = lanes.as_flattened().try_into().expect("lanes have 16 bytes together");
+            Lanes::Exactly(u128::from_le_bytes(bytes))
+        }
+        match pattern {
+            P::I8x16(lanes) => join(lanes.map(i8::to_le_bytes)),
+            P::I16x8(lanes) => join(lanes.map(i16::to_le_bytes)),
+            P::I32x4(lanes) => join(lanes.map(i32::to_le_bytes)),
+            P::I64x2(lanes) => join(lanes.map(i64::to_le_bytes)),
+            P::F32x4(lanes) => Self::F32(lanes.map(|lane| Float::new(lane, |value| value.bits))),
+            P::F64x2(lanes) => Self::F64(lanes.map(|lane| Float::new(lane, |value| value.bits))),
+        }
+    }
+}
+
+impl Lanes {
+    fn matches(&self, value: u128) -> bool {
+        match self {
+            Self::Exactly(expected) => value == *expected,
+            Self::F32(lanes) => {
+                let lane = |index: usize| (value >> (32 * index)) as u32;
+                lanes.iter().enumerate().all(|(index, expected)| expected.matches(lane(index)))
+            }
+            Self::F64(lanes) => {
+                let lane = |index: usize| (value >> (64 * index)) as u64;
+                lanes.iter().enumerate().all(|(index, expected)| expected.matches(lane(index)))
+            }
+        }
+    }
+}
+
 /// What a result must match.
 #[derive(Debug)]
 pub(crate) enum Expected {
@@ -117,6 +161,7 @@ pub(crate) enum Expected {
     I64(i64),
     F32(Float<u32>),
     F64(Float<u64>),
+    Vector(Lanes),
     NullFunc,
     NullExtern,
     /// A null of any type.
@@ -128,7 +173,7 @@ pub(crate) enum Expected {
     /// The value of the host's that was passed under this number.
     Host(u32),
     Either(Vec<Expected>),
-    /// Of a type that WebAssembly 2.0 without SIMD does not have.
+    /// Of a type that WebAssembly 2.0 does not have.
     Unsupported,
 }
 
@@ -140,6 +185,7 @@ impl From<WastRetCore<'_>> for Expected {
             R::I64(value) => Self::I64(value),
             R::F32(pattern) => Self::F32(Float::new(pattern, |value| value.bits)),
             R::F64(pattern) => Self::F64(Float::new(pattern, |value| value.bits)),
+            R::V128(pattern) => Self::Vector(pattern.into()),
             R::RefNull(None) => Self::Null,
             R::RefNull(Some(ty)) => match Null::from(ty) {
                 Null::Func => Self::NullFunc,
@@ -163,6 +209,7 @@ impl Expected {
             (Self::I64(expected), Val::I64(value)) => expected == value,
             (Self::F32(expected), Val::F32(bits)) => expected.matches(*bits),
             (Self::F64(expected), Val::F64(bits)) => expected.matches(*bits),
+            (Self::Vector(lanes), Val::V128(value)) => lanes.matches(*value),
             (Self::NullFunc | Self::Null, Val::FuncRef(None))
             | (Self::NullExtern | Self::Null, Val::ExternRef(None))
             | (Self::Func, Val::FuncRef(Some(_)))
@@ -184,6 +231,7 @@ impl fmt::Display for Shown<'_> {
         match self.0 {
             Val::F32(bits) => write!(f, "F32({bits:#010x} = {})", f32::from_bits(*bits)),
             Val::F64(bits) => write!(f, "F64({bits:#018x} = {})", f64::from_bits(*bits)),
+            Val::V128(value) => write!(f, "V128({value:#034x})"),
             value => write!(f, "{value:?}"),
         }
     }

@@ -16,7 +16,8 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use cranelift_wasm::{
-    FuncEnvironment, FuncTranslator, HeapAccess, HeapAddress, Values, WasmError, WasmResult,
+    FuncEnvironment, FuncTranslator, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmError,
+    WasmResult,
 };
 use wasmparser::{
     FuncType, Operator, Parser, Payload, RefType, TypeRef, ValType, ValidPayload, Validator,
@@ -48,6 +49,7 @@ pub(crate) struct Env {
     /// Counts operators that ran: in a variable, as a runtime counts fuel.
     pub(crate) count_steps: bool,
     pub(crate) collect: bool,
+    pub(crate) relaxed_simd: RelaxedSimd,
     pub(crate) events: Vec<Event>,
     steps: Option<Variable>,
 }
@@ -67,6 +69,7 @@ impl Env {
             explicit_division: false,
             count_steps: false,
             collect: false,
+            relaxed_simd: RelaxedSimd::DETERMINISTIC,
             events: Vec::new(),
             steps: None,
         }
@@ -154,6 +157,10 @@ impl FuncEnvironment for Env {
 
     fn needs_stack_map(&self, ty: RefType) -> bool {
         self.collect && ty.is_extern_ref()
+    }
+
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        self.relaxed_simd
     }
 
     fn type_at(&self, index: u32) -> &FuncType {

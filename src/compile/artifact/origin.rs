@@ -8,6 +8,7 @@ use wasmparser::WasmFeatures;
 #[cfg(feature = "cache")]
 use super::version::ModuleVersionStrategy;
 use super::version::Version;
+use crate::compile::costs::OperatorClass;
 use crate::compile::settings::{FuelTracking, Settings};
 
 /// What made an artifact. An engine's own is what it expects.
@@ -95,11 +96,13 @@ impl Machine {
 fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String)> {
     let Settings {
         metered,
+        costs,
         fuel_tracking,
         interruptable,
         epochs,
         static_memory_maximum,
         static_memory_guard,
+        relaxed_simd_deterministic,
         features,
         // Cranelift's settings, below, have them.
         opt_level: _,
@@ -120,10 +123,15 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
         ("fuel written through", (*fuel_tracking == FuelTracking::WriteThrough).to_string()),
         ("interruptable", interruptable.to_string()),
         ("epoch_interruption", epochs.to_string()),
+        ("relaxed_simd_deterministic", relaxed_simd_deterministic.to_string()),
         ("static_memory_maximum_size", static_memory_maximum.to_string()),
         ("static_memory_guard_size", static_memory_guard.to_string()),
     ];
     let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+    // What is not counted has no costs.
+    let classes = OperatorClass::ALL.iter().filter(|_| *metered);
+    let costs = classes
+        .map(|&class| (format!("operator_cost {}", class.name()), costs.cost(class).to_string()));
     let proposals = WasmFeatures::all().iter_names().map(|(name, feature)| {
         (format!("wasm {}", name.to_lowercase()), features.contains(feature).to_string())
     });
@@ -131,7 +139,7 @@ fn all_settings(settings: &Settings, isa: &dyn TargetIsa) -> Vec<(String, String
     let machine = isa.isa_flags().into_iter().filter(|flag| flag.as_bool().is_none());
     let cranelift = shared.chain(machine);
     let cranelift = cranelift.map(|flag| (format!("cranelift {}", flag.name), flag.value_string()));
-    own.chain(proposals).chain(cranelift).collect()
+    own.chain(costs).chain(proposals).chain(cranelift).collect()
 }
 
 #[cfg(test)]

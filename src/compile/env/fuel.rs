@@ -1,4 +1,4 @@
-//! Fuel: what operators cost, when the counter is charged, and when it is checked.
+//! Fuel: what operators cost (by the tables of `compile::costs`), when the counter is charged, and when it is checked.
 //!
 //! Between functions the counter is in the pinned register; inside of one it is an SSA value, so
 //! that it costs no memory access and no fixed register. Costs are gathered in `pending` and
@@ -21,6 +21,7 @@ use wasmparser::Operator;
 
 use super::Env;
 use super::bulk::go_if;
+use crate::compile::costs::{OperatorClass, OperatorCosts, class_of, is_idle};
 use crate::compile::traps;
 use crate::vm::layout::{BYTES_PER_FUEL, Builtin};
 
@@ -47,12 +48,17 @@ pub(in crate::compile) struct Access {
     pub(in crate::compile) counter: Option<(Value, i64)>,
 }
 
+/// Of so many operators in a row one is not free.
+const MAX_FREE: u32 = 64;
+
 /// The state of a function's fuel during translation.
 pub(super) struct Fuel {
     tracking: Tracking,
     /// The counter, less than `pending` has not been taken from yet.
     counter: Option<Variable>,
     pending: i64,
+    /// How many operators before the current one are free, of those that do work.
+    free: u32,
     /// Whether the counter is in the pinned register, all charged.
     handed_over: bool,
     /// Values made here, as another value plus a constant.
@@ -66,6 +72,7 @@ impl Fuel {
             tracking,
             counter: None,
             pending: 0,
+            free: 0,
             handed_over: false,
             derived: HashMap::new(),
             accesses: Vec::new(),
@@ -75,20 +82,24 @@ impl Fuel {
     pub(super) fn finish(self) -> Vec<Access> {
         self.accesses
     }
-}
 
-/// What an operator costs, beside the work that a builtin charges by size.
-fn cost(operator: &Operator<'_>) -> i64 {
-    match operator {
-        Operator::Nop
-        | Operator::Drop
-        | Operator::Block { .. }
-        | Operator::Loop { .. }
-        | Operator::Else
-        | Operator::End
-        | Operator::Unreachable
-        | Operator::Return => 0,
-        _ => 1,
+    /// What an operator costs, beside the work that is charged by size.
+    ///
+    /// Each of these costs something after so many that are free, so that no guest computes for
+    /// nothing. Where they stand decides, not which way the guest takes: a way around one begins with
+    /// a branch, which costs something, too.
+    fn price(&mut self, costs: &OperatorCosts, operator: &Operator<'_>) -> i64 {
+        let units = match class_of(operator) {
+            Some(class) => costs.cost(class),
+            None if is_idle(operator) => return 0,
+            None => 1,
+        };
+        self.free = if units == 0 { self.free + 1 } else { 0 };
+        if self.free < MAX_FREE {
+            return units.into();
+        }
+        self.free = 0;
+        1
     }
 }
 
@@ -117,8 +128,8 @@ impl Env<'_> {
         self.fuel.counter = Some(counter);
         let value = builder.ins().get_pinned_reg(types::I64);
         builder.def_var(counter, value);
-        // Entering costs one, which is charged with the first segment; the check counts it in.
-        self.fuel.pending = 1;
+        // Entering is charged with the first segment; the check counts it in.
+        self.fuel.pending = self.module.settings.costs.cost(OperatorClass::FunctionEntry).into();
         self.check_fuel(builder);
     }
 
@@ -163,7 +174,7 @@ impl Env<'_> {
     /// Counts an operator, which is about to be executed.
     pub(super) fn charge(&mut self, builder: &mut FunctionBuilder<'_>, operator: &Operator<'_>) {
         if self.fuel.tracking != Tracking::Off {
-            self.fuel.pending += cost(operator);
+            self.fuel.pending += self.fuel.price(&self.module.settings.costs, operator);
             if transfers_control(operator) {
                 self.flush(builder);
             }
@@ -381,17 +392,7 @@ impl Env<'_> {
 }
 
 fn is_division(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::I32DivS
-            | Operator::I32DivU
-            | Operator::I32RemS
-            | Operator::I32RemU
-            | Operator::I64DivS
-            | Operator::I64DivU
-            | Operator::I64RemS
-            | Operator::I64RemU
-    )
+    class_of(operator) == Some(OperatorClass::Division)
 }
 
 fn is_trapping_conversion(operator: &Operator<'_>) -> bool {

@@ -23,7 +23,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
-use cranelift_wasm::{FuncEnvironment, HeapAccess, HeapAddress, Values, WasmResult};
+use cranelift_wasm::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmResult};
 use wasmparser::{Operator, RefType};
 
 use super::info::ModuleInfo;
@@ -43,6 +43,7 @@ pub(super) struct ModuleScope<'m> {
     pub(super) layout: &'m ContextLayout,
     pub(super) settings: &'m Settings,
     pub(super) frontend: TargetFrontendConfig,
+    pub(super) relaxed_simd: RelaxedSimd,
 }
 
 /// Parts of memory that never overlap: stores to one do not change what loads of another answer.
@@ -211,6 +212,10 @@ impl FuncEnvironment for Env<'_> {
 
     fn type_of_function(&self, index: u32) -> &wasmparser::FuncType {
         self.type_at(self.module.info.functions[index as usize])
+    }
+
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        self.module.relaxed_simd
     }
 
     fn hidden_params(&self) -> usize {

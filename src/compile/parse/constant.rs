@@ -16,6 +16,7 @@ impl Parsed<'_> {
             Operator::I64Const { value } => ConstExpr::I64(value),
             Operator::F32Const { value } => ConstExpr::F32(value.bits()),
             Operator::F64Const { value } => ConstExpr::F64(value.bits()),
+            Operator::V128Const { value } => ConstExpr::V128(u128::from_le_bytes(*value.bytes())),
             Operator::GlobalGet { global_index } => ConstExpr::GlobalGet(global_index),
             Operator::RefNull { .. } => ConstExpr::RefNull,
             Operator::RefFunc { function_index } => {

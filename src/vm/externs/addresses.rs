@@ -12,13 +12,14 @@ const MAX_ENTRIES: usize = 1024;
 /// The most bits of the hash that tell tables apart; a table of more than its share just grows.
 const MAX_BITS: u32 = 24;
 
-type Table = HashMap<usize, u32, BuildHasherDefault<AddressHasher>>;
+/// A table of things by address.
+pub(crate) type ByAddress<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
 
 /// Addresses with these first bits of their hashes.
 #[derive(Default)]
 struct Part {
     bits: u32,
-    entries: Table,
+    entries: ByAddress<u32>,
 }
 
 /// Indexes by address.
@@ -115,7 +116,7 @@ fn prefix(address: usize, bits: u32) -> usize {
 
 /// Hashes addresses, which guests do not choose: a multiplication spreads them.
 #[derive(Default)]
-struct AddressHasher(u64);
+pub(crate) struct AddressHasher(u64);
 
 impl Hasher for AddressHasher {
     fn finish(&self) -> u64 {

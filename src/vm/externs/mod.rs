@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use addresses::Addresses;
+pub(crate) use addresses::ByAddress;
 use entries::Entries;
 
 /// A value of the host.
@@ -216,6 +217,13 @@ impl Marks {
     pub(super) fn mark(&mut self, index: u32) {
         if let Some(place) = (index as usize).checked_sub(1) {
             self.bits[place / 64] |= 1 << (place % 64);
+        }
+    }
+
+    /// Notes what may be a root, or anything else.
+    pub(super) fn mark_if_any(&mut self, index: u32) {
+        if (index as usize).div_ceil(64) <= self.bits.len() {
+            self.mark(index);
         }
     }
 

@@ -52,6 +52,16 @@ impl Reservation {
         Ok(Self { start, before, len: total })
     }
 
+    /// The same with a base that is a multiple of `alignment`, a power of two.
+    pub(super) fn aligned(before: usize, len: usize, alignment: usize) -> io::Result<Self> {
+        let padded = before.checked_add(alignment).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut this = Self::new(padded, len)?;
+        let base = this.base().addr();
+        // What is too much lies before the base, or is not used, behind the end.
+        this.before -= base & (alignment - 1);
+        Ok(this)
+    }
+
     pub(in crate::vm) fn base(&self) -> *mut u8 {
         self.start.as_ptr().wrapping_add(self.before)
     }

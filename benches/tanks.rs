@@ -1,17 +1,17 @@
-//! Does a tank that all guests share hold them up? 10,000 guests that compute for ever on tokio's
-//! workers: microseconds of a worker for each slice, where fuel is injected and where it is drawn,
-//! from one tank or from tenants' tanks under one; interleaved, the median of several runs.
+//! Does a tank that all guests share hold them up? One guest, and 10,000, that compute for ever on
+//! tokio's workers: microseconds of a processor for each slice, where fuel is injected and where it is drawn,
+//! from one tank or from tenants' tanks under one; interleaved, the median of several runs. A word
+//! picks the ones that contain it: `cargo bench --bench tanks -- injected`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use lampwick::{Config, Engine, FuelTank, Instance, Module, Store};
 use tokio::runtime::Builder;
 
-const GUESTS: usize = 10_000;
 const SLICE: u64 = 1_000;
-const RUNS: usize = 5;
-const TIME: Duration = Duration::from_millis(500);
+const RUNS: usize = 3;
+const TIME: Duration = Duration::from_millis(300);
 
 const GUEST: &str = r#"(module (func (export "run") (loop (br 0))))"#;
 
@@ -22,14 +22,20 @@ enum Source {
     Tenants,
 }
 
-/// Microseconds of a worker for each slice.
-fn slices(module: &Module, source: Source, workers: usize) -> Result<f64> {
+/// What all threads have had of processors.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Microseconds of a processor for each slice.
+fn slices(module: &Module, source: Source, workers: usize, guests: usize) -> Result<f64> {
     let machine = FuelTank::new(u64::MAX);
     machine.add(u64::MAX);
     let tenants: Vec<_> = (1..=100).map(|weight| machine.child(weight)).collect();
     let runtime = Builder::new_multi_thread().worker_threads(workers).enable_time().build()?;
     let mut handles = Vec::new();
-    for index in 0..GUESTS {
+    for index in 0..guests {
         let mut store = Store::new(module.engine(), ());
         match source {
             Source::Injected => store.out_of_fuel_async_yield(u64::MAX, SLICE),
@@ -49,11 +55,11 @@ fn slices(module: &Module, source: Source, workers: usize) -> Result<f64> {
         std::thread::sleep(Duration::from_millis(1));
     }
     let burned = || handles.iter().map(|handle| handle.consumed()).sum::<u64>();
-    let (start, before) = (Instant::now(), burned());
+    let (start, before) = (cpu_time(), burned());
     std::thread::sleep(TIME);
-    let (time, burned) = (start.elapsed(), burned() - before);
+    let (time, burned) = (cpu_time() - start, burned() - before);
     runtime.shutdown_timeout(Duration::from_secs(5));
-    Ok(workers as f64 * time.as_secs_f64() * 1e6 * SLICE as f64 / burned as f64)
+    Ok(time.as_secs_f64() * 1e6 * SLICE as f64 / burned as f64)
 }
 
 fn main() -> Result<()> {
@@ -64,17 +70,22 @@ fn main() -> Result<()> {
         ("drawn from one tank", Source::OneTank),
         ("drawn from 100 tenants' tanks", Source::Tenants),
     ];
-    println!("µs of a worker for a slice of {SLICE} units, {GUESTS} guests");
-    for workers in [1, 2] {
-        let mut times = [const { Vec::new() }; 3];
-        for _ in 0..RUNS {
-            for (times, (_, source)) in times.iter_mut().zip(sources) {
-                times.push(slices(&module, source, workers)?);
+    let word = std::env::args().skip(1).find(|word| !word.starts_with('-')).unwrap_or_default();
+    let sources: Vec<_> = sources.into_iter().filter(|(name, _)| name.contains(&word)).collect();
+    println!("µs of a processor for a slice of {SLICE} units");
+    for guests in [1, 10_000] {
+        for workers in [1, 2] {
+            let mut times = vec![Vec::new(); sources.len()];
+            for _ in 0..RUNS {
+                for (times, &(_, source)) in times.iter_mut().zip(&sources) {
+                    times.push(slices(&module, source, workers, guests)?);
+                }
             }
-        }
-        for (mut times, (name, _)) in times.into_iter().zip(sources) {
-            times.sort_by(f64::total_cmp);
-            println!("  {workers} workers, {name:<30} {:>6.2}", times[RUNS / 2]);
+            for (mut times, (name, _)) in times.into_iter().zip(&sources) {
+                times.sort_by(f64::total_cmp);
+                let time = times[RUNS / 2];
+                println!("  {guests:>6} guests, {workers} workers, {name:<30} {time:>6.2}");
+            }
         }
     }
     Ok(())

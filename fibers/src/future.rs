@@ -27,7 +27,6 @@ use crate::job::Job;
 use crate::reason::Reason;
 use crate::resident::Resident;
 use crate::suspender::Suspender;
-use crate::waker;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -135,7 +134,7 @@ where
         match reason {
             Reason::Pending => Poll::Pending,
             Reason::Yielded => {
-                waker::wake_fairly(context);
+                lampwick_runqueue::wake_in_turn(context.waker());
                 Poll::Pending
             }
             Reason::Finished => match this.take_result() {

@@ -19,7 +19,8 @@
 //!
 //! # Features
 //!
-//! * `tokio` (default): yields inside a tokio runtime are as fair as `tokio::task::yield_now`.
+//! * `tokio` (default): those who yield inside a tokio runtime wait in its line (`lampwick-runqueue`), and keep
+//!   nothing else on it waiting for longer than about two of their turns.
 //! * `portable-switch`: `wasmtime-fiber`'s stack switch instead of ours.
 
 mod future;
@@ -29,7 +30,6 @@ mod resident;
 mod stack;
 mod suspender;
 pub mod switch;
-mod waker;
 mod workers;
 
 pub use future::{Run, SendRun};

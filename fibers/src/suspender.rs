@@ -111,8 +111,8 @@ impl Suspender {
 
     /// Lets other tasks run, then goes on.
     ///
-    /// The task is woken again at once, but behind all that is ready: inside tokio with the
-    /// fairness of `tokio::task::yield_now`, elsewhere by `wake_by_ref`.
+    /// Inside tokio the task is woken when all that yielded before had their turns, and timers and
+    /// sockets do not wait for those (`lampwick-runqueue`); elsewhere at once, by `wake_by_ref`.
     ///
     /// Where nothing can suspend this does nothing: in a blocking call, and inside a future that
     /// [`block_on`](Self::block_on) is polling.

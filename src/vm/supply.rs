@@ -72,6 +72,8 @@ enum Step {
     /// See whether that was enough.
     GoOn,
     Yield,
+    /// Begin a slice of this much from the tank when it is the guest's turn.
+    Turn(u64),
     Wait,
     Pause,
     Fail(anyhow::Error),
@@ -197,10 +199,18 @@ impl Fuel {
         match tap.try_draw(*slice) {
             Ok(Some(fuel)) => {
                 self.begin_with(counter, fuel);
-                Step::Yield
+                Step::Turn(fuel)
             }
             Ok(None) => Step::Wait,
             Err(closed) => Step::Fail(closed.into()),
+        }
+    }
+
+    /// Waits for the turn to burn what was drawn.
+    fn poll_turn(&mut self, context: &mut Context<'_>, fuel: u64) -> Poll<()> {
+        match self.supply() {
+            Some(Supply { at_end: AtEnd::Draw { tap, .. }, .. }) => tap.poll_turn(context, fuel),
+            _ => Poll::Ready(()),
         }
     }
 
@@ -250,6 +260,7 @@ impl Store {
             match step {
                 Step::GoOn => return Ok(()),
                 Step::Yield => Self::yield_now(this),
+                Step::Turn(fuel) => Self::wait_for_turn(this, fuel),
                 Step::Wait => Self::wait_for_supply(this),
                 Step::Pause => {
                     // Who pauses does not keep others waiting.
@@ -268,17 +279,39 @@ impl Store {
     ///
     /// As for [`Self::refuel`].
     unsafe fn wait_for_supply(this: *mut Self) -> Result<(), Box<Unwind>> {
-        let mut parked = false;
-        let poll = |context: &mut Context<'_>| {
-            // SAFETY: the call borrows the store as long as its future exists, and who polls that
-            // polls us, on the fiber; the borrow ends with the poll.
-            let store = unsafe { &mut *this };
-            let polled = store.fuel.poll_supply(&mut store.machine.fuel, context);
-            if polled.is_pending() && !std::mem::replace(&mut parked, true) {
-                store.count_park();
-            }
-            polled
-        };
+        // SAFETY: by contract.
+        unsafe {
+            let mut parked = false;
+            Self::wait(this, |store, context| {
+                let polled = store.fuel.poll_supply(&mut store.machine.fuel, context);
+                if polled.is_pending() && !std::mem::replace(&mut parked, true) {
+                    store.count_park();
+                }
+                polled
+            })
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    unsafe fn wait_for_turn(this: *mut Self, drawn: u64) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe { Self::wait(this, |store, context| store.fuel.poll_turn(context, drawn)) }
+    }
+
+    /// Suspends until `poll` is ready.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    unsafe fn wait(
+        this: *mut Self,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<()>,
+    ) -> Result<(), Box<Unwind>> {
+        // SAFETY: the call borrows the store as long as its future exists, and who polls that polls
+        // us, on the fiber; the borrow ends with the poll.
+        let poll = |context: &mut Context<'_>| poll(unsafe { &mut *this }, context);
         // SAFETY: the activation is live since its wasm called us.
         let suspender = unsafe { &*(*(*this).activation).suspender };
         let waited = suspender.block_on(std::future::poll_fn(poll));

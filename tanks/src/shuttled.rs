@@ -34,6 +34,21 @@ fn drawer(tank: &FuelTank, slices: u64) -> thread::JoinHandle<u64> {
     })
 }
 
+/// Draws as [`drawer`], and waits for its turn before each slice.
+fn runner(tank: &FuelTank, slices: u64) -> thread::JoinHandle<u64> {
+    let mut tap = Tap::new(tank);
+    thread::spawn(move || {
+        let mut burned = 0;
+        while burned < slices * SLICE {
+            let Ok(fuel) = block_on(draw(&mut tap)) else { break };
+            block_on(poll_fn(|context| tap.poll_turn(context, fuel)));
+            burned += fuel;
+        }
+        tap.give_back(0);
+        burned
+    })
+}
+
 /// Adds this many slices, one by one.
 fn fill(tank: &FuelTank, slices: u64) -> thread::JoinHandle<()> {
     let tank = tank.clone();
@@ -118,5 +133,40 @@ fn what_a_tank_held_is_its_parents_when_it_goes() {
         drawer.join().unwrap();
         dropper.join().unwrap();
         assert_eq!(waiter.join().unwrap() + machine.level(), 3 * SLICE);
+    });
+}
+
+#[test]
+fn everybody_has_a_turn_whoever_leaves_the_line() {
+    check(|| {
+        let machine = FuelTank::new(u64::MAX);
+        machine.add(100 * SLICE);
+        let (one, two) = (machine.child(3), machine.child(1));
+        let mut leaver = Tap::new(&one);
+        let runners = [runner(&one, 2), runner(&two, 2)];
+        let leaver = thread::spawn(move || {
+            let waker = Waker::noop();
+            let fuel = leaver.try_draw(SLICE).unwrap().unwrap();
+            let _ = leaver.poll_turn(&mut Context::from_waker(waker), fuel);
+            leaver.give_back(fuel);
+        });
+        let burned: u64 = runners.into_iter().map(|runner| runner.join().unwrap()).sum();
+        leaver.join().unwrap();
+        drop((one, two));
+        assert_eq!(burned + machine.level(), 100 * SLICE);
+    });
+}
+
+#[test]
+fn closing_reaches_who_waits_for_a_turn() {
+    check(|| {
+        let machine = FuelTank::new(u64::MAX);
+        machine.add(100 * SLICE);
+        let tank = machine.child(1);
+        let runners = [runner(&tank, 3), runner(&tank, 3), runner(&machine, 2)];
+        let closer = thread::spawn(move || tank.close());
+        let burned: u64 = runners.into_iter().map(|runner| runner.join().unwrap()).sum();
+        closer.join().unwrap();
+        assert_eq!(burned + machine.level(), 100 * SLICE);
     });
 }

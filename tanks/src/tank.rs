@@ -29,9 +29,12 @@ use crate::tree::{Place, Tree};
 /// its parent. As long as there is fuel, guests get it as they come. Where it is short, those who
 /// wait share it: at each tank its children by weight, and the guests that draw from it directly as
 /// children of weight one. Those who are equal in this are served first come, first served. Who
-/// does not wait leaves its share to the others, and is not owed it later: also a guest that has
-/// fuel and waits for a worker, so that weights share out fuel exactly where fuel, not processors,
-/// is short.
+/// does not wait leaves its share to the others, and is not owed it later.
+///
+/// Where there is enough fuel but not enough workers to burn it, guests of a tokio runtime share
+/// these in the same way: each waits behind its slice until it is its turn by weight. Of one
+/// who sleeps in a host function, or is gone, the others notice nothing. No guest runs on more than
+/// one worker at a time, so that one guest does not get three quarters of two.
 ///
 /// # What guests hold
 ///

@@ -1,12 +1,16 @@
 //! The end at which one guest draws.
 
 use std::fmt;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::ledger::{Drawn, Id};
 use crate::sync::Arc;
 use crate::tank::{FuelTank, TankClosed};
-use crate::tree::{Place, wake};
+use crate::tree::{Place, Sleeper, wake};
+
+/// Small slices are burned several in a turn: as many as this many units make, but 8 at the most.
+const TURN: u64 = 10_000;
+const SLICES_IN_TURN: u64 = 8;
 
 /// The end of a [`FuelTank`] at which one guest draws. Taps of a tank have equal weight.
 ///
@@ -16,6 +20,20 @@ pub struct Tap {
     id: Id,
     /// Fuel that was drawn ahead.
     ahead: u64,
+    /// What may still be burned in this turn.
+    turn: u64,
+    stage: Stage,
+    ticket: Option<Waker>,
+}
+
+/// Where a tap is between two slices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Running,
+    /// Its turn goes on when the task is polled again.
+    Yielded,
+    /// It waits for its turn.
+    InLine,
 }
 
 impl Tap {
@@ -23,7 +41,7 @@ impl Tap {
     pub fn new(tank: &FuelTank) -> Self {
         let place = tank.place().clone();
         let id = place.tree().lock().ledger.add_tap(place.id);
-        Self { place, id, ahead: 0 }
+        Self { place, id, ahead: 0, turn: 0, stage: Stage::Running, ticket: None }
     }
 
     /// Draws up to `slice` units, at least one, if there are any and nobody waits for them.
@@ -86,15 +104,15 @@ impl Tap {
         context: Option<&mut Context<'_>>,
     ) -> Result<Option<u64>, TankClosed> {
         // Cloning a waker is foreign code.
-        let waker = context.map(|context| context.waker().clone());
+        let sleeper = context.map(|context| Sleeper::of(context));
         let (mut woken, mut former) = (Vec::new(), None);
         let tree = self.place.tree();
         let now = tree.now();
         let mut state = tree.lock();
         let drawn = state.ledger.draw(self.id, slice, now, &mut woken);
-        match (drawn, waker) {
-            (Drawn::Dry, Some(waker)) => {
-                former = state.ledger.set_waker(self.id, waker);
+        match (drawn, sleeper) {
+            (Drawn::Dry, Some(sleeper)) => {
+                former = state.ledger.set_waker(self.id, sleeper);
                 tree.arm(state, self.id);
             }
             // It comes back to wait. Until then nobody may be kept waiting behind it.
@@ -114,10 +132,79 @@ impl Tap {
         }
     }
 
+    /// Lets others run before the `fuel` units that were drawn last are burned, for one poll at least:
+    /// ready when it is the tap's turn.
+    ///
+    /// Turns are by weight, as fuel is where that is short. A tap that has a turn of several small
+    /// slices only yields between them. Where all tanks have no other tap, and when the tank was
+    /// closed, there is nobody to wait for. From the first poll until its turn, or until
+    /// [`give_back`](Self::give_back), the tap has its place among those who wait; if it is not polled
+    /// when its turn comes, the others have theirs nevertheless.
+    pub fn poll_turn(&mut self, context: &mut Context<'_>, fuel: u64) -> Poll<()> {
+        match self.stage {
+            Stage::Running => {
+                self.begin_turn(context, fuel);
+                return Poll::Pending;
+            }
+            Stage::InLine if self.is_in_line(context) => return Poll::Pending,
+            Stage::InLine | Stage::Yielded => {}
+        }
+        self.stage = Stage::Running;
+        Poll::Ready(())
+    }
+
+    fn begin_turn(&mut self, context: &Context<'_>, fuel: u64) {
+        let Sleeper { waker, queue } = Sleeper::of(context);
+        if fuel <= self.turn {
+            self.turn -= fuel;
+            self.stage = Stage::Yielded;
+            return match queue {
+                Some(queue) => queue.push_first(waker),
+                None => waker.wake(),
+            };
+        }
+        let burst = fuel.saturating_mul((TURN / fuel.max(1)).clamp(1, SLICES_IN_TURN));
+        self.turn = burst - fuel;
+        let tree = self.place.tree();
+        let sleeper = Sleeper { waker, queue: queue.clone() };
+        let waits = tree.lock().ledger.wait_to_run(self.id, burst, sleeper);
+        match waits {
+            Ok(former) => {
+                drop(former);
+                self.stage = Stage::InLine;
+                let ticket = self.ticket.get_or_insert_with(|| tree.ticket()).clone();
+                match queue {
+                    Some(queue) => queue.push_alone(ticket),
+                    None => ticket.wake(),
+                }
+            }
+            Err(sleeper) => {
+                self.stage = Stage::Yielded;
+                wake(vec![sleeper]);
+            }
+        }
+    }
+
+    /// Whether it still waits for its turn, and if so for whoever polls now.
+    fn is_in_line(&self, context: &Context<'_>) -> bool {
+        let sleeper = Sleeper::of(context);
+        let is_closed = self.place.is_closed();
+        let mut state = self.place.tree().lock();
+        let waits = !is_closed && state.ledger.waits_to_run(self.id);
+        let former = match waits {
+            true => state.ledger.set_waker(self.id, sleeper),
+            false => state.ledger.stop_waiting_to_run(self.id),
+        };
+        drop(state);
+        drop(former);
+        waits
+    }
+
     /// Ends the tap's waiting, if it waits, and gives back what it drew ahead and `unused` units
     /// that it had handed out.
     pub fn give_back(&mut self, unused: u64) {
         let unused = unused.saturating_add(std::mem::take(&mut self.ahead));
+        (self.turn, self.stage) = (0, Stage::Running);
         let mut state = self.place.tree().lock();
         let (waker, woken) = state.ledger.leave(self.id, unused);
         drop(state);

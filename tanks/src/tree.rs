@@ -5,8 +5,10 @@
 //! where there is plenty, and else once for each time that they have to wait. Wakers, which are
 //! foreign code, are woken and dropped outside of the lock.
 
-use std::task::Waker;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
+
+use lampwick_runqueue::RunQueue;
 
 use crate::clock::Instant;
 use crate::ledger::{Id, Ledger};
@@ -22,7 +24,7 @@ pub(crate) struct Tree {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) ledger: Ledger<Waker>,
+    pub(crate) ledger: Ledger<Sleeper>,
     /// Whether a timer will tick.
     timed: bool,
     /// By id, what tells those who draw from a tank that it is closed.
@@ -72,6 +74,10 @@ impl Tree {
         state.timed = true;
         drop(state);
         timer::start(Arc::downgrade(self), Duration::from_nanos(nanos));
+    }
+
+    pub(crate) fn ticket(self: &Arc<Self>) -> Waker {
+        Waker::from(std::sync::Arc::new(Ticket(self.clone())))
     }
 
     /// The timer's tick. Answers when the next one is due; without one the timer ends.
@@ -141,7 +147,7 @@ impl Place {
     /// Does something with the ledger, and wakes whom it names.
     pub(crate) fn with<R>(
         &self,
-        act: impl FnOnce(&mut Ledger<Waker>, Id, u64) -> (R, Vec<Waker>),
+        act: impl FnOnce(&mut Ledger<Sleeper>, Id, u64) -> (R, Vec<Sleeper>),
     ) -> R {
         let now = self.tree.now();
         let (result, woken) = act(&mut self.tree.lock().ledger, self.id, now);
@@ -165,6 +171,54 @@ impl Drop for Place {
     }
 }
 
-pub(crate) fn wake(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+/// A task that waits, and the line of its runtime.
+#[derive(Debug)]
+pub(crate) struct Sleeper {
+    pub(crate) waker: Waker,
+    pub(crate) queue: Option<RunQueue>,
+}
+
+impl Sleeper {
+    /// The task that polls, on this thread.
+    pub(crate) fn of(context: &Context<'_>) -> Self {
+        Self { waker: context.waker().clone(), queue: RunQueue::current() }
+    }
+}
+
+/// Wakes tasks, each in its runtime's line: there may be so many that they would keep everything
+/// else on it waiting.
+pub(crate) fn wake(woken: Vec<Sleeper>) {
+    for Sleeper { waker, queue } in woken {
+        match queue {
+            Some(queue) => queue.push(waker),
+            None => waker.wake(),
+        }
+    }
+}
+
+/// What stands in a runtime's line for a tap that waits to run: the one who then has the turn is
+/// woken.
+#[derive(Debug)]
+struct Ticket(Arc<Tree>);
+
+impl Wake for Ticket {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    /// Those of other runtimes have no ticket in this one's line, nor may theirs come here for somebody
+    /// of this one: they are woken in addition.
+    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        let here = RunQueue::current();
+        loop {
+            // The lock is not held while somebody is woken.
+            let next = self.0.lock().ledger.run_next();
+            match next {
+                None => return,
+                Some(None) => {}
+                Some(Some(next)) if next.queue == here => return next.waker.wake(),
+                Some(Some(other)) => wake(vec![other]),
+            }
+        }
+    }
 }

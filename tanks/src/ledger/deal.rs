@@ -1,9 +1,9 @@
 //! Dealing: how much of a level goes to whom.
 
-use super::{Id, Ledger};
+use super::{Id, Ledger, Scarce};
 
 /// How many slices a tap may hold that its guest has not begun.
-const SLICES_AHEAD: u64 = 8;
+pub(super) const SLICES_AHEAD: u64 = 8;
 /// The same as a share of what a rate makes in a second: 4 ms of it, a few ticks of coarse timers.
 const RATE_AHEAD: u64 = 256;
 /// Those who wait at a rate are served when there is a slice, or as much as this part of a second
@@ -57,7 +57,7 @@ impl<W> Ledger<W> {
         let fuel = self.tanks[tank].bucket.take(most);
         self.taps[tap].granted += fuel;
         self.taps[tap].payer = tank;
-        self.charge(tap, tank, fuel.into());
+        self.charge(Scarce::Fuel, tap, tank, fuel.into());
     }
 
     /// Deals from all tanks above a tap.
@@ -80,8 +80,8 @@ impl<W> Ledger<W> {
     fn deal_round(&mut self, tank: Id, woken: &mut Vec<W>) -> bool {
         let portion = self.tanks[tank].bucket.level() / PORTIONS.max(self.waiting);
         let mut served = Vec::new();
-        while !self.tanks[tank].queue.is_empty() {
-            let tap = self.head(tank);
+        while !self.tanks[tank].queue().is_empty() {
+            let tap = self.head(Scarce::Fuel, tank);
             let (slice, granted) = (self.taps[tap].slice, self.taps[tap].granted);
             let bucket = &self.tanks[tank].bucket;
             if bucket.level() < self.wanted(tank, tap) {
@@ -91,7 +91,7 @@ impl<W> Ledger<W> {
             let plenty = granted > 0 && self.is_alone(tank) && bucket.level() <= bucket.capacity();
             let ahead = self.most_ahead(tank, slice);
             if plenty || granted >= ahead {
-                self.dequeue(tap);
+                self.dequeue(Scarce::Fuel, tap);
                 continue;
             }
             if granted == 0 {
@@ -100,7 +100,7 @@ impl<W> Ledger<W> {
             self.grant(tank, tap, slice.max(portion).min(ahead - granted));
         }
         for &tap in &served {
-            self.dequeue(tap);
+            self.dequeue(Scarce::Fuel, tap);
             woken.extend(self.taps[tap].waker.take());
         }
         served.is_empty()

@@ -12,24 +12,29 @@
 //! wait at a time get portions in proportion to their weights, although one poll of a guest never
 //! burns more than its slice: what exceeds the slice waits in the guest's tap.
 //!
+//! Where processors are short, those who have fuel wait to run in queues of the same kind
+//! (`runnable`), with tags of their own: who is in front has the next turn.
+//!
 //! A member that was away is not owed for that: its tag is raised to the tank's *clock*, the tag of
 //! who was served last. A tank's is raised to a bit less, because who burns what was just dealt to
 //! it is not away.
 //!
 //! # Invariants
 //!
-//! * A tap is in its tank's queue exactly while it waits. A tank is in its parent's queue exactly
-//!   while its own is not empty.
+//! * A tap is in its tank's queue exactly while it waits, for fuel or to run, never for both. A tank
+//!   is in its parent's queue exactly while its own is not empty.
 //! * Fuel is in one place: a level, or a tap's `granted`, or was handed out.
 //! * Nobody is dealt anything while somebody with an earlier turn at the same fuel waits.
 
 mod deal;
+mod runnable;
 #[cfg(test)]
 mod tests;
 mod turns;
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
@@ -42,13 +47,60 @@ pub(crate) type Id = usize;
 /// came first.
 type Turn = (bool, u128, u64);
 
+/// What members wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scarce {
+    Fuel,
+    /// Time to burn it in.
+    Processor,
+}
+
+/// One value for each of these.
+#[derive(Debug, Default)]
+struct Each<T>([T; 2]);
+
+impl<T> Index<Scarce> for Each<T> {
+    type Output = T;
+
+    fn index(&self, scarce: Scarce) -> &T {
+        &self.0[scarce as usize]
+    }
+}
+
+impl<T> IndexMut<Scarce> for Each<T> {
+    fn index_mut(&mut self, scarce: Scarce) -> &mut T {
+        &mut self.0[scarce as usize]
+    }
+}
+
 /// A tank or tap, as a member of a tank.
 #[derive(Debug)]
 struct Member {
     weight: u32,
+    standing: Each<Standing>,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
     tag: u128,
     /// Its place in the queue, if it has one.
     turn: Option<Turn>,
+}
+
+/// Members of a tank that wait for the same.
+#[derive(Debug, Default)]
+struct Line {
+    queue: BTreeMap<Turn, Child>,
+    clock: u128,
+}
+
+impl Member {
+    /// A member that is owed nothing.
+    fn new(weight: u32, of: Option<&Tank>) -> Self {
+        let mut standing = Each::<Standing>::default();
+        standing[Scarce::Processor].tag = of.map_or(0, |tank| tank.lines[Scarce::Processor].clock);
+        Self { weight, standing }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +114,7 @@ struct Tank {
     parent: Option<Id>,
     member: Member,
     bucket: Bucket,
-    queue: BTreeMap<Turn, Child>,
-    clock: u128,
+    lines: Each<Line>,
     /// The largest slice that was asked for so far.
     slice: u64,
     closed: bool,
@@ -77,7 +128,16 @@ struct Tap<W> {
     granted: u64,
     /// The tank that `granted`, and what was handed out last, came from.
     payer: Id,
+    /// What it may burn in the turn that it waits for.
+    burst: u64,
     waker: Option<W>,
+}
+
+impl Tank {
+    /// Those who wait for fuel.
+    fn queue(&self) -> &BTreeMap<Turn, Child> {
+        &self.lines[Scarce::Fuel].queue
+    }
 }
 
 /// What became of an attempt to draw.
@@ -94,8 +154,9 @@ pub(crate) enum Drawn {
 pub(crate) struct Ledger<W> {
     tanks: Slab<Tank>,
     taps: Slab<Tap<W>>,
+    root: Id,
     next_ticket: u64,
-    /// How many taps wait.
+    /// How many taps wait for fuel.
     waiting: u64,
     /// What rates have made, less what did not fit.
     #[cfg(test)]
@@ -109,25 +170,28 @@ impl<W> Ledger<W> {
         let mut this = Self {
             tanks,
             taps,
+            root: 0,
             next_ticket: 0,
             waiting: 0,
             #[cfg(test)]
             credited: 0,
         };
-        let root = this.insert(None, 1, capacity);
+        this.root = this.insert(None, 1, capacity);
+        let root = this.root;
         (this, root)
     }
 
     fn insert(&mut self, parent: Option<Id>, weight: u32, capacity: u64) -> Id {
-        self.tanks.insert(Tank {
+        let above = parent.map(|parent| &self.tanks[parent]);
+        let tank = Tank {
             parent,
-            member: Member { weight, tag: 0, turn: None },
+            member: Member::new(weight, above),
             bucket: Bucket::new(capacity),
-            queue: BTreeMap::new(),
-            clock: 0,
+            lines: Each::default(),
             slice: 0,
-            closed: parent.is_some_and(|parent| self.tanks[parent].closed),
-        })
+            closed: above.is_some_and(|parent| parent.closed),
+        };
+        self.tanks.insert(tank)
     }
 
     /// A tank under `parent`, closed if that is.
@@ -148,8 +212,9 @@ impl<W> Ledger<W> {
     }
 
     pub(crate) fn add_tap(&mut self, tank: Id) -> Id {
-        let member = Member { weight: 1, tag: 0, turn: None };
-        self.taps.insert(Tap { tank, member, slice: 0, granted: 0, payer: tank, waker: None })
+        let member = Member::new(1, Some(&self.tanks[tank]));
+        let tap = Tap { tank, member, slice: 0, granted: 0, payer: tank, burst: 0, waker: None };
+        self.taps.insert(tap)
     }
 
     /// Pours fuel in. Answers what did not fit once those who wait were served; names whom to wake.
@@ -227,7 +292,7 @@ impl<W> Ledger<W> {
     /// ones. Where the answer is [`Drawn::Dry`] the tap is in the queue.
     pub(crate) fn draw(&mut self, tap: Id, slice: u64, now: u64, woken: &mut Vec<W>) -> Drawn {
         if self.tanks[self.taps[tap].tank].closed {
-            self.dequeue(tap);
+            self.dequeue(Scarce::Fuel, tap);
             self.deal_above(tap, woken);
             return Drawn::Closed;
         }
@@ -237,7 +302,7 @@ impl<W> Ledger<W> {
         while let Some(tank) = at {
             self.credit(tank, now, woken);
             self.tanks[tank].slice = self.tanks[tank].slice.max(slice);
-            free &= self.tanks[tank].queue.is_empty();
+            free &= self.tanks[tank].queue().is_empty();
             let enough = self.tanks[tank].bucket.level() >= self.wanted(tank, tap);
             if free && enough && self.taps[tap].granted == 0 {
                 self.serve_at_once(tank, tap);
@@ -245,13 +310,13 @@ impl<W> Ledger<W> {
             at = self.tanks[tank].parent;
         }
         if self.taps[tap].granted == 0 {
-            self.enqueue(tap);
+            self.enqueue(Scarce::Fuel, tap);
             self.deal_above(tap, woken);
         }
         match mem::take(&mut self.taps[tap].granted) {
             0 => Drawn::Dry,
             fuel => {
-                self.dequeue(tap);
+                self.dequeue(Scarce::Fuel, tap);
                 Drawn::Fuel(fuel)
             }
         }
@@ -266,12 +331,13 @@ impl<W> Ledger<W> {
     /// and names whom to wake instead.
     pub(crate) fn leave(&mut self, tap: Id, unused: u64) -> (Option<W>, Vec<W>) {
         let mut woken = Vec::new();
-        self.dequeue(tap);
+        self.dequeue(Scarce::Fuel, tap);
+        self.dequeue(Scarce::Processor, tap);
         let Tap { payer, ref mut granted, ref mut waker, .. } = self.taps[tap];
         let (unused, waker) = (mem::take(granted).saturating_add(unused), waker.take());
         if unused > 0 {
             self.tanks[payer].bucket.pour(unused);
-            self.charge(tap, payer, -i128::from(unused));
+            self.charge(Scarce::Fuel, tap, payer, -i128::from(unused));
         }
         // Who waited behind it may be content with less.
         self.deal_above(tap, &mut woken);
@@ -280,23 +346,24 @@ impl<W> Ledger<W> {
 
     /// Removes a tap that has left.
     pub(crate) fn remove_tap(&mut self, tap: Id) {
-        debug_assert!(self.taps[tap].member.turn.is_none() && self.taps[tap].granted == 0);
-        self.taps.remove(tap);
+        let removed = self.taps.remove(tap);
+        debug_assert!(removed.granted == 0);
+        debug_assert!(removed.member.standing.0.iter().all(|standing| standing.turn.is_none()));
     }
 
     /// Serves whom rates have made fuel for. Answers in how many nanoseconds there will be more for
     /// somebody who waits, if ever.
     pub(crate) fn tick(&mut self, now: u64, woken: &mut Vec<W>) -> Option<u64> {
-        let waited_for = |(id, tank): (Id, &Tank)| (!tank.queue.is_empty()).then_some(id);
+        let waited_for = |(id, tank): (Id, &Tank)| (!tank.queue().is_empty()).then_some(id);
         let ids: Vec<Id> = self.tanks.iter().filter_map(waited_for).collect();
         let mut next: Option<u64> = None;
         for id in ids {
             self.credit(id, now, woken);
             let tank = &self.tanks[id];
-            if tank.bucket.rate() == 0 || tank.queue.is_empty() {
+            if tank.bucket.rate() == 0 || tank.queue().is_empty() {
                 continue;
             }
-            let wanted = self.wanted(id, self.head(id));
+            let wanted = self.wanted(id, self.head(Scarce::Fuel, id));
             let time = tank.bucket.time_until(wanted).unwrap_or(u64::MAX);
             next = Some(next.map_or(time, |next| next.min(time)));
         }
@@ -309,8 +376,8 @@ impl<W> Ledger<W> {
         let mut next = None;
         while let Some(id) = at {
             let tank = &self.tanks[id];
-            if tank.bucket.rate() > 0 && !tank.queue.is_empty() {
-                let time = tank.bucket.time_until(self.wanted(id, self.head(id)));
+            if tank.bucket.rate() > 0 && !tank.queue().is_empty() {
+                let time = tank.bucket.time_until(self.wanted(id, self.head(Scarce::Fuel, id)));
                 next = next.into_iter().chain(time).min();
             }
             at = tank.parent;

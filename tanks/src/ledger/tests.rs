@@ -1,6 +1,6 @@
 //! The state machine on its own: turns, shares, and random histories in which no unit is lost.
 
-use super::{Child, Drawn, Id, Ledger};
+use super::{Child, Drawn, Id, Ledger, Scarce};
 
 const MS: u64 = 1_000_000;
 
@@ -80,6 +80,50 @@ fn those_who_wait_share_by_weight() {
             assert!(share.abs_diff(due) <= all / 100, "{got:?} of {fuel} in slices of {slice}");
         }
     }
+}
+
+/// What taps of two tanks get of processors, where `busy` of them run at a time and nobody is short
+/// of fuel.
+fn turns(weights: [u32; 2], taps: [usize; 2], slices: [u64; 2], busy: usize) -> [u64; 2] {
+    let (mut ledger, machine) = Ledger::new(u64::MAX);
+    let mut guests = Vec::new();
+    for tenant in 0..2 {
+        let tank = ledger.add_child(machine, weights[tenant]);
+        guests.extend((0..taps[tenant]).map(|_| (ledger.add_tap(tank), tenant)));
+    }
+    let mut got = [0; 2];
+    let tenant_of = |tap| guests.iter().find(|guest| guest.0 == tap).unwrap().1;
+    let mut running: std::collections::VecDeque<Id> = Default::default();
+    for &(tap, tenant) in &guests {
+        ledger.wait_to_run(tap, slices[tenant], tap).unwrap();
+    }
+    for _ in 0..10_000 {
+        while running.len() < busy {
+            running.extend(ledger.run_next().flatten());
+        }
+        let done = running.pop_front().unwrap();
+        let tenant = tenant_of(done);
+        got[tenant] += slices[tenant];
+        ledger.wait_to_run(done, slices[tenant], done).unwrap();
+        ledger.check();
+    }
+    got
+}
+
+#[test]
+fn those_who_wait_to_run_have_turns_by_weight() {
+    for (taps, slices, busy) in [
+        ([4, 6], [100, 100], 1),
+        ([4, 6], [100, 100], 3),
+        ([1, 50], [100, 100], 1),
+        ([3, 3], [500, 10], 2),
+        ([3, 3], [10, 500], 2),
+    ] {
+        let got = turns([3, 1], taps, slices, busy);
+        assert!(got[0].abs_diff(3 * got[1]) <= got[0] / 50, "{got:?} with {busy} busy");
+    }
+    let got = turns([0, 1], [3, 3], [10, 10], 2);
+    assert_eq!(got[0], 0, "weight zero has what others leave: {got:?}");
 }
 
 #[test]
@@ -192,30 +236,44 @@ impl<W> Ledger<W> {
 
     /// The invariants of the module's top.
     fn check(&self) {
+        self.check_line(Scarce::Fuel);
+        self.check_line(Scarce::Processor);
+        for (id, tank) in &self.tanks {
+            // At a rate the next tick sees to it.
+            if !tank.queue().is_empty() && tank.bucket.rate() == 0 {
+                assert_eq!(tank.bucket.level(), 0, "somebody waits at tank {id}");
+            }
+        }
+        let turn = |tap: &super::Tap<W>, of: Scarce| tap.member.standing[of].turn;
+        let waiting = self.taps.iter().filter(|(_, tap)| turn(tap, Scarce::Fuel).is_some());
+        assert_eq!(self.waiting, waiting.count() as u64);
+        for (id, tap) in &self.taps {
+            let [fuel, processor] = [Scarce::Fuel, Scarce::Processor].map(|of| turn(tap, of));
+            assert!(fuel.is_none() || processor.is_none(), "tap {id} waits twice");
+            assert!(tap.granted == 0 || fuel.is_none(), "tap {id} waits for nothing");
+            assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");
+        }
+    }
+
+    fn check_line(&self, scarce: Scarce) {
         let mut queued = 0;
         for (id, tank) in &self.tanks {
-            for (turn, child) in &tank.queue {
+            let queue = &tank.lines[scarce].queue;
+            for (turn, child) in queue {
                 let (parent, member) = match *child {
                     Child::Tank(child) => (self.tanks[child].parent, &self.tanks[child].member),
                     Child::Tap(tap) => (Some(self.taps[tap].tank), &self.taps[tap].member),
                 };
-                assert_eq!((parent, member.turn), (Some(id), Some(*turn)));
+                assert_eq!((parent, member.standing[scarce].turn), (Some(id), Some(*turn)));
                 queued += 1;
             }
-            let in_parents = tank.member.turn.is_some();
-            assert_eq!(in_parents, tank.parent.is_some() && !tank.queue.is_empty(), "tank {id}");
-            // At a rate the next tick sees to it.
-            if !tank.queue.is_empty() && tank.bucket.rate() == 0 {
-                assert_eq!(tank.bucket.level(), 0, "somebody waits at tank {id}");
-            }
+            let in_parents = tank.member.standing[scarce].turn.is_some();
+            assert_eq!(in_parents, tank.parent.is_some() && !queue.is_empty(), "tank {id}");
         }
-        let waiting = self.taps.iter().filter(|(_, tap)| tap.member.turn.is_some()).count();
-        let tanks = self.tanks.iter().filter(|(_, tank)| tank.member.turn.is_some()).count();
-        assert_eq!((queued, self.waiting), (waiting + tanks, waiting as u64));
-        for (id, tap) in &self.taps {
-            assert!(tap.granted == 0 || tap.member.turn.is_none(), "tap {id} waits for nothing");
-            assert!(tap.granted == 0 || tap.waker.is_none(), "tap {id} was not woken");
-        }
+        let members = self.taps.iter().map(|(_, tap)| &tap.member);
+        let members = members.chain(self.tanks.iter().map(|(_, tank)| &tank.member));
+        let turns = members.filter(|member| member.standing[scarce].turn.is_some());
+        assert_eq!(queued, turns.count());
     }
 }
 
@@ -266,6 +324,7 @@ impl History {
                 let _ = self.ledger.tick(self.now, &mut Vec::new());
             }
             12 => drop(self.ledger.level(tank, self.now)),
+            14 => drop(self.ledger.run_next()),
             13 if self.rng.below(30) == 0 => drop(self.ledger.close(tank)),
             _ => self.guest(),
         }
@@ -293,8 +352,13 @@ impl History {
                 self.gone += u128::from(*unused);
                 *unused = 0;
                 let slice = self.rng.pick(&[1, 7, 100, 10_000, 1 << 40, u64::MAX]);
+                // Who draws has had its turn.
+                let _ = self.ledger.stop_waiting_to_run(*tap);
                 match self.ledger.draw(*tap, slice, self.now, &mut Vec::new()) {
-                    Drawn::Fuel(fuel) => *unused = fuel,
+                    Drawn::Fuel(fuel) => {
+                        *unused = fuel;
+                        let _ = self.ledger.wait_to_run(*tap, fuel, *tap);
+                    }
                     Drawn::Dry => drop(self.ledger.set_waker(*tap, *tap)),
                     Drawn::Closed => {}
                 }

@@ -1,0 +1,165 @@
+//! What do guests that compute for ever cost everything else on a runtime? How late a timer fires
+//! and how long a round trip to an echo server takes, over a socket, beside 0 to 1000 of them, in
+//! milliseconds: median and 99th percentile. A timer of tokio's alone is up to a millisecond late.
+//!
+//! The aim is two slices and a millisecond. `cargo bench --bench fairness`
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use lampwick::{Config, Engine, FuelHandle, FuelTank, Instance, Module, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+const TIME: Duration = Duration::from_millis(1500);
+const WORKERS: usize = 2;
+
+/// A round burns five units.
+const GUEST: &str = r#"(module (func (export "run") (local i32)
+    (loop (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br 0))))"#;
+
+#[derive(Clone, Copy)]
+enum Source {
+    Injected,
+    OneTank,
+}
+
+fn runtime(workers: usize) -> Result<Runtime> {
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    Ok(builder.worker_threads(workers).enable_all().build()?)
+}
+
+fn spawn(module: &Module, tank: &FuelTank, source: Source, slice: u64) -> Result<FuelHandle> {
+    let mut store = Store::new(module.engine(), ());
+    match source {
+        Source::Injected => store.out_of_fuel_async_yield(u64::MAX, slice),
+        Source::OneTank => store.out_of_fuel_async_draw(tank, slice),
+    }
+    let (handle, module) = (store.fuel_handle()?, module.clone());
+    tokio::spawn(async move {
+        let instance = Instance::new_async(&mut store, &module, &[]).await?;
+        let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
+        Ok::<_, anyhow::Error>(run.call_async(&mut store, ()).await?)
+    });
+    Ok(handle)
+}
+
+/// How late each of many timers fired.
+async fn timers(end: Instant) -> Vec<Duration> {
+    let mut late = Vec::new();
+    while Instant::now() < end {
+        // At every phase of tokio's clock.
+        let wait = Duration::from_micros(1000 + 37 * (late.len() as u64 % 27));
+        let due = tokio::time::Instant::now() + wait;
+        tokio::time::sleep_until(due).await;
+        late.push(due.elapsed());
+    }
+    late
+}
+
+async fn echo(listener: TcpListener) -> std::io::Result<()> {
+    let (mut stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; 64];
+    loop {
+        stream.read_exact(&mut buffer).await?;
+        stream.write_all(&buffer).await?;
+    }
+}
+
+/// How long each of many round trips took, on a thread of its own.
+fn round_trips(address: std::net::SocketAddr, end: Instant) -> std::io::Result<Vec<Duration>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let (mut buffer, mut times) = ([0; 64], Vec::new());
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_micros(1000 + 37 * (times.len() as u64 % 27)));
+        let start = Instant::now();
+        stream.write_all(&buffer)?;
+        stream.read_exact(&mut buffer)?;
+        times.push(start.elapsed());
+    }
+    Ok(times)
+}
+
+fn percentiles(mut times: Vec<Duration>) -> [f64; 2] {
+    times.sort_unstable();
+    [50, 99].map(|percent| times[times.len() * percent / 100].as_secs_f64() * 1e3)
+}
+
+struct Cell {
+    timer: [f64; 2],
+    echo: [f64; 2],
+    /// Milliseconds of a worker for a slice.
+    slice: f64,
+}
+
+fn measure(
+    module: &Module,
+    source: Source,
+    workers: usize,
+    guests: usize,
+    slice: u64,
+) -> Result<Cell> {
+    let tank = FuelTank::new(u64::MAX);
+    tank.add(u64::MAX);
+    let runtime = runtime(workers)?;
+    let cell = runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(echo(listener));
+        let handles: Result<Vec<_>> =
+            (0..guests).map(|_| spawn(module, &tank, source, slice)).collect();
+        let handles = handles?;
+        // All have begun when the last one has.
+        while handles.iter().any(|handle| handle.consumed() == 0) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let burned = || handles.iter().map(FuelHandle::consumed).sum::<u64>();
+        let (start, before) = (Instant::now(), burned());
+        let end = start + TIME;
+        let client = std::thread::spawn(move || round_trips(address, end));
+        let timer = tokio::spawn(timers(end)).await?;
+        let (time, burned) = (start.elapsed(), burned() - before);
+        let echo = tokio::task::spawn_blocking(|| client.join().expect("it panics nowhere"));
+        let slices = burned as f64 / slice as f64 / workers as f64;
+        Ok::<_, anyhow::Error>(Cell {
+            timer: percentiles(timer),
+            echo: percentiles(echo.await??),
+            slice: time.as_secs_f64() * 1e3 / slices,
+        })
+    })?;
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    Ok(cell)
+}
+
+fn main() -> Result<()> {
+    let engine = Engine::new(Config::new().async_support(true).consume_fuel(true))?;
+    let module = Module::new(&engine, GUEST)?;
+    let sources = [("injected", Source::Injected), ("drawn", Source::OneTank)];
+    println!(
+        "ms                                         timer late         echo           a slice"
+    );
+    println!("workers   slice    fuel      guests     p50     p99     p50     p99");
+    for workers in [1, WORKERS] {
+        for slice in [10_000, 1_000_000] {
+            for (name, source) in sources {
+                for guests in [0, 1, 10, 100, 1000] {
+                    let cell = measure(&module, source, workers, guests, slice)?;
+                    let Cell { timer: [t50, t99], echo: [e50, e99], slice: time } = cell;
+                    println!(
+                        "{workers:>7} {slice:>8}  {name:<9} {guests:>5} {t50:>8.3}{t99:>8.3}\
+                         {e50:>8.3}{e99:>8.3} {time:>9.4}"
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}

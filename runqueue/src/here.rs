@@ -1,0 +1,295 @@
+//! Which runtime the current thread works for.
+//!
+//! Threads remember it, since every yield asks; what they remember holds for one runtime, which is
+//! compared each time, because a thread may work for one after the other.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use tokio::runtime::{Handle, Id};
+
+use crate::pump::{Batch, Entry, Line};
+use crate::queue::Place;
+use crate::{BATCH, MOST_IN_BATCH, ROUND};
+
+struct Here {
+    runtime: Id,
+    /// Where the thread is a worker.
+    line: Option<Arc<Line>>,
+    /// Tells threads apart; not zero.
+    thread: u64,
+    /// The pump that was polled here last. It is still at home here if its `Home` says so.
+    pump: Option<Arc<Home>>,
+    /// When a pump had its last round on this thread.
+    round: Option<Instant>,
+    /// When a batch began, how many of it were woken, and how many more may be.
+    batch: Option<Instant>,
+    woken: u32,
+    credit: u32,
+    /// How many of those who were woken have not come back, and whether somebody has since the last
+    /// round.
+    missing: u32,
+    came: bool,
+}
+
+/// A worker's own part of the line, which belongs to the pump that was polled there last: those who
+/// wait come back to the worker whose caches know them. It goes where the pump goes.
+#[derive(Debug, Default)]
+pub(crate) struct Home(Mutex<Part>);
+
+#[derive(Debug, Default)]
+struct Part {
+    /// On which the pump was polled last, while it is not idle.
+    thread: u64,
+    waiting: VecDeque<Entry>,
+}
+
+impl Home {
+    fn lock(&self) -> MutexGuard<'_, Part> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_at(&self, thread: u64) -> bool {
+        self.lock().thread == thread
+    }
+
+    /// Puts somebody into the part, if it is this thread's, and hands out the first ones.
+    fn exchange(&self, thread: u64, entry: Entry, count: u32) -> Result<Batch, Entry> {
+        let mut part = self.lock();
+        if part.thread != thread {
+            return Err(entry);
+        }
+        entry.enter(&mut part.waiting);
+        Ok(part.take(count))
+    }
+
+    /// Puts others behind those who are there, and hands out the first ones; and whether there are
+    /// more.
+    pub(crate) fn refill(&self, more: VecDeque<Entry>, count: u32) -> (Batch, bool) {
+        let mut part = self.lock();
+        part.waiting.extend(more);
+        (part.take(count), !part.waiting.is_empty())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    /// The last half of those who wait, for another worker.
+    pub(crate) fn split(&self) -> VecDeque<Entry> {
+        let waiting = &mut self.lock().waiting;
+        waiting.split_off(waiting.len() / 2)
+    }
+
+    /// Is no thread's any more. Hands out all.
+    pub(crate) fn leave(&self) -> VecDeque<Entry> {
+        std::mem::take(&mut *self.lock()).waiting
+    }
+}
+
+impl Part {
+    fn take(&mut self, count: u32) -> Batch {
+        let count = self.waiting.len().min(count as usize);
+        let first = self.waiting.iter().take(count);
+        let count = match first.clone().position(|entry| entry.place != Place::Last) {
+            Some(0) => 1,
+            Some(alone) => alone,
+            None => count,
+        };
+        self.waiting.drain(..count).map(|entry| entry.waker).collect()
+    }
+}
+
+impl Here {
+    fn new(runtime: Id, line: Option<Arc<Line>>) -> Self {
+        static THREADS: AtomicU64 = AtomicU64::new(1);
+        let thread = THREADS.fetch_add(1, Ordering::Relaxed);
+        Self {
+            runtime,
+            line,
+            thread,
+            pump: None,
+            round: None,
+            batch: None,
+            woken: 0,
+            credit: 0,
+            missing: 0,
+            came: false,
+        }
+    }
+
+    /// The pump that is at home on this thread.
+    fn pump(&self) -> Option<&Arc<Home>> {
+        self.pump.as_ref().filter(|home| home.is_at(self.thread))
+    }
+
+    /// How many to wake: as many as were done in [`BATCH`], judging by the last ones.
+    fn begin_batch(&mut self, now: Instant) -> u32 {
+        let done = self.woken.saturating_sub(self.missing).max(1);
+        let most = self.batch.replace(now).map_or(1, |batch| {
+            let each = (now - batch) / done;
+            (BATCH.as_nanos() / each.as_nanos().max(1)).clamp(1, MOST_IN_BATCH) as u32
+        });
+        // Those who are quick for once do not let all in.
+        self.credit = most.min(2 * done);
+        self.woken = 0;
+        self.credit
+    }
+
+    /// How many to wake when somebody has come back. The clock is not looked at for each.
+    fn go_on(&mut self) -> u32 {
+        if self.missing > 0 || self.credit > 0 {
+            return if self.missing > 0 { 0 } else { self.credit };
+        }
+        let Some(round) = self.round else { return 0 };
+        let now = Instant::now();
+        if now - round < ROUND { self.begin_batch(now) } else { 0 }
+    }
+
+    /// These were woken.
+    fn woke(&mut self, batch: &Batch) {
+        self.missing = batch.len() as u32;
+        self.woken += self.missing;
+        self.credit = self.credit.saturating_sub(self.missing);
+    }
+}
+
+thread_local!(static HERE: RefCell<Option<Here>> = const { RefCell::new(None) });
+
+static LINES: LazyLock<Mutex<HashMap<Id, Weak<Line>>>> = LazyLock::new(Mutex::default);
+
+/// The line of the runtime for which this thread works, if it does.
+pub(crate) fn line() -> Option<Arc<Line>> {
+    let runtime = Handle::try_current().ok()?;
+    let known = HERE.with_borrow(|here| {
+        let here = here.as_ref().filter(|here| here.runtime == runtime.id())?;
+        match &here.line {
+            Some(line) if line.is_closed() => None,
+            line => Some(line.clone()),
+        }
+    });
+    known.unwrap_or_else(|| find(runtime))
+}
+
+/// The same for a thread that does not know yet.
+#[cold]
+fn find(runtime: Handle) -> Option<Arc<Line>> {
+    let (id, is_worker) = (runtime.id(), is_worker());
+    let line = is_worker.then(|| {
+        let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.retain(|_, line| line.strong_count() > 0);
+        let known = lines.get(&id).and_then(Weak::upgrade);
+        known.filter(|line| !line.is_closed()).unwrap_or_else(|| {
+            let line = Line::new(runtime);
+            lines.insert(id, Arc::downgrade(&line));
+            line
+        })
+    });
+    HERE.set(Some(Here::new(id, line.clone())));
+    if let Some(line) = &line {
+        line.ensure_pump();
+    }
+    line
+}
+
+/// Whether the thread is a worker. Only workers have the list of those who yield; elsewhere tokio
+/// wakes them on the spot.
+fn is_worker() -> bool {
+    #[derive(Default)]
+    struct Probe(AtomicBool);
+    impl Wake for Probe {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let probe = Arc::new(Probe::default());
+    yield_with(&Waker::from(probe.clone()));
+    !probe.0.load(Ordering::Relaxed)
+}
+
+/// Has `waker` woken after this worker has looked at timers and sockets.
+pub(crate) fn yield_with(waker: &Waker) {
+    // The future may go at once: the list holds the waker, not the future.
+    let yielded = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(waker));
+    if let Poll::Ready(()) = yielded {
+        waker.wake_by_ref();
+    }
+}
+
+/// A pump begins a round on this thread, which is therefore a worker. Answers how many of the line to
+/// wake, none if others are still to come; `None` where another pump is at home, and this one should leave it the worker.
+pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
+    let now = Instant::now();
+    HERE.with_borrow_mut(|here| {
+        let is_known = here
+            .as_ref()
+            .is_some_and(|here| here.line.as_ref().is_some_and(|known| Arc::ptr_eq(known, line)));
+        if !is_known {
+            *here = None;
+        }
+        let here = here.get_or_insert_with(|| Here::new(line.runtime(), Some(line.clone())));
+        match here.pump() {
+            Some(other) if !Arc::ptr_eq(other, pump) => return None,
+            Some(_) => {}
+            None => {
+                pump.lock().thread = here.thread;
+                here.pump = Some(pump.clone());
+            }
+        }
+        here.round = Some(now);
+        // Workers also look at timers in the midst of a batch. Those who are still to come need not be
+        // more; where nobody comes any more, they are elsewhere or gone.
+        if std::mem::take(&mut here.came) && here.missing > 0 {
+            return Some(0);
+        }
+        here.missing = 0;
+        Some(here.begin_batch(now))
+    })
+}
+
+/// The pump of this thread wakes these.
+pub(crate) fn woke(batch: &Batch) {
+    HERE.with_borrow_mut(|here| {
+        if let Some(here) = here {
+            here.woke(batch);
+        }
+    });
+}
+
+/// What became of somebody who came to a line.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// It is in this worker's part. These are to be woken: none where others were woken here and are
+    /// still to come, or where the round is over.
+    Here(Batch),
+    /// This is a worker, but it has no pump.
+    LacksPump(Entry),
+    /// This is no worker of the runtime.
+    Stranger(Entry),
+}
+
+pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
+    HERE.with_borrow_mut(|here| {
+        let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
+        let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(entry) };
+        here.missing = here.missing.saturating_sub(1);
+        here.came = true;
+        let Some(home) = here.pump.clone() else { return Arrival::LacksPump(entry) };
+        let count = here.go_on();
+        match home.exchange(here.thread, entry, count) {
+            Ok(batch) => {
+                if !batch.is_empty() {
+                    here.woke(&batch);
+                }
+                Arrival::Here(batch)
+            }
+            Err(entry) => Arrival::LacksPump(entry),
+        }
+    })
+}

@@ -1,0 +1,47 @@
+//! Those who have fuel, and wait for a processor to burn it.
+//!
+//! The ledger does not know how many processors there are, nor who runs. Whoever waits leaves a
+//! *ticket* in a line elsewhere; when a ticket's turn comes, the one runs whose turn it is here. There
+//! is a ticket for each who waits, so that nobody depends on somebody else's going on.
+
+use super::{Id, Ledger, Scarce};
+
+impl<W> Ledger<W> {
+    /// Has a tap wait for a turn in which it may burn `burst` units. Answers the former waker.
+    ///
+    /// # Errors
+    ///
+    /// Gives the waker back where no tank has another tap, and there is nobody to wait for.
+    pub(crate) fn wait_to_run(&mut self, tap: Id, burst: u64, waker: W) -> Result<Option<W>, W> {
+        if self.taps.len() == 1 {
+            return Err(waker);
+        }
+        self.taps[tap].burst = burst;
+        self.enqueue(Scarce::Processor, tap);
+        Ok(self.taps[tap].waker.replace(waker))
+    }
+
+    pub(crate) fn waits_to_run(&self, tap: Id) -> bool {
+        self.taps[tap].member.standing[Scarce::Processor].turn.is_some()
+    }
+
+    /// Ends that, whether it was its turn or not. Answers its waker.
+    pub(crate) fn stop_waiting_to_run(&mut self, tap: Id) -> Option<W> {
+        self.dequeue(Scarce::Processor, tap);
+        self.taps[tap].waker.take()
+    }
+
+    /// Gives the next turn, if somebody waits for it. Names whom to wake; somebody who is awake has left
+    /// no waker.
+    pub(crate) fn run_next(&mut self) -> Option<Option<W>> {
+        // Tickets may outlive the tanks.
+        let root = self.tanks.get(self.root)?;
+        if root.lines[Scarce::Processor].queue.is_empty() {
+            return None;
+        }
+        let tap = self.head(Scarce::Processor, self.root);
+        self.dequeue(Scarce::Processor, tap);
+        self.charge(Scarce::Processor, tap, self.root, self.taps[tap].burst.into());
+        Some(self.taps[tap].waker.take())
+    }
+}

@@ -304,6 +304,9 @@ impl<R, T> OnFiber<R, T> {
         // SAFETY: dropped once, here, where it was pinned.
         let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
         activation::run(self.store.cast(), drop);
+        // Nobody else waits for what a guest has that goes no further, wherever it was.
+        // SAFETY: the future borrows the store, and the call is over.
+        unsafe { (*self.store).vm.give_fuel_back() };
     }
 }
 

@@ -177,6 +177,16 @@ impl Fuel {
         self.filled = *counter;
     }
 
+    /// Has the tank pay for what was overdrawn, when there will be no fuel any more that could.
+    pub(super) fn settle(&mut self, counter: i64) {
+        let overdrawn = u64::try_from(-self.remaining(counter)).unwrap_or(0);
+        if overdrawn > 0
+            && let Some(supply) = &mut self.supply
+        {
+            supply.owe(overdrawn);
+        }
+    }
+
     /// Begins a slice with fuel from the tank.
     pub(super) fn begin_with(&mut self, counter: &mut i64, fuel: u64) {
         self.next_slice(*counter);

@@ -109,6 +109,13 @@ impl Supply {
         unused
     }
 
+    /// Has the tank, if there is one, pay for what the store burned beyond its fuel.
+    pub(super) fn owe(&mut self, overdrawn: u64) {
+        if let AtEnd::Draw { tap, .. } = &mut self.at_end {
+            tap.owe(overdrawn);
+        }
+    }
+
     pub(super) fn control(&self) -> Option<&Arc<Control>> {
         self.control.as_ref()
     }
@@ -358,13 +365,16 @@ impl Store {
         Box::new(Unwind::Host(error, unsafe { Self::backtrace(this) }))
     }
 
-    fn give_fuel_back(&mut self) {
+    /// Gives back what was drawn and not burned, and tells handles what was.
+    pub(crate) fn give_fuel_back(&mut self) {
         self.fuel.give_back(&mut self.machine.fuel);
+        self.fuel.publish(self.machine.fuel);
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         self.give_fuel_back();
+        self.fuel.settle(self.machine.fuel);
     }
 }

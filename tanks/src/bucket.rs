@@ -8,6 +8,8 @@ const SECOND: u128 = 1_000_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     level: u64,
+    /// What was burned beyond what was drawn. What comes in pays for it first.
+    debt: u64,
     capacity: u64,
     /// Units a second.
     rate: u64,
@@ -18,7 +20,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) fn new(capacity: u64) -> Self {
-        Self { level: 0, capacity, rate: 0, credited: 0, fraction: 0 }
+        Self { level: 0, debt: 0, capacity, rate: 0, credited: 0, fraction: 0 }
     }
 
     pub(crate) fn level(&self) -> u64 {
@@ -43,9 +45,21 @@ impl Bucket {
     ///
     /// Answers what went in: less than `fuel` where a level cannot be expressed.
     pub(crate) fn pour(&mut self, fuel: u64) -> u64 {
-        let poured = fuel.min(u64::MAX - self.level);
+        let paid = fuel.min(self.debt);
+        self.debt -= paid;
+        let poured = (fuel - paid).min(u64::MAX - self.level);
         self.level += poured;
-        poured
+        paid + poured
+    }
+
+    /// Takes what was burned already, though it may not be there.
+    pub(crate) fn owe(&mut self, fuel: u64) {
+        let missing = fuel - self.take(fuel);
+        self.debt = self.debt.saturating_add(missing);
+    }
+
+    pub(crate) fn debt(&self) -> u64 {
+        self.debt
     }
 
     /// Pours in what the rate made since the last time. Answers how much that is.
@@ -78,7 +92,7 @@ impl Bucket {
 
     /// Nanoseconds until the level will be `wanted`; `None` if it never will.
     pub(crate) fn time_until(&self, wanted: u64) -> Option<u64> {
-        let missing = wanted.saturating_sub(self.level);
+        let missing = wanted.saturating_sub(self.level).saturating_add(self.debt);
         if missing == 0 {
             return Some(0);
         }
@@ -93,6 +107,21 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debts_are_paid_first() {
+        let mut bucket = Bucket::new(u64::MAX);
+        bucket.pour(10);
+        bucket.owe(25);
+        assert_eq!((bucket.level(), bucket.debt()), (0, 15));
+        bucket.set_rate(5, 0);
+        assert_eq!(bucket.time_until(5), Some(4_000_000_000));
+        assert_eq!((bucket.credit(2_000_000_000), bucket.level(), bucket.debt()), (10, 0, 5));
+        assert_eq!((bucket.pour(7), bucket.level(), bucket.debt()), (7, 2, 0));
+        bucket.owe(u64::MAX);
+        bucket.owe(u64::MAX);
+        assert_eq!((bucket.level(), bucket.debt()), (0, u64::MAX));
+    }
 
     #[test]
     fn fractions_of_units_are_kept() {

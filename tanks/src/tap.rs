@@ -213,6 +213,14 @@ impl Tap {
     }
 }
 
+impl Tap {
+    /// Takes what was burned beyond what was drawn from the tank, which may come to owe it: what then
+    /// comes in pays for that first.
+    pub fn owe(&mut self, overdrawn: u64) {
+        self.place.tree().lock().ledger.owe(self.id, overdrawn);
+    }
+}
+
 impl Drop for Tap {
     fn drop(&mut self) {
         self.give_back(0);

@@ -206,6 +206,7 @@ impl<W> Ledger<W> {
         let removed = self.tanks.remove(tank);
         if let Some(parent) = removed.parent {
             self.tanks[parent].bucket.pour(removed.bucket.level());
+            self.tanks[parent].bucket.owe(removed.bucket.debt());
             self.deal(parent, &mut woken);
         }
         woken
@@ -342,6 +343,13 @@ impl<W> Ledger<W> {
         // Who waited behind it may be content with less.
         self.deal_above(tap, &mut woken);
         (waker, woken)
+    }
+
+    /// Takes what a tap burned beyond what it drew from the tank that it drew from last.
+    pub(crate) fn owe(&mut self, tap: Id, fuel: u64) {
+        let payer = self.taps[tap].payer;
+        self.tanks[payer].bucket.owe(fuel);
+        self.charge(Scarce::Fuel, tap, payer, fuel.into());
     }
 
     /// Removes a tap that has left.

@@ -38,6 +38,7 @@ mod globals;
 mod host_functions;
 mod host_memory;
 mod hostile;
+mod hostile_guests;
 mod hostile_tanks;
 mod images;
 mod interpreter;

@@ -224,7 +224,7 @@ impl<'p> Machine<'p> {
             return Err(Exit::Trap(TrapCode::MemoryOutOfBounds));
         }
         // Interrupts are heard between chunks, too.
-        if len > PAGE && self.is_interrupted() { Err(Exit::TooLong) } else { Ok(()) }
+        if len > PAGE / 2 && self.is_interrupted() { Err(Exit::TooLong) } else { Ok(()) }
     }
 
     fn place(&self, address: i32, offset: u32, len: usize) -> Run<usize> {

@@ -171,10 +171,12 @@ fn bulk_operators_yield_in_their_midst() {
             let (mut store, instance) = instantiate_async(&engine, BULK);
             let pending = bulk(&mut store, instance, name, args, slice);
             // One more at most for the entry, which finds no fuel, and the operators around. New
-            // elements, charged at once, are then written in parts.
-            let parts = if name == "table.grow" { 9 } else { 0 };
+            // elements, charged at once, are then written in parts. What takes long by the clock
+            // suspends more often, but not more often than it looks.
+            let parts = if name == "table.grow" { 19 } else { 0 };
             let least = cost / slice + parts;
-            assert!((least..=least + 2).contains(&pending), "{name}, {slice}: {pending}");
+            let looks = if name == "grow" { 0 } else { cost / 512 };
+            assert!((least..=least + 2 + looks).contains(&pending), "{name}, {slice}: {pending}");
             assert!((cost + 3..=cost + 6).contains(&store.fuel_consumed().unwrap()), "{name}");
         }
     }

@@ -6,18 +6,22 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use lampwick_fibers::Suspender;
+
 use super::activation::{self, Unwind};
 use super::arch;
 use super::instance::Instance;
 use super::layout::{
-    BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory,
-    for_each_builtin,
+    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
 };
+use super::pace::Watch;
 use super::store::Store;
 use super::table::{RawRef, checked_range};
 
-/// Elements that are moved between two looks at the fuel.
-const ELEMENTS_PER_CHUNK: u64 = 8 << 10;
+/// Bytes and elements that are moved between two looks at fuel and clock. Of memory that was not
+/// touched before these are eight pages, which take the kernel some 20 us.
+const BYTES_PER_LOOK: u64 = 32 << 10;
+const ELEMENTS_PER_LOOK: u64 = BYTES_PER_LOOK / size_of::<RawRef>() as u64;
 
 /// The result of a builtin, or why wasm is left.
 type Result<T> = std::result::Result<T, Box<Unwind>>;
@@ -278,6 +282,12 @@ unsafe extern "C" fn elem_drop(context: *mut VMContext, segment: u32) {
 
 /// Every method requires that the call is running on the guest's fiber, in a builtin.
 impl Call {
+    /// How the guest's fiber is suspended, for as long as the builtin runs.
+    unsafe fn suspender<'s>(self) -> &'s Suspender {
+        // SAFETY: the activation whose wasm called is live, and so is the suspender of its fiber.
+        unsafe { &*(*(*self.store).activation).suspender }
+    }
+
     /// The instance that called.
     unsafe fn instance(self) -> *mut Instance {
         // SAFETY: the context is that of an instance in the store; both are live while its builtin
@@ -335,7 +345,7 @@ impl Call {
             if !ranges.iter().all(inside) {
                 return self.out_of_bounds(len / BYTES_PER_FUEL, TrapCode::MemoryOutOfBounds);
             }
-            self.in_chunks(len, BYTES_PER_CHUNK, BYTES_PER_FUEL, |start, len| {
+            self.in_chunks(len, BYTES_PER_LOOK, BYTES_PER_FUEL, |start, len| {
                 work(start, len as usize);
             })
         }
@@ -357,7 +367,7 @@ impl Call {
             if !ranges.iter().all(inside) {
                 return self.out_of_bounds(len / ELEMENTS_PER_FUEL, TrapCode::TableOutOfBounds);
             }
-            self.in_chunks(len, ELEMENTS_PER_CHUNK, ELEMENTS_PER_FUEL, work)
+            self.in_chunks(len, ELEMENTS_PER_LOOK, ELEMENTS_PER_FUEL, work)
         }
     }
 
@@ -370,14 +380,22 @@ impl Call {
         per_fuel: u64,
         mut work: impl FnMut(u64, u64),
     ) -> Result<()> {
+        let mut watch = None;
         let mut done = 0;
         while done < len {
             let now = chunk.min(len - done);
-            // SAFETY: nothing of the store is borrowed.
+            // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called
+            // us.
             unsafe {
-                // The guest's own checks are as far apart as the length says.
-                if done > 0 && (*self.store).interrupts.is_some() {
-                    Store::attend(self.store)?;
+                if done > 0 {
+                    // The guest's own checks are as far apart as the length says.
+                    if (*self.store).interrupts.is_some() {
+                        Store::attend(self.store)?;
+                    }
+                    let watch: &mut Watch<'_> = watch.as_mut().expect("begun with the first chunk");
+                    watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                } else if now < len {
+                    watch = Some(Watch::new(self.suspender()));
                 }
                 Store::charge(self.store, now / per_fuel)?;
             }

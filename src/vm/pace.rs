@@ -1,15 +1,17 @@
 //! Work of ours that a guest sized, cut into parts between which its fiber suspends.
 
+use std::time::{Duration, Instant};
+
 use lampwick_fibers::{Cancelled, Suspender};
 
 /// What is done between two suspensions, in bytes of memory that nobody has touched before: the
-/// kernel clears them page by page, which makes that the slowest work of its size. It takes 50 us
-/// at the most; the same of memory in use takes a tenth.
-const PART: usize = 64 << 10;
+/// kernel clears them page by page, which makes that the slowest work of its size. It takes some
+/// 25 us; the same of memory in use takes a tenth.
+const PART: usize = 32 << 10;
 
 /// Whether work that compares with so many bytes is worth parts.
 pub(crate) fn is_long(bytes: usize) -> bool {
-    bytes > PART
+    bytes > 2 * PART
 }
 
 /// How a piece of work lets others run. On a stack that cannot suspend it goes on and on.
@@ -64,6 +66,41 @@ impl<'s> Pace<'s> {
             self.spend(now * bytes)?;
             work(done, now);
             done += now;
+        }
+        Ok(())
+    }
+}
+
+/// How long a chunk after chunk of a guest's own operator may go on in one poll, whatever fuel there
+/// is.
+const LONG: Duration = Duration::from_micros(30);
+
+/// Lets others run where an operator of a guest's takes long by the clock.
+///
+/// Such work is paid for in fuel, by its size, and slices end it like any other. But where memory is
+/// touched for the first time it takes ten times as long as where it is in use, and a large slice many
+/// times as long as one that a guest computes in. In units it could only be one of both. What is
+/// burned does not depend on it.
+pub(crate) struct Watch<'s> {
+    suspender: &'s Suspender,
+    since: Instant,
+}
+
+impl<'s> Watch<'s> {
+    /// From now on.
+    pub(crate) fn new(suspender: &'s Suspender) -> Self {
+        Self { suspender, since: Instant::now() }
+    }
+
+    /// Suspends if it has been long.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Pace::spend`].
+    pub(crate) fn look(&mut self) -> Result<(), Cancelled> {
+        if self.since.elapsed() >= LONG {
+            self.suspender.yield_now()?;
+            self.since = Instant::now();
         }
         Ok(())
     }

@@ -233,7 +233,7 @@ fn latency(module: &Module) -> Result<()> {
         for slice in [10_000, 1_000_000] {
             for (name, source) in sources {
                 for guests in [0, 1, 10, 100, 1000] {
-                    let cell = measure(&module, source, workers, guests, slice)?;
+                    let cell = measure(module, source, workers, guests, slice)?;
                     let Cell { timer: [t50, t99], echo: [e50, e99], slice: time } = cell;
                     println!(
                         "{workers:>7} {slice:>8}  {name:<9} {guests:>5} {t50:>8.3}{t99:>8.3}\

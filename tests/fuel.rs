@@ -216,8 +216,10 @@ fn slices_change_no_cost() {
             store.out_of_fuel_async_yield(u64::MAX, slice);
             let run = instance.get_func(&mut store, &index.to_string()).unwrap();
             let (pending, result) = count_pending(run.call_async(&mut store, &[]));
+            // What takes long by the clock may yield beside.
+            let looks = cost / 512;
             assert!(
-                pending > 0 && pending <= cost.div_ceil(slice),
+                pending > 0 && pending <= cost.div_ceil(slice) + looks,
                 "{label} {index}: {pending} {end:?}"
             );
             check(label, index, result, &store);

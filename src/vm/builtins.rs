@@ -380,24 +380,28 @@ impl Call {
         per_fuel: u64,
         mut work: impl FnMut(u64, u64),
     ) -> Result<()> {
-        let mut watch = None;
+        let mut watch: Option<Watch<'_>> = None;
         let mut done = 0;
         while done < len {
             let now = chunk.min(len - done);
             // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called
             // us.
             unsafe {
-                if done > 0 {
+                if done > 0 && (*self.store).interrupts.is_some() {
                     // The guest's own checks are as far apart as the length says.
-                    if (*self.store).interrupts.is_some() {
-                        Store::attend(self.store)?;
-                    }
-                    let watch: &mut Watch<'_> = watch.as_mut().expect("begun with the first chunk");
-                    watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
-                } else if now < len {
-                    watch = Some(Watch::new(self.suspender()));
+                    Store::attend(self.store)?;
                 }
-                Store::charge(self.store, now / per_fuel)?;
+                let cost = now / per_fuel;
+                // Where a slice ends here the guest waits anyway, and begins anew.
+                let goes_on = (*self.store).covers(cost);
+                Store::charge(self.store, cost)?;
+                match &mut watch {
+                    Some(watch) if goes_on => {
+                        watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                    }
+                    _ if now < len => watch = Some(Watch::new(self.suspender())),
+                    _ => {}
+                }
             }
             work(done, now);
             done += now;

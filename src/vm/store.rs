@@ -250,6 +250,11 @@ impl Store {
         self.tables[dst_table as usize].value.write(dst, values.into_iter())
     }
 
+    /// Whether the slice has fuel for this.
+    pub(super) fn covers(&self, cost: u64) -> bool {
+        !self.metered || self.machine.fuel >= cost as i64
+    }
+
     /// Charges for work that a guest sized, with as many suspensions as that takes.
     ///
     /// # Safety

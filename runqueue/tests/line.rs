@@ -200,7 +200,8 @@ fn elsewhere_a_wake_is_a_plain_one() {
         flag.0.load(Ordering::SeqCst)
     };
     assert!(woken() && RunQueue::current().is_none());
-    let runtime = on_two_threads();
+    // One worker, so that no other one can be quick enough to wake who has just come.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         // Beside the workers, and on a thread that may block.
         assert!(woken() && RunQueue::current().is_none());

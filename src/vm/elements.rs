@@ -53,18 +53,29 @@ pub(super) struct NoRoom;
 
 #[derive(Debug)]
 enum Room<T> {
-    /// As many elements as there is room for.
-    Few(Box<[T]>),
+    /// A boxed slice of ours, of as many elements as there is room for. It is no `Box`, whose
+    /// elements nobody but its owner may touch: machine code does.
+    Few(NonNull<[T]>),
     /// The reservation, and how many elements at its start are accessible.
     Many(Reservation, usize),
 }
 
 impl<T: Element> Room<T> {
-    fn zeroed(len: usize) -> Result<Box<[T]>, NoRoom> {
+    /// Room for a few nulls.
+    fn few(len: usize) -> Result<Self, NoRoom> {
         let mut list = Vec::new();
         list.try_reserve_exact(len).map_err(|_| NoRoom)?;
         list.resize(len, T::NULL);
-        Ok(list.into())
+        Ok(Self::Few(NonNull::from(Box::leak(list.into_boxed_slice()))))
+    }
+}
+
+impl<T> Drop for Room<T> {
+    fn drop(&mut self) {
+        if let Self::Few(list) = self {
+            // SAFETY: leaked by `few`, and dropped once.
+            drop(unsafe { Box::from_raw(list.as_ptr()) });
+        }
     }
 }
 
@@ -80,8 +91,7 @@ pub(super) struct Elements<T> {
 impl<T: Element> Elements<T> {
     /// So many nulls, of `maximum` elements that there can be.
     pub(super) fn new(len: usize, maximum: usize) -> Result<Self, NoRoom> {
-        let room = Room::Few(Room::zeroed(len.min(Self::MAX_FEW))?);
-        let mut this = Self { room, len: 0, written: 0 };
+        let mut this = Self { room: Room::few(len.min(Self::MAX_FEW))?, len: 0, written: 0 };
         this.reserve(len, maximum)?;
         this.len = len;
         Ok(this)
@@ -91,7 +101,7 @@ impl<T: Element> Elements<T> {
 
     fn base(&self) -> NonNull<T> {
         match &self.room {
-            Room::Few(list) => NonNull::from(&**list).cast(),
+            Room::Few(list) => list.cast(),
             Room::Many(reservation, _) => {
                 NonNull::new(reservation.base().cast()).expect("reservations are not at null")
             }
@@ -115,7 +125,7 @@ impl<T: Element> Elements<T> {
             return make_accessible::<T>(reservation, accessible, len);
         }
         let room = if len <= Self::MAX_FEW {
-            Room::Few(Room::zeroed(len.max(2 * self.len).min(maximum).min(Self::MAX_FEW))?)
+            Room::few(len.max(2 * self.len).min(maximum).min(Self::MAX_FEW))?
         } else {
             let reservation = Reservation::new(0, maximum * size_of::<T>()).map_err(|_| NoRoom)?;
             let mut accessible = 0;
@@ -124,9 +134,9 @@ impl<T: Element> Elements<T> {
         };
         let all = self.len.max(self.written);
         let old = std::mem::replace(&mut self.room, room);
-        if let Room::Few(old) = old {
+        if let Room::Few(old) = &old {
             // SAFETY: there is room for more than the old list had.
-            unsafe { self.base().copy_from_nonoverlapping(NonNull::from(&*old).cast(), all) };
+            unsafe { self.base().copy_from_nonoverlapping(old.cast(), all) };
         }
         Ok(())
     }

@@ -8,8 +8,10 @@ use crate::sync::Arc;
 use crate::tank::{FuelTank, TankClosed};
 use crate::tree::{Place, Sleeper, wake};
 
-/// Small slices are burned several in a turn: as many as this many units make, but 8 at the most.
-const TURN: u64 = 10_000;
+/// Small slices are burned several in a turn: as many as this many units make, some ten microseconds,
+/// but 8 at the most. The tree's lock is taken once for each turn, so that many workers meet there
+/// seldom.
+const TURN: u64 = 80_000;
 const SLICES_IN_TURN: u64 = 8;
 
 /// The end of a [`FuelTank`] at which one guest draws. Taps of a tank have equal weight.

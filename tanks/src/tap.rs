@@ -118,7 +118,10 @@ impl Tap {
                 tree.arm(state, self.id);
             }
             // It comes back to wait. Until then nobody may be kept waiting behind it.
-            (Drawn::Dry, None) => woken.extend(state.ledger.leave(self.id, 0).1),
+            (Drawn::Dry, None) => {
+                woken.extend(state.ledger.leave(self.id, 0).1);
+                drop(state);
+            }
             (Drawn::Fuel(_) | Drawn::Closed, _) => drop(state),
         }
         drop(former);

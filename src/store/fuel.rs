@@ -194,6 +194,9 @@ macro_rules! mirror {
             /// straight-line code behind the last check; checks are at function entries, at
             /// loop heads, and wherever a thousand operators come in a row.
             ///
+            /// Inside tokio, guests that yield wait for one another in a line of the runtime's: timers
+            /// and sockets wait for about two of their slices, however many they are.
+            ///
             /// ```
             /// use lampwick::{Config, Engine, Instance, Module, Store};
             ///

@@ -10,10 +10,30 @@ impl Config {
         self
     }
 
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
+    /// Whether modules may use reference types, and tables of them. On by default; turned off, typed
+    /// function references are off, too, and bulk memory goes on working.
     pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_function_references(false);
+        }
         self.feature(WasmFeatures::REFERENCE_TYPES, enable)
+    }
+
+    /// Whether modules may use typed references to functions, references that are never null, and
+    /// tables with a first value. Off by default, as long as only the types are implemented; turned off, [garbage
+    /// collection](Self::wasm_gc) is off, too. [`Engine::new`](crate::Engine::new) fails where it is
+    /// on without [`wasm_reference_types`](Self::wasm_reference_types).
+    pub fn wasm_function_references(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_gc(false);
+        }
+        self.feature(WasmFeatures::FUNCTION_REFERENCES, enable)
+    }
+
+    /// Whether modules may use structs, arrays, subtypes and recursive types. Off by default, and
+    /// not implemented by this version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::GC, enable)
     }
 
     /// Whether modules may use bulk memory and table operators. On by default.

@@ -1,6 +1,5 @@
 //! Calls: direct, through tables, and of builtins.
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, MemFlagsData, SigRef, Type,
     UserExternalName, Value, types,
@@ -11,7 +10,6 @@ use cranelift_wasm::Values;
 use super::Env;
 use crate::compile::link::Symbol;
 use crate::compile::signature::{self, POINTER};
-use crate::compile::traps;
 use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFuncRef, VMFunctionImport};
 
 impl Env<'_> {
@@ -64,14 +62,7 @@ impl Env<'_> {
         self.hand_over_fuel(builder);
         let func_ref = self.read_element(builder, table, callee);
         self.locate(builder);
-        // Null faults here: the first page of the address space is never mapped.
-        let flags =
-            MemFlagsData::new().with_aligned().with_trap_code(Some(traps::INDIRECT_CALL_TO_NULL));
-        let type_id = std::mem::offset_of!(VMFuncRef, type_id) as i32;
-        let actual = builder.ins().load(types::I32, flags, func_ref, type_id);
-        let expected = self.type_id(builder, ty);
-        let differs = builder.ins().icmp(IntCC::NotEqual, actual, expected);
-        self.trap_if(builder, differs, traps::BAD_SIGNATURE);
+        self.check_callee(builder, func_ref, ty);
 
         let flags = MemFlagsData::trusted().with_readonly();
         let code = std::mem::offset_of!(VMFuncRef, code) as i32;
@@ -178,13 +169,6 @@ impl Env<'_> {
         builder.ins().iadd(self.context, at)
     }
 
-    /// The engine's id for a type of the module.
-    fn type_id(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> Value {
-        let ids = std::mem::offset_of!(VMContext, type_ids) as u32;
-        let ids = self.load_constant(builder, POINTER, self.context, ids);
-        self.load_constant(builder, types::I32, ids, ty * size_of::<u32>() as u32)
-    }
-
     fn function(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> FuncRef {
         if let Some(&known) = self.functions.get(&function) {
             return known;
@@ -198,7 +182,7 @@ impl Env<'_> {
 
     fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
         *self.signatures.entry(ty).or_insert_with(|| {
-            builder.import_signature(signature::wasm(&self.module.info.types[ty as usize]))
+            builder.import_signature(signature::wasm(self.module.info.func_type(ty)))
         })
     }
 
@@ -210,7 +194,7 @@ impl Env<'_> {
     fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst, ty: u32) -> Values {
         self.take_back_fuel(builder);
         let results = Values::from(builder.inst_results(call));
-        for (ty, &value) in self.module.info.types[ty as usize].results().zip(&results) {
+        for (ty, &value) in self.module.info.func_type(ty).results().zip(&results) {
             self.declare(builder, ty, value);
         }
         results

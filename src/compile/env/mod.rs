@@ -12,6 +12,7 @@ mod fuel;
 mod globals;
 mod interrupts;
 mod memory;
+mod references;
 mod tables;
 
 use std::collections::HashMap;
@@ -39,7 +40,7 @@ pub(super) use fuel::{Access, Tracking};
 pub(super) struct ModuleScope<'m> {
     pub(super) info: &'m ModuleInfo,
     /// The types of the module as the translator wants them.
-    pub(super) types: &'m [wasmparser::FuncType],
+    pub(super) types: &'m [wasmparser::SubType],
     pub(super) layout: &'m ContextLayout,
     pub(super) settings: &'m Settings,
     pub(super) frontend: TargetFrontendConfig,
@@ -109,9 +110,9 @@ impl<'m> Env<'m> {
         builder.set_srcloc(SourceLoc::new(self.offset));
     }
 
-    /// Lets a collection find a value, if it is a reference to a value of the host.
+    /// Lets a collection find a value, if it is a reference to what it looks after.
     fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
-        if ty == ValType::ExternRef {
+        if ty.is_collected() {
             self.declares_references = true;
             builder.declare_value_needs_stack_map(value);
         }
@@ -195,11 +196,11 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn reference_type(&self, ty: RefType) -> Type {
-        if ty.is_extern_ref() { types::I32 } else { POINTER }
+        if self.is_func_ref(ty) { POINTER } else { types::I32 }
     }
 
     fn needs_stack_map(&self, ty: RefType) -> bool {
-        ty.is_extern_ref()
+        !self.is_func_ref(ty)
     }
 
     fn declares_references(&self) -> bool {
@@ -207,7 +208,7 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {
-        &self.module.types[index as usize]
+        self.module.types[index as usize].unwrap_func()
     }
 
     fn type_of_function(&self, index: u32) -> &wasmparser::FuncType {

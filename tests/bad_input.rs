@@ -230,14 +230,17 @@ fn proposals_can_be_turned_off() {
 #[test]
 fn proposals_that_are_not_implemented_are_refused_by_name() {
     type Setter = fn(&mut Config, bool) -> &mut Config;
-    let setters: [(Setter, &str); 2] =
-        [(Config::wasm_threads, "`threads`"), (Config::wasm_memory64, "`memory64`")];
+    let setters: [(Setter, &str); 3] = [
+        (Config::wasm_threads, "`threads`"),
+        (Config::wasm_memory64, "`memory64`"),
+        (Config::wasm_gc, "`gc`"),
+    ];
     for (set, name) in setters {
         let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
         assert!(text.contains(name), "{text}");
     }
     let mut config = Config::new();
-    config.wasm_threads(false).wasm_memory64(false);
+    config.wasm_threads(false).wasm_memory64(false).wasm_gc(false);
     Engine::new(&config).unwrap();
 }
 

@@ -82,4 +82,5 @@ mod tank_shares;
 mod tanks;
 mod trap_sources;
 mod traps;
+mod types;
 mod yields;

@@ -180,7 +180,7 @@ impl Building<'_> {
                 continue;
             }
             let (code, enter) = self.module.function(function)?;
-            let ty = self.module.defined_type(self.info.functions[function as usize]).record();
+            let ty = self.module.type_record(self.info.functions[function as usize]);
             // SAFETY: this is the place of the record.
             unsafe {
                 let record = VMFuncRef { code, context, enter, ty };

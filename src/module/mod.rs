@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use lampwick_fibers::Shared;
 
 use crate::compile::{AddressMap, Artifact, Kind, ModuleInfo, kind};
-use crate::engine::{DefinedType, Engine};
+use crate::engine::Engine;
 use crate::symbols::Symbolizer;
 use crate::tools::{self, Registration};
 use crate::trap::FrameInfo;
@@ -200,9 +200,9 @@ impl Module {
         &self.0.code
     }
 
-    /// The type at this index of the type section.
-    pub(crate) fn defined_type(&self, index: u32) -> &DefinedType {
-        self.0.types.get(index)
+    /// The record of the type at this index of the type section.
+    pub(crate) fn type_record(&self, index: u32) -> *const VMType {
+        self.0.types.record(index)
     }
 
     /// The records of all types, in order.
@@ -218,7 +218,7 @@ impl Module {
     pub(crate) fn function(&self, index: u32) -> Result<(*const u8, EnterTrampoline)> {
         let defined = index - self.0.info.imported_functions;
         let code = self.0.code.at(self.0.functions[defined as usize].start);
-        let ty = self.defined_type(self.0.info.functions[index as usize]);
+        let ty = self.0.types.get(self.0.info.functions[index as usize]);
         Ok((code, ty.trampolines(&self.0.engine)?.enter))
     }
 

@@ -51,6 +51,11 @@ impl ModuleTypes {
         &self.handles[index as usize]
     }
 
+    /// The record of the type at this index.
+    pub(super) fn record(&self, index: u32) -> *const VMType {
+        self.records[index as usize].0
+    }
+
     /// The addresses of the records of all types, in order.
     pub(super) fn records(&self) -> *const *const VMType {
         self.records.as_ptr().cast()

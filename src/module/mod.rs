@@ -3,6 +3,7 @@
 pub(crate) mod blueprint;
 #[cfg(feature = "cache")]
 mod cached;
+mod functions;
 mod serialize;
 
 use std::borrow::Cow;
@@ -23,6 +24,8 @@ use crate::vm::backtrace::Frame;
 use crate::vm::code::Code;
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::EnterTrampoline;
+
+pub use functions::FunctionCode;
 
 /// A compiled module.
 ///

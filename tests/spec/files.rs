@@ -8,6 +8,7 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2];
 /// The proposals that became part of WebAssembly 2.0, and those beyond it that are implemented.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::FunctionReferences,
     Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,

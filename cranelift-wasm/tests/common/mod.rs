@@ -267,6 +267,25 @@ impl FuncEnvironment for Env {
         Ok(self.call_pointer(builder, ty, pointer, args))
     }
 
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        Ok(self.call_pointer(builder, ty, callee, args))
+    }
+
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()> {
+        builder.ins().trapz(value, TrapCode::unwrap_user(1));
+        Ok(())
+    }
+
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, _: RefType) -> WasmResult<Value> {
         Self::index(builder, types::I64, 0)
     }

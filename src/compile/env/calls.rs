@@ -1,7 +1,7 @@
 //! Calls: direct, through tables, and of builtins.
 
 use cranelift_codegen::ir::{
-    ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, MemFlagsData, SigRef, Type,
+    ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, SigRef, Type,
     UserExternalName, Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
@@ -10,7 +10,8 @@ use cranelift_wasm::Values;
 use super::Env;
 use crate::compile::link::Symbol;
 use crate::compile::signature::{self, POINTER};
-use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFuncRef, VMFunctionImport};
+use crate::compile::traps;
+use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFunctionImport};
 
 impl Env<'_> {
     /// Calls function `function` of the index space.
@@ -62,17 +63,14 @@ impl Env<'_> {
         self.hand_over_fuel(builder);
         let func_ref = self.read_element(builder, table, callee);
         self.locate(builder);
-        self.check_callee(builder, func_ref, ty);
-
-        let flags = MemFlagsData::trusted().with_readonly();
-        let code = std::mem::offset_of!(VMFuncRef, code) as i32;
-        let code = builder.ins().load(POINTER, flags, func_ref, code);
-        let context = std::mem::offset_of!(VMFuncRef, context) as i32;
-        let context = builder.ins().load(POINTER, flags, func_ref, context);
-        let signature = self.signature(builder, ty);
-        let args = self.with_contexts(context, args);
-        let call = builder.ins().call_indirect(signature, code, &args);
-        self.results(builder, call, ty)
+        let null = if self.elements_are(table, ty) {
+            // Nobody has looked whether there is a function.
+            Some(traps::INDIRECT_CALL_TO_NULL)
+        } else {
+            self.check_callee(builder, func_ref, ty);
+            None
+        };
+        self.call_record(builder, (func_ref, null), ty, args)
     }
 
     /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.
@@ -180,18 +178,23 @@ impl Env<'_> {
         imported
     }
 
-    fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
+    pub(super) fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
         *self.signatures.entry(ty).or_insert_with(|| {
             builder.import_signature(signature::wasm(self.module.info.func_type(ty)))
         })
     }
 
-    fn with_contexts(&self, callee: Value, args: &[Value]) -> Values {
+    pub(super) fn with_contexts(&self, callee: Value, args: &[Value]) -> Values {
         [callee, self.context].into_iter().chain(args.iter().copied()).collect()
     }
 
     /// The results of a call of a function of type `ty`.
-    fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst, ty: u32) -> Values {
+    pub(super) fn results(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        call: Inst,
+        ty: u32,
+    ) -> Values {
         self.take_back_fuel(builder);
         let results = Values::from(builder.inst_results(call));
         for (ty, &value) in self.module.info.func_type(ty).results().zip(&results) {

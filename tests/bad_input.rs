@@ -185,7 +185,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (memory 1) (memory 1))", "multiple memories"),
-        ("(module (func $f return_call $f))", "tail calls"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
         ("(module (func (param (ref func))))", "function references"),

@@ -78,6 +78,7 @@ mod soak;
 mod spans;
 mod support;
 mod table;
+mod tail_calls;
 mod tank_shares;
 mod tanks;
 mod trap_sources;

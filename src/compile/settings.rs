@@ -162,5 +162,6 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);

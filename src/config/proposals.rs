@@ -46,6 +46,34 @@ impl Config {
         self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
+    /// Whether modules may use tail calls, of which any number in a row takes the stack of one call. On
+    /// by default.
+    ///
+    /// A tail call costs what the same call costs otherwise, and its callee looks at fuel, interrupts
+    /// and deadlines as it begins. Backtraces do not show functions that have given way to their
+    /// callee.
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let sum = r#"(module (func $sum (export "sum") (param $n i64) (param $sum i64) (result i64)
+    ///     (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+    ///     (return_call $sum
+    ///         (i64.sub (local.get $n) (i64.const 1))
+    ///         (i64.add (local.get $sum) (local.get $n)))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), sum)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let sum = instance.get_typed_func::<(u64, u64), u64, _>(&mut store, "sum")?;
+    /// assert_eq!(sum.call(&mut store, (1_000_000, 0))?, 500_000_500_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wasm_tail_call(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::TAIL_CALL, enable)
+    }
+
     /// Whether modules may have several memories. Off by default, as in WebAssembly 2.0.
     ///
     /// ```

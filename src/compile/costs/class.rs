@@ -20,8 +20,10 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         | BrTable { .. }
         | BrOnNull { .. }
         | BrOnNonNull { .. } => OperatorClass::Branch,
-        Call { .. } => OperatorClass::Call,
-        CallIndirect { .. } | CallRef { .. } => OperatorClass::CallIndirect,
+        Call { .. } | ReturnCall { .. } => OperatorClass::Call,
+        CallIndirect { .. } | CallRef { .. } | ReturnCallIndirect { .. } => {
+            OperatorClass::CallIndirect
+        }
         RefNull { .. } | RefIsNull | RefFunc { .. } | RefAsNonNull => OperatorClass::Reference,
         TableGet { .. } | TableSet { .. } => OperatorClass::Table,
         MemorySize { .. } | TableSize { .. } => OperatorClass::Size,

@@ -13,6 +13,20 @@ use crate::compile::signature::{self, POINTER};
 use crate::compile::traps;
 use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFunctionImport};
 
+/// A function that is about to be called.
+pub(super) struct Callee {
+    pub(super) context: Value,
+    pub(super) code: Code,
+}
+
+/// Where a callee's entry point is.
+pub(super) enum Code {
+    /// In the same text.
+    Known(FuncRef),
+    /// At this address.
+    Loaded(Value),
+}
+
 impl Env<'_> {
     /// Calls function `function` of the index space.
     pub(super) fn direct_call(
@@ -21,33 +35,9 @@ impl Env<'_> {
         function: u32,
         args: &[Value],
     ) -> Values {
-        let imported = function < self.module.info.imported_functions;
-        let callee = if imported {
-            let at = self.module.layout.imported_function(function);
-            let context = at + std::mem::offset_of!(VMFunctionImport, context) as u32;
-            let code = at + std::mem::offset_of!(VMFunctionImport, code) as u32;
-            let context = self.load_constant(builder, POINTER, self.context, context);
-            let code = self.load_constant(builder, POINTER, self.context, code);
-            Some((context, code))
-        } else {
-            None
-        };
-        self.locate(builder);
-        self.hand_over_fuel(builder);
-        let call = match callee {
-            Some((context, code)) => {
-                let signature =
-                    self.signature(builder, self.module.info.functions[function as usize]);
-                let args = self.with_contexts(context, args);
-                builder.ins().call_indirect(signature, code, &args)
-            }
-            None => {
-                let function = self.function(builder, function);
-                let args = self.with_contexts(self.context, args);
-                builder.ins().call(function, &args)
-            }
-        };
-        self.results(builder, call, self.module.info.functions[function as usize])
+        let callee = self.function_to_call(builder, function);
+        let ty = self.module.info.functions[function as usize];
+        self.call_and_take_back(builder, callee, ty, args)
     }
 
     /// Calls the function in element `callee` of `table`, which must have type `ty`.
@@ -59,6 +49,60 @@ impl Env<'_> {
         callee: Value,
         args: &[Value],
     ) -> Values {
+        let callee = self.element_to_call(builder, table, ty, callee);
+        self.call_and_take_back(builder, callee, ty, args)
+    }
+
+    /// Calls a function of type `ty`, to which the fuel counter was handed over.
+    pub(super) fn call_and_take_back(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        callee: Callee,
+        ty: u32,
+        args: &[Value],
+    ) -> Values {
+        let args = self.with_contexts(callee.context, args);
+        let call = match callee.code {
+            Code::Known(function) => builder.ins().call(function, &args),
+            Code::Loaded(code) => {
+                let signature = self.signature(builder, ty);
+                builder.ins().call_indirect(signature, code, &args)
+            }
+        };
+        self.results(builder, call, ty)
+    }
+
+    /// What is called as function `function` of the index space; hands the fuel counter over.
+    pub(super) fn function_to_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+    ) -> Callee {
+        let callee = if function < self.module.info.imported_functions {
+            let at = self.module.layout.imported_function(function);
+            let context = at + std::mem::offset_of!(VMFunctionImport, context) as u32;
+            let code = at + std::mem::offset_of!(VMFunctionImport, code) as u32;
+            let context = self.load_constant(builder, POINTER, self.context, context);
+            let code = self.load_constant(builder, POINTER, self.context, code);
+            Callee { context, code: Code::Loaded(code) }
+        } else {
+            let function = self.function(builder, function);
+            Callee { context: self.context, code: Code::Known(function) }
+        };
+        self.locate(builder);
+        self.hand_over_fuel(builder);
+        callee
+    }
+
+    /// What is called as element `callee` of `table`, which must have type `ty`; hands the fuel
+    /// counter over.
+    pub(super) fn element_to_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+    ) -> Callee {
         // Before the checks, whose traps then need no code of their own for it.
         self.hand_over_fuel(builder);
         let func_ref = self.read_element(builder, table, callee);
@@ -70,7 +114,7 @@ impl Env<'_> {
             self.check_callee(builder, func_ref, ty);
             None
         };
-        self.call_record(builder, (func_ref, null), ty, args)
+        self.record_to_call(builder, func_ref, null)
     }
 
     /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.

@@ -14,6 +14,7 @@ mod interrupts;
 mod memory;
 mod references;
 mod tables;
+mod tail_calls;
 
 use std::collections::HashMap;
 
@@ -318,6 +319,28 @@ impl FuncEnvironment for Env<'_> {
         args: &[Value],
     ) -> WasmResult<Values> {
         Ok(self.call_reference(builder, ty, callee, args))
+    }
+
+    fn return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.direct_tail_call(builder, function, args);
+        Ok(())
+    }
+
+    fn return_call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.tail_call_through_table(builder, table, ty, callee, args);
+        Ok(())
     }
 
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value> {

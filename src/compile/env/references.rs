@@ -7,6 +7,7 @@ use cranelift_wasm::Values;
 use wasmparser::{AbstractHeapType, CompositeInnerType, HeapType, RefType};
 
 use super::Env;
+use super::calls::{Callee, Code};
 use crate::compile::signature::POINTER;
 use crate::compile::traps;
 use crate::vm::layout::{VMContext, VMFuncRef, VMType};
@@ -34,22 +35,30 @@ impl Env<'_> {
         func_ref: Value,
         args: &[Value],
     ) -> Values {
+        let callee = self.reference_to_call(builder, func_ref);
+        self.call_and_take_back(builder, callee, ty, args)
+    }
+
+    /// What is called by a reference of its type, which may be null; hands the fuel counter over.
+    pub(super) fn reference_to_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        func_ref: Value,
+    ) -> Callee {
         // Before the fault of a null reference, which then needs no code of its own for it.
         self.hand_over_fuel(builder);
         self.locate(builder);
-        let null = Some(traps::NULL_FUNCTION_REFERENCE);
-        self.call_record(builder, (func_ref, null), ty, args)
+        self.record_to_call(builder, func_ref, Some(traps::NULL_FUNCTION_REFERENCE))
     }
 
-    /// Calls a function of type `ty` by its record. Where that may be null, it traps with the code.
-    /// The fuel counter must have been handed over.
-    pub(super) fn call_record(
+    /// What is called by its record. Where that may be null, it traps with the code. The fuel counter
+    /// must have been handed over.
+    pub(super) fn record_to_call(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
-        (func_ref, null): (Value, Option<TrapCode>),
-        ty: u32,
-        args: &[Value],
-    ) -> Values {
+        func_ref: Value,
+        null: Option<TrapCode>,
+    ) -> Callee {
         // Either load may become part of the call, so that the other one meets null first.
         let flags = match null {
             Some(_) => faulting(null),
@@ -59,10 +68,7 @@ impl Env<'_> {
         let code = builder.ins().load(POINTER, flags, func_ref, code);
         let context = std::mem::offset_of!(VMFuncRef, context) as i32;
         let context = builder.ins().load(POINTER, flags, func_ref, context);
-        let signature = self.signature(builder, ty);
-        let args = self.with_contexts(context, args);
-        let call = builder.ins().call_indirect(signature, code, &args);
-        self.results(builder, call, ty)
+        Callee { context, code: Code::Loaded(code) }
     }
 
     /// Traps where a reference is null. A test touches no memory, which a fault would have to.

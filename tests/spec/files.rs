@@ -8,6 +8,7 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2];
 /// The proposals that became part of WebAssembly 2.0, and those beyond it that are implemented.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::FunctionReferences,
     Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,
@@ -25,11 +26,6 @@ const LATER: &[&str] = &["return_call.wast", "return_call_indirect.wast"];
 /// Directives that WebAssembly 2.0 contradicts, though they stand in a file that is in scope: the
 /// file's path, their lines, and the reason. They are executed, too, and must not hold.
 const OVERRULED: &[(&str, &[usize], &str)] = &[
-    (
-        "bulk-memory/table-sub.wast",
-        &[1],
-        "a module with typed function references, which are later than WebAssembly 2.0",
-    ),
     (
         "bulk-memory/table_init.wast",
         &[2272, 2286],

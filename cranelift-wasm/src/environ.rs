@@ -6,7 +6,7 @@ use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 use wasmparser::{FuncType, Operator, RefType};
 
-use crate::WasmResult;
+use crate::{ObjectEnvironment, WasmResult};
 
 /// The results of a call: most functions have one or none.
 pub type Values = SmallVec<[Value; 2]>;
@@ -56,7 +56,7 @@ impl RelaxedSimd {
 ///
 /// Source locations belong to the environment too: the translator never calls
 /// [`FunctionBuilder::set_srcloc`].
-pub trait FuncEnvironment {
+pub trait FuncEnvironment: ObjectEnvironment {
     /// What the target instruction set tells frontends: `TargetIsa::frontend_config`.
     fn frontend_config(&self) -> TargetFrontendConfig;
 

@@ -17,11 +17,11 @@
 //!
 //! # Where to look
 //!
-//! - `environ`: the trait that a runtime implements
+//! - `environ`, `object_environ`: the traits that a runtime implements
 //! - `func`: the driver, and what unreachable code means
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
-//! - `control`, `tail_calls`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `control`, `tail_calls`, `numeric`, `memory`, `reference`, `objects`: the methods, by families
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
@@ -37,6 +37,8 @@ mod limits;
 mod lines;
 mod memory;
 mod numeric;
+mod object_environ;
+mod objects;
 mod operator;
 mod reference;
 mod simd;
@@ -47,3 +49,4 @@ mod translation;
 pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;
+pub use object_environ::{ArrayRange, ArraySegment, Extension, ObjectEnvironment};

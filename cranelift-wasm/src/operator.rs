@@ -73,6 +73,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             Op::MemoryInit { data_index, mem } => self.memory_init(mem, data_index)?,
             Op::DataDrop { data_index } => self.data_drop(data_index)?,
 
+            _ if self.object_operator(operator)? => {}
             _ => return self.access_operator(operator),
         }
         Ok(())

@@ -12,6 +12,12 @@ pub(super) const UNREACHABLE: Clif = Clif::unwrap_user(4);
 pub(super) const NULL_REFERENCE: Clif = Clif::unwrap_user(6);
 pub(super) const NULL_FUNCTION_REFERENCE: Clif = Clif::unwrap_user(7);
 
+pub(super) const NULL_STRUCT_REFERENCE: Clif = Clif::unwrap_user(20);
+pub(super) const NULL_ARRAY_REFERENCE: Clif = Clif::unwrap_user(21);
+pub(super) const NULL_I31_REFERENCE: Clif = Clif::unwrap_user(22);
+pub(super) const ARRAY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(23);
+pub(super) const CAST_FAILURE: Clif = Clif::unwrap_user(24);
+
 pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
 
 /// The first and the last of the codes for accesses to linear memory.
@@ -46,6 +52,11 @@ pub(super) fn wasm_trap(code: Clif) -> Option<TrapCode> {
         BAD_SIGNATURE => TrapCode::BadSignature,
         NULL_REFERENCE => TrapCode::NullReference,
         NULL_FUNCTION_REFERENCE => TrapCode::NullFunctionReference,
+        NULL_STRUCT_REFERENCE => TrapCode::NullStructReference,
+        NULL_ARRAY_REFERENCE => TrapCode::NullArrayReference,
+        NULL_I31_REFERENCE => TrapCode::NullI31Reference,
+        ARRAY_OUT_OF_BOUNDS => TrapCode::ArrayOutOfBounds,
+        CAST_FAILURE => TrapCode::CastFailure,
         UNREACHABLE => TrapCode::UnreachableCodeReached,
         _ => return None,
     })

@@ -25,6 +25,13 @@ impl fmt::Display for TrapCode {
             Self::UnreachableCodeReached => "unreachable",
             Self::NullReference => "null reference",
             Self::NullFunctionReference => "null function reference",
+            Self::NullStructReference => "null structure reference",
+            Self::NullArrayReference => "null array reference",
+            Self::NullI31Reference => "null i31 reference",
+            Self::ArrayOutOfBounds => "out of bounds array access",
+            Self::CastFailure => "cast failure",
+            Self::AllocationTooLarge => "allocation size too large",
+            Self::HeapExhausted => "no room in the heap of structs and arrays",
             Self::Interrupt => "interrupt",
         })
     }

@@ -14,6 +14,7 @@ use super::instance::Instance;
 use super::layout::{
     BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
 };
+use super::object_builtins::*;
 use super::pace::Watch;
 use super::store::Store;
 use super::table::{RawRef, checked_range};
@@ -24,13 +25,13 @@ const BYTES_PER_LOOK: u64 = 32 << 10;
 const ELEMENTS_PER_LOOK: u64 = BYTES_PER_LOOK / size_of::<RawRef>() as u64;
 
 /// The result of a builtin, or why wasm is left.
-type Result<T> = std::result::Result<T, Box<Unwind>>;
+pub(super) type Result<T> = std::result::Result<T, Box<Unwind>>;
 
 /// A call of a builtin that is running: the store and the calling instance.
 #[derive(Clone, Copy)]
-struct Call {
-    store: *mut Store,
-    context: *mut VMContext,
+pub(super) struct Call {
+    pub(super) store: *mut Store,
+    pub(super) context: *mut VMContext,
 }
 
 /// Runs a builtin's body; a trap or a bug's panic unwinds wasm.
@@ -39,7 +40,7 @@ struct Call {
 ///
 /// Must be called with the context that machine code passed, as the last thing that the builtin
 /// does and with nothing left to drop.
-unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) -> R {
+pub(super) unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) -> R {
     // SAFETY: the context is that of an instance in a store.
     unsafe {
         let store = (*context).store.cast::<Store>();
@@ -283,13 +284,13 @@ unsafe extern "C" fn elem_drop(context: *mut VMContext, segment: u32) {
 /// Every method requires that the call is running on the guest's fiber, in a builtin.
 impl Call {
     /// How the guest's fiber is suspended, for as long as the builtin runs.
-    unsafe fn suspender<'s>(self) -> &'s Suspender {
+    pub(super) unsafe fn suspender<'s>(self) -> &'s Suspender {
         // SAFETY: the activation whose wasm called is live, and so is the suspender of its fiber.
         unsafe { &*(*(*self.store).activation).suspender }
     }
 
     /// The instance that called.
-    unsafe fn instance(self) -> *mut Instance {
+    pub(super) unsafe fn instance(self) -> *mut Instance {
         // SAFETY: the context is that of an instance in the store; both are live while its builtin
         // runs.
         unsafe { &raw mut (&mut (*self.store).instances)[(*self.context).instance - 1] }
@@ -322,7 +323,7 @@ impl Call {
     }
 
     /// Charges for an operator that will not be done, and traps.
-    unsafe fn out_of_bounds(self, cost: u64, code: TrapCode) -> Result<()> {
+    pub(super) unsafe fn out_of_bounds(self, cost: u64, code: TrapCode) -> Result<()> {
         // SAFETY: nothing of the store is borrowed.
         unsafe {
             Store::charge(self.store, cost)?;
@@ -373,7 +374,7 @@ impl Call {
 
     /// Charges for each chunk, then does it. The last chunk's rest below a whole unit is free, so
     /// that the cost is that of the whole length: chunks are whole numbers of units.
-    unsafe fn in_chunks(
+    pub(super) unsafe fn in_chunks(
         self,
         len: u64,
         chunk: u64,

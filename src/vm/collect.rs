@@ -11,12 +11,14 @@
 //! are.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr::NonNull;
 
 use lampwick_fibers::Cancelled;
 
 use super::activation;
-use super::externs::{Externs, Marks};
-use super::layout::ValRaw;
+use super::externs::{self, Externs};
+use super::heap::{self, Heap};
+use super::layout::{Reference, ValRaw};
 use super::pace::Pace;
 use super::store::Store;
 
@@ -28,6 +30,9 @@ const PER_WORD: usize = 1;
 const PER_FRAME: usize = 32;
 const PER_ENTRY: usize = 64;
 const PER_PART: usize = 8 << 10;
+const PER_OBJECT: usize = 64;
+const PER_REFERENCE: usize = 16;
+const PER_BLOCK: usize = 16 << 10;
 
 impl Store {
     /// Lets a collection make room before `more` values become references.
@@ -101,14 +106,23 @@ impl Store {
     ) -> Result<(), Cancelled> {
         // SAFETY: by contract; each borrow ends before the pace may suspend.
         unsafe {
-            let used = (*this).externs.as_ref().filter(|externs| externs.used() > 0);
-            let Some(mut marks) = used.map(|externs| externs.marks()) else { return Ok(()) };
+            let has_externs = (*this).externs.as_ref().is_some_and(|externs| externs.used() > 0);
+            if !has_externs && (*this).objects.is_none() {
+                return Ok(());
+            }
+            let mut marks = Marks::new(&*this);
             arguments.iter().for_each(|argument| marks.mark_if_any(argument.to_u64() as u32));
             Self::mark_tables(this, &mut marks, pace)?;
             Self::mark_globals(this, &mut marks, pace)?;
             Self::mark_frames(this, &mut marks, pace)?;
-            let externs: *mut Externs = &raw mut **(*this).externs.as_mut().expect("some are used");
-            sweep(externs, &marks, pace)
+            Self::mark_objects(this, &mut marks, pace)?;
+            if let Some(externs) = (*this).externs.as_deref_mut() {
+                sweep(&raw mut *externs, &marks, pace)?;
+            }
+            if let Some(objects) = (*this).objects.as_deref_mut() {
+                sweep_objects(&raw mut objects.heap, &marks.objects, pace)?;
+            }
+            Ok(())
         }
     }
 
@@ -128,7 +142,7 @@ impl Store {
                     let elements = (&(*this).tables)[table].value.externs();
                     elements[start..start + len].iter().for_each(|&index| marks.mark(index));
                 })?;
-                marks.count(len);
+                marks.externs.count(len);
             }
         }
         Ok(())
@@ -151,7 +165,24 @@ impl Store {
                     }
                 }
             })?;
-            marks.count(len);
+            marks.externs.count(len);
+        }
+        Ok(())
+    }
+
+    /// What objects refer to, and what the host holds.
+    unsafe fn mark_objects(
+        this: *mut Self,
+        marks: &mut Marks,
+        pace: &mut Pace<'_>,
+    ) -> Result<(), Cancelled> {
+        // SAFETY: by contract.
+        unsafe {
+            let Some(objects) = (*this).objects.as_deref() else { return Ok(()) };
+            objects.for_each_held(|reference| marks.mark(reference));
+            while let Some(references) = marks.follow() {
+                pace.spend(PER_OBJECT + references * PER_REFERENCE)?;
+            }
         }
         Ok(())
     }
@@ -170,10 +201,66 @@ impl Store {
                     // where it holds a reference in this word.
                     marks.mark(((fp - distance) as *const u32).read());
                 }
-                marks.count(WORK_PER_FRAME);
+                marks.externs.count(WORK_PER_FRAME);
                 Ok(())
             })
         }
+    }
+}
+
+/// What guests can reach.
+struct Marks {
+    externs: externs::Marks,
+    objects: heap::Marks,
+    heap: Option<NonNull<Heap>>,
+}
+
+impl Marks {
+    fn new(store: &Store) -> Self {
+        let heap = store.objects.as_ref().map(|objects| &objects.heap);
+        Self {
+            externs: store.externs.as_ref().map_or_else(Default::default, |externs| externs.marks()),
+            objects: heap::Marks::new(heap),
+            heap: heap.map(NonNull::from),
+        }
+    }
+
+    /// Notes a reference.
+    #[inline]
+    fn mark(&mut self, reference: u32) {
+        match Reference::of(reference) {
+            Reference::Extern(index) => self.externs.mark(index),
+            Reference::Object(at) => self.mark_object(at),
+            Reference::Null | Reference::I31(_) => {}
+        }
+    }
+
+    /// Notes what may be a reference, or anything else.
+    fn mark_if_any(&mut self, number: u32) {
+        match Reference::of(number) {
+            Reference::Extern(index) => self.externs.mark_if_any(index),
+            _ => self.mark(number),
+        }
+    }
+
+    fn mark_object(&mut self, at: u32) {
+        if let Some(heap) = self.heap {
+            // SAFETY: the store, and with it the heap, stays as it is while it is marked.
+            self.objects.mark(unsafe { heap.as_ref() }, at);
+        }
+    }
+
+    /// Notes what a part of an object refers to. Answers how much that was, or `None` when nothing is
+    /// left to look into.
+    fn follow(&mut self) -> Option<usize> {
+        // SAFETY: as above.
+        let heap = unsafe { self.heap?.as_ref() };
+        let Self { externs, objects, .. } = self;
+        objects.follow(heap, |objects, reference| match Reference::of(reference) {
+            Reference::Extern(index) => externs.mark(index),
+            Reference::Object(at) => objects.mark(heap, at),
+            Reference::Null | Reference::I31(_) => {}
+        })
     }
 }
 
@@ -194,7 +281,7 @@ unsafe fn sweep(
         (*externs).begin_sweep();
         let swept = pace.parts(entries, PER_ENTRY, |done, len| {
             let end = entries - done;
-            let garbage = (*externs).sweep(marks, end - len..end);
+            let garbage = (*externs).sweep(&marks.externs, end - len..end);
             // This runs code of the embedder's, when all is in order.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(garbage))) {
                 match panic {
@@ -205,7 +292,7 @@ unsafe fn sweep(
             }
         });
         if swept.is_ok() {
-            (*externs).end_sweep(marks.work() + entries);
+            (*externs).end_sweep(marks.externs.work() + entries);
         }
         if let Some(payload) = panic {
             resume_unwind(payload);
@@ -215,4 +302,26 @@ unsafe fn sweep(
             (start..start + len).for_each(|part| (*externs).shrink(part));
         })
     }
+}
+
+/// Frees the objects that are not marked.
+///
+/// # Safety
+///
+/// As for [`Store::collect_at`], for the store of which this is the heap.
+unsafe fn sweep_objects(
+    heap: *mut Heap,
+    marks: &heap::Marks,
+    pace: &mut Pace<'_>,
+) -> Result<(), Cancelled> {
+    // SAFETY: by contract; each borrow ends before the pace may suspend.
+    unsafe {
+        (*heap).begin_sweep();
+        let mut left = 0;
+        pace.parts((*heap).len(), PER_BLOCK, |start, len| {
+            (start..start + len).for_each(|block| left += (*heap).sweep(marks, block));
+        })?;
+        (*heap).end_sweep(left);
+    }
+    Ok(())
 }

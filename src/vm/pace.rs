@@ -31,6 +31,11 @@ impl<'s> Pace<'s> {
         Pace::new(Suspender::blocking())
     }
 
+    /// Whose fiber suspends.
+    pub(crate) fn suspender(&self) -> &Suspender {
+        self.suspender
+    }
+
     /// Takes note of work that is about to be done, and compares with so many bytes. No work between
     /// two calls should be more than [`Self::parts`] makes it.
     ///

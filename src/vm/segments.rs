@@ -33,18 +33,23 @@ impl Store {
         let instance = &self.instances[instance];
         let elements = instance.elements(segment);
         let elements = &elements[checked_range(src, len, elements.len())?];
-        let globals = &self.globals;
-        let value = |element: &SegmentElement| match *element {
+        let values: smallvec::SmallVec<[RawRef; 32]> =
+            elements.iter().map(|element| self.element(instance, element)).collect();
+        self.tables[table as usize].value.write(dst, values.into_iter())
+    }
+
+    /// What an element of a segment is in an instance of the store.
+    pub(super) fn element(&self, instance: &Instance, element: &SegmentElement) -> RawRef {
+        match *element {
             SegmentElement::Null => 0,
             SegmentElement::Import(function) => import(instance, function),
             SegmentElement::Function(slot) => instance.func_ref(slot).as_ptr() as RawRef,
             SegmentElement::Global(global) => {
                 let id = instance.globals[global as usize] as usize;
                 // SAFETY: definitions are live with the store, and machine code is not running.
-                ValRaw(unsafe { globals[id].definition.read() }.0).to_u64()
+                ValRaw(unsafe { self.globals[id].definition.read() }.0).to_u64()
             }
-        };
-        self.tables[table as usize].value.write(dst, elements.iter().map(value))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
+use super::objects::Objects;
 use super::signals;
 use super::table::{self, RawRef, Table};
 
@@ -130,6 +131,8 @@ pub struct Store {
     host_functions: ThinVec<Box<HostFunction>>,
     /// Made with the first value.
     pub(crate) externs: Option<Box<Externs>>,
+    /// Structs and arrays, where a module has such types.
+    pub(crate) objects: Option<Box<Objects>>,
 }
 
 // SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
@@ -145,7 +148,13 @@ impl Store {
         accounts: Option<Box<Accounts>>,
     ) -> Self {
         Self {
-            machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
+            machine: VMStore {
+                stack_limit: usize::MAX,
+                fuel: 0,
+                exit_fp: 0,
+                exit_pc: 0,
+                heap: ptr::null_mut(),
+            },
             activation: ptr::null_mut(),
             #[cfg(feature = "call-hook")]
             call_hook: None,
@@ -163,6 +172,7 @@ impl Store {
             globals: ThinVec::new(),
             host_functions: ThinVec::new(),
             externs: None,
+            objects: None,
         }
     }
 

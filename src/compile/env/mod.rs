@@ -8,10 +8,13 @@
 
 mod bulk;
 mod calls;
+mod casts;
 mod fuel;
 mod globals;
 mod interrupts;
 mod memory;
+mod object_environ;
+mod objects;
 mod references;
 mod tables;
 mod tail_calls;
@@ -55,6 +58,7 @@ enum Region {
     Context,
     Heap,
     Table,
+    Object,
 }
 
 /// The environment of one function.
@@ -183,6 +187,7 @@ fn alias_region(builder: &mut FunctionBuilder<'_>, region: Region) -> ir::AliasR
         Region::Context => "context",
         Region::Heap => "memory",
         Region::Table => "table",
+        Region::Object => "object",
     };
     builder
         .func

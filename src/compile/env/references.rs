@@ -139,7 +139,7 @@ impl Env<'_> {
     }
 
     /// How many types are above one of the module's; validation bounds it by 63.
-    fn depth(&self, ty: u32) -> u32 {
+    pub(super) fn depth(&self, ty: u32) -> u32 {
         std::iter::successors(self.above(ty), |&ty| self.above(ty)).count() as u32
     }
 
@@ -150,7 +150,7 @@ impl Env<'_> {
     }
 
     /// The engine's record of a type of the module.
-    fn type_record(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> Value {
+    pub(super) fn type_record(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> Value {
         let records = std::mem::offset_of!(VMContext, types) as u32;
         let records = self.load_constant(builder, POINTER, self.context, records);
         let offset = ty * size_of::<*const VMType>() as u32;

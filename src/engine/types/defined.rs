@@ -14,7 +14,7 @@ use crate::tools::{self, Registration};
 use crate::types::composite::SubType;
 use crate::types::{ConcreteType, FuncType};
 use crate::vm::code::Code;
-use crate::vm::layout::{EnterTrampoline, VMType};
+use crate::vm::layout::{EnterTrampoline, ObjectLayout, VMType};
 
 /// A type in use.
 #[repr(C)]
@@ -53,7 +53,8 @@ unsafe impl Sync for Trampolines {}
 impl DefinedType {
     /// A type below those of `supers`, which its group keeps.
     pub(super) fn new(ty: SubType, handle: ConcreteType, supers: Box<[*const VMType]>) -> Self {
-        let record = VMType::new(handle.id, handle.stamp, &supers);
+        let layout = ObjectLayout::of(&ty.composite);
+        let record = VMType::new(handle.id, handle.stamp, &supers, layout);
         Self { record, ty, handle, trampolines: OnceLock::new(), _supers: supers }
     }
 

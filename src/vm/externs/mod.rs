@@ -18,6 +18,8 @@ use addresses::Addresses;
 pub(crate) use addresses::ByAddress;
 use entries::Entries;
 
+use super::layout::MAX_EXTERNS;
+
 /// A value of the host.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
 
@@ -31,11 +33,10 @@ const MIN_THRESHOLD: usize = 256;
 /// a bounded part of the next collection, whatever it picked.
 const WORK_PER_ENTRY: usize = 64;
 
-/// More references than a 32-bit index can tell apart.
+/// More values than references can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the guests of a store hold {} references to values of the host, which is the limit",
-    u32::MAX
+    "the guests of a store hold {MAX_EXTERNS} references to values of the host, which is the limit"
 )]
 pub(crate) struct Full;
 
@@ -84,6 +85,9 @@ impl Externs {
         let address = address(&value);
         let index = if self.free == 0 {
             let index = u32::try_from(self.entries.len() + 1).map_err(|_| Full)?;
+            if index > MAX_EXTERNS {
+                return Err(Full);
+            }
             self.entries.push(Entry::Used(value));
             index
         } else {
@@ -206,6 +210,7 @@ fn address(value: &Value) -> usize {
 }
 
 /// What a collection has found.
+#[derive(Default)]
 pub(super) struct Marks {
     bits: Vec<u64>,
     work: usize,

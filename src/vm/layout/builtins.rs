@@ -63,6 +63,25 @@ macro_rules! for_each_builtin {
             table_init(I32, I32, I64, I64, I64) -> ();
             /// `elem.drop(segment)`.
             elem_drop(I32) -> ();
+            /// `struct.new_default(type)`: a reference.
+            struct_new(I32) -> I64;
+            /// `array.new_default(type, len)`: a reference.
+            array_new(I32, I64) -> I64;
+            /// Sets all elements of a new array: array, low and high half of the value. What it takes
+            /// was charged when the array was made.
+            array_begin(I32, I64, I64) -> ();
+            /// `array.new_data(type, segment, start, len)`: a reference.
+            array_new_data(I32, I32, I64, I64) -> I64;
+            /// `array.new_elem(type, segment, start, len)`: a reference.
+            array_new_elem(I32, I32, I64, I64) -> I64;
+            /// `array.init_data(segment, array, dst, src, len)`.
+            array_init_data(I32, I32, I64, I64, I64) -> ();
+            /// `array.init_elem(segment, array, dst, src, len)`.
+            array_init_elem(I32, I32, I64, I64, I64) -> ();
+            /// `array.fill(array, dst, low and high half of the value, len)`.
+            array_fill(I32, I64, I64, I64, I64) -> ();
+            /// `array.copy(dst array, dst, src array, src, len)`.
+            array_copy(I32, I64, I32, I64, I64) -> ();
         }
     };
 }

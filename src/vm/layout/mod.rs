@@ -17,6 +17,7 @@
 //! ```
 
 mod builtins;
+mod objects;
 mod records;
 mod sites;
 mod stack_maps;
@@ -26,6 +27,9 @@ use std::sync::atomic::AtomicU64;
 
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
+};
+pub(crate) use objects::{
+    FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets, shift,
 };
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
@@ -51,6 +55,9 @@ pub(crate) struct VMStore {
     pub(crate) exit_fp: usize,
     /// The address in that frame to which the host returns.
     pub(crate) exit_pc: usize,
+    /// The start of the store's heap of structs and arrays, from which references count; null before
+    /// there is a module with such types.
+    pub(crate) heap: *mut u8,
 }
 
 /// The head of every context, an instance's or a host function's.

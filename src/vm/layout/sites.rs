@@ -38,6 +38,20 @@ pub enum TrapCode {
     NullReference,
     /// A call of a null reference of a function type.
     NullFunctionReference,
+    /// A null reference where an operator needs a struct.
+    NullStructReference,
+    /// A null reference where an operator needs an array.
+    NullArrayReference,
+    /// A null reference where an operator needs an i31.
+    NullI31Reference,
+    /// An access to an array outside of its bounds.
+    ArrayOutOfBounds,
+    /// A cast of a reference to a type that it is not of.
+    CastFailure,
+    /// A struct or array that is larger than any store's heap can hold.
+    AllocationTooLarge,
+    /// There is no room for a struct or array in the store's heap, which may not grow.
+    HeapExhausted,
     /// An interrupt, or the deadline of an epoch: not the guest's doing.
     Interrupt,
 }
@@ -58,6 +72,11 @@ impl TrapCode {
             Self::Interrupt,
             Self::NullReference,
             Self::NullFunctionReference,
+            Self::NullStructReference,
+            Self::NullArrayReference,
+            Self::NullI31Reference,
+            Self::ArrayOutOfBounds,
+            Self::CastFailure,
         ];
         codes.into_iter().find(|code| *code as u8 == number)
     }

@@ -2,6 +2,7 @@
 
 use std::ptr;
 
+use super::{ObjectKind, ObjectLayout};
 use crate::types::ConcreteType;
 
 /// A type that modules declare. An engine has one for all that are the same type, so that equal
@@ -17,13 +18,23 @@ pub(crate) struct VMType {
     pub(crate) id: u32,
     /// What tells it from others that had the id before, or have it in other engines.
     pub(crate) stamp: u32,
+    /// What values of the type are.
+    pub(crate) kind: ObjectKind,
+    /// How objects of the type are made. Machine code knows it from the type's declaration.
+    pub(crate) layout: ObjectLayout,
 }
 
 impl VMType {
     /// A type below these, which must outlive it and what is told of it, the slice included.
-    pub(crate) fn new(id: u32, stamp: u32, supers: &[*const VMType]) -> Self {
+    pub(crate) fn new(
+        id: u32,
+        stamp: u32,
+        supers: &[*const VMType],
+        layout: ObjectLayout,
+    ) -> Self {
         // Validation bounds the depth by 63.
-        Self { supers: supers.as_ptr(), depth: supers.len() as u32, id, stamp }
+        let kind = layout.kind();
+        Self { supers: supers.as_ptr(), depth: supers.len() as u32, id, stamp, kind, layout }
     }
 
     /// Whether each value of the type `this` is one of `other`.

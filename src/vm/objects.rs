@@ -1,0 +1,242 @@
+//! The structs and arrays of a store: how they are made, and what of them the host holds.
+
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::activation::Unwind;
+use super::heap::{Heap, MAX_BYTES, Place};
+use super::layout::{FIELDS, ObjectLayout, Reference, TrapCode, VMType};
+use super::limits::{Growth, Resource};
+use super::pace::Pace;
+use super::store::Store;
+
+/// Bytes of which cleaning a block takes as much as touching them first.
+const PER_BLOCK: usize = 4 << 10;
+
+/// Objects, and what of them the host holds.
+pub(crate) struct Objects {
+    pub(super) heap: Heap,
+    held: Mutex<Held>,
+}
+
+/// What the host holds: which stays as long as somebody else has a share in it.
+struct Held {
+    references: Vec<Arc<u32>>,
+    /// How many there may be before it is looked which of them are still held.
+    most: usize,
+}
+
+/// How many the host may hold before it is looked which of them it still does.
+const FEW: usize = 64;
+
+impl Objects {
+    /// None.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let held = Held { references: Vec::new(), most: FEW };
+        Ok(Self { heap: Heap::new()?, held: Mutex::new(held) })
+    }
+
+    /// Calls `see` with what the host holds.
+    pub(super) fn for_each_held(&self, see: impl FnMut(u32)) {
+        let mut held = self.lock();
+        held.forget_unused();
+        held.references.iter().map(|reference| **reference).for_each(see);
+    }
+
+    /// Keeps an object as long as the answer is kept somewhere.
+    fn hold(&self, bits: u32) -> Arc<u32> {
+        let mut held = self.lock();
+        if held.references.len() >= held.most {
+            held.forget_unused();
+            held.most = FEW.max(2 * held.references.len());
+        }
+        let reference = Arc::new(bits);
+        held.references.push(reference.clone());
+        reference
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Held {
+    fn forget_unused(&mut self) {
+        self.references.retain(|reference| Arc::strong_count(reference) > 1);
+    }
+}
+
+/// Why there is no object.
+#[derive(Debug)]
+pub(crate) enum NoObject {
+    /// It would be larger than a heap can be.
+    TooLarge,
+    /// There is no room for it, and there may not be more.
+    NoRoom,
+    Cancelled,
+}
+
+impl Store {
+    /// Lets the store have objects.
+    pub(crate) fn prepare_objects(&mut self) -> std::io::Result<()> {
+        if self.objects.is_none() {
+            let objects = Objects::new()?;
+            self.machine.heap = objects.heap.start();
+            self.objects = Some(Box::new(objects));
+        }
+        Ok(())
+    }
+
+    /// Keeps what a reference is to as long as the answer is kept somewhere.
+    pub(crate) fn hold(&self, bits: u32) -> Arc<u32> {
+        match (Reference::of(bits), &self.objects) {
+            (Reference::Object(_), Some(objects)) => objects.hold(bits),
+            _ => Arc::new(bits),
+        }
+    }
+
+    /// The bytes of an object of a type, with so many elements if that is an array.
+    pub(crate) fn size_of_object(layout: &ObjectLayout, len: u32) -> Option<usize> {
+        let size = match layout {
+            ObjectLayout::None => unreachable!("validated: functions are no objects"),
+            ObjectLayout::Struct { size, .. } => *size as usize,
+            ObjectLayout::Array { shift, .. } => FIELDS as usize + ((len as usize) << shift),
+        };
+        (size <= MAX_BYTES / 2).then_some(size)
+    }
+
+    /// Makes an object, whose fields are zero and null.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::collect_at`]; the store must [have objects](Self::prepare_objects), and the type,
+    /// which is not of functions, must live as long as it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room.
+    ///
+    /// # Panics
+    ///
+    /// As for [`Self::collect`].
+    pub(crate) unsafe fn new_object(
+        this: *mut Self,
+        ty: *const VMType,
+        len: u32,
+        pace: &mut Pace<'_>,
+        may_collect: bool,
+    ) -> Result<u32, NoObject> {
+        // SAFETY: by contract; no borrow is held when the pace may suspend.
+        unsafe {
+            let size = Self::size_of_object(&(*ty).layout, len).ok_or(NoObject::TooLarge)?;
+            let place = Self::place(this, size, pace, may_collect)?;
+            let heap = Self::heap(this);
+            for block in 0..place.unclean {
+                pace.spend(PER_BLOCK).map_err(|_| NoObject::Cancelled)?;
+                (*heap).clean(place, block);
+            }
+            Ok((*heap).finish(place, ty, len))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The store must be live, and have objects.
+    unsafe fn heap(this: *mut Self) -> *mut Heap {
+        // SAFETY: by contract.
+        unsafe { &raw mut (*this).objects.as_deref_mut().expect("it has objects").heap }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::new_object`].
+    unsafe fn place(
+        this: *mut Self,
+        size: usize,
+        pace: &mut Pace<'_>,
+        may_collect: bool,
+    ) -> Result<Place, NoObject> {
+        // SAFETY: by contract; no borrow is held when the pace or the limiter may suspend.
+        unsafe {
+            let heap = Self::heap(this);
+            let mut collected = !may_collect;
+            loop {
+                if !collected && (*heap).is_full(size) {
+                    Self::collect_at(this, pace).map_err(|_| NoObject::Cancelled)?;
+                    collected = true;
+                }
+                if let Some(place) = (*heap).place(size) {
+                    return Ok(place);
+                }
+                if Self::grow_heap(this, size, pace)? {
+                    continue;
+                }
+                if collected {
+                    return Err(NoObject::NoRoom);
+                }
+                Self::collect_at(this, pace).map_err(|_| NoObject::Cancelled)?;
+                collected = true;
+            }
+        }
+    }
+
+    /// Lets the heap have room for an object of so many bytes, if it may.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::new_object`].
+    unsafe fn grow_heap(
+        this: *mut Self,
+        size: usize,
+        pace: &Pace<'_>,
+    ) -> Result<bool, NoObject> {
+        // SAFETY: by contract; no borrow is held when the limiter is asked.
+        unsafe {
+            let heap = Self::heap(this);
+            let (current, growth) = ((*heap).size(), (*heap).growth_for(size));
+            if !(*heap).can_grow(growth) {
+                return Ok(false);
+            }
+            if let Some(hooks) = (*this).limiter {
+                let growth = Growth {
+                    resource: Resource::Memory,
+                    current,
+                    desired: current + growth,
+                    maximum: None,
+                };
+                let permits = (hooks.permits)(this, pace.suspender(), growth);
+                if !permits.map_err(|_| NoObject::Cancelled)? {
+                    return Ok(false);
+                }
+            }
+            (*heap).grow(growth);
+            Ok(true)
+        }
+    }
+
+    /// A reference's object, if it is one.
+    pub(crate) fn object_type(&self, bits: u32) -> *const VMType {
+        match (Reference::of(bits), &self.objects) {
+            // SAFETY: a reference that guests or the host have is to an object of this heap.
+            (Reference::Object(at), Some(objects)) => unsafe { (*objects.heap.object(at)).ty },
+            _ => ptr::null(),
+        }
+    }
+}
+
+impl NoObject {
+    /// What becomes of the guest.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Store::trap`].
+    pub(super) unsafe fn unwind(self, store: *mut Store) -> Box<Unwind> {
+        match self {
+            // SAFETY: by contract.
+            Self::TooLarge => unsafe { Store::trap(store, TrapCode::AllocationTooLarge) },
+            // SAFETY: by contract.
+            Self::NoRoom => unsafe { Store::trap(store, TrapCode::HeapExhausted) },
+            Self::Cancelled => Box::new(Unwind::Cancelled),
+        }
+    }
+}

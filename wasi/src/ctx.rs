@@ -126,11 +126,11 @@ pub(crate) fn raise(signal: Signal) -> Result<()> {
     match signal {
         Signal::None | Signal::Chld | Signal::Cont | Signal::Urg | Signal::Winch => Ok(()),
         Signal::Stop | Signal::Tstp | Signal::Ttin | Signal::Ttou => Err(Errno::Notsup.into()),
-        signal => Err(exit(128 + i32::from(signal as u8))),
+        signal => Err(Error::trap(exit(128 + i32::from(signal as u8)))),
     }
 }
 
 /// The end of a program.
-pub(crate) fn exit(status: i32) -> Error {
-    Error::trap(I32Exit::new(status).into())
+pub(crate) fn exit(status: i32) -> anyhow::Error {
+    I32Exit::new(status).into()
 }

@@ -34,10 +34,10 @@ impl From<GuestError> for Error {
         let errno = match error {
             GuestError::PtrOverflow | GuestError::PtrOutOfBounds(_) => Errno::Fault,
             GuestError::InvalidUtf8(_) => Errno::Ilseq,
-            GuestError::TryFromIntError(_) => Errno::Overflow,
             GuestError::InFunc { err, .. } => return Self::from(*err),
             GuestError::InvalidFlagValue(_)
             | GuestError::InvalidEnumValue(_)
+            | GuestError::TryFromIntError(_)
             | GuestError::PtrNotAligned(..)
             | GuestError::SliceLengthsDiffer => Errno::Inval,
         };

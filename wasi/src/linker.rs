@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 use lampwick::{Caller, Linker, Trap};
-use wiggle::GuestMemory;
+use wiggle::{GuestError, GuestMemory};
 
+use crate::bindings::types::Error;
 use crate::bindings::wasi_snapshot_preview1 as preview1;
 use crate::ctx::WasiCtx;
 
 /// Defines each function: its name, and its parameters as WebAssembly has them.
 macro_rules! define {
-    ($linker:ident, $ctx:ident; $($name:ident($($arg:ident: $ty:ty),*);)*) => { $(
+    ($linker:ident, $ctx:ident, $answer:path; $($name:ident($($arg:ident: $ty:ty),*);)*) => { $(
         $linker.func_wrap_async(
             "wasi_snapshot_preview1",
             stringify!($name),
@@ -24,12 +25,26 @@ macro_rules! define {
                     // The guest waits for the answer, so that its memory neither grows nor moves.
                     let (bytes, data) = memory.data_and_store_mut(&mut caller);
                     let mut bytes = GuestMemory::Unshared(bytes);
-                    let result = preview1::$name($ctx(data), &mut bytes, $($arg),*).await;
-                    result.map_err(Trap::from)
+                    $answer(preview1::$name($ctx(data), &mut bytes, $($arg),*).await)
                 })
             },
         )?;
     )* };
+}
+
+/// Tells a guest what is wrong with its numbers and addresses, as with all else; only what is no
+/// error of preview 1 is a trap.
+fn told(result: Result<i32>) -> Result<i32, Trap> {
+    let error = match result {
+        Ok(errno) => return Ok(errno),
+        Err(error) => error.downcast::<GuestError>().map_err(Trap::from)?,
+    };
+    let errno = Error::from(error).downcast().map_err(Trap::from)?;
+    Ok(errno as i32)
+}
+
+fn ended(result: Result<()>) -> Result<(), Trap> {
+    result.map_err(Trap::from)
 }
 
 /// Defines the 46 functions of `wasi_snapshot_preview1`. `ctx` finds a program's context in the
@@ -54,7 +69,7 @@ pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     ctx: impl Fn(&mut T) -> &mut WasiCtx + Copy + Send + Sync + 'static,
 ) -> Result<()> {
-    define! { linker, ctx;
+    define! { linker, ctx, told;
         args_get(argv: i32, buffer: i32);
         args_sizes_get(count: i32, size: i32);
         environ_get(environ: i32, buffer: i32);
@@ -103,7 +118,6 @@ pub fn add_to_linker<T: Send + 'static>(
         path_symlink(target: i32, target_len: i32, fd: i32, path: i32, len: i32);
         path_unlink_file(fd: i32, path: i32, len: i32);
         poll_oneoff(subscriptions: i32, events: i32, len: i32, count: i32);
-        proc_exit(status: i32);
         proc_raise(signal: i32);
         sched_yield();
         random_get(buffer: i32, len: i32);
@@ -111,6 +125,9 @@ pub fn add_to_linker<T: Send + 'static>(
         sock_recv(fd: i32, iovs: i32, len: i32, flags: i32, count: i32, about: i32);
         sock_send(fd: i32, iovs: i32, len: i32, flags: i32, count: i32);
         sock_shutdown(fd: i32, how: i32);
+    }
+    define! { linker, ctx, ended;
+        proc_exit(status: i32);
     }
     Ok(())
 }

@@ -68,7 +68,8 @@ impl WasiCtx {
         self.table.check_room()?;
         let how = HowToOpen {
             read: base.intersects(Rights::FD_READ | Rights::FD_READDIR),
-            write: base.intersects(WRITING),
+            // A directory is asked for with rights to what is in it.
+            write: base.intersects(WRITING) && !oflags.contains(Oflags::DIRECTORY),
             follow,
             oflags,
             flags,

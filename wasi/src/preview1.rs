@@ -342,7 +342,7 @@ impl WasiSnapshotPreview1 for WasiCtx {
         _: &mut GuestMemory<'_>,
         status: Exitcode,
     ) -> wiggle::anyhow::Error {
-        ctx::exit(status as i32).into()
+        ctx::exit(status as i32)
     }
 
     async fn proc_raise(&mut self, _: &mut GuestMemory<'_>, signal: Signal) -> Result<()> {

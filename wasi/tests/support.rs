@@ -5,7 +5,7 @@ use lampwick_wasi::{DirPerms, FilePerms, WasiCtx, WasiCtxBuilder, add_to_linker}
 use tempfile::TempDir;
 
 /// The functions, and their parameters: `i` for 32 bits, `I` for 64.
-const FUNCTIONS: [(&str, &str); 46] = [
+pub(crate) const FUNCTIONS: [(&str, &str); 46] = [
     ("args_get", "ii"),
     ("args_sizes_get", "ii"),
     ("environ_get", "ii"),
@@ -92,6 +92,8 @@ pub(crate) const NONBLOCK: i32 = 4;
 pub(crate) const READ: i64 = 1 << 1;
 pub(crate) const SEEK: i64 = 1 << 2;
 pub(crate) const WRITE: i64 = 1 << 6;
+pub(crate) const ALLOCATE: i64 = 1 << 8;
+pub(crate) const SET_SIZE: i64 = 1 << 22;
 pub(crate) const ALL: i64 = (1 << 30) - 1;
 
 /// The module; one byte of memory beyond `pages` does not exist.

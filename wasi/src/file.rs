@@ -111,7 +111,7 @@ impl OpenFile {
             let written = self.when_ready(Interest::WRITABLE, nonblocking, move |file| {
                 retrying(|| (&*file).write(&bytes))
             });
-            return Ok(written.await?);
+            return written.await;
         }
         let to = at.unwrap_or(self.position);
         let append = flags.contains(Fdflags::APPEND);

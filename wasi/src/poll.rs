@@ -132,7 +132,7 @@ impl WasiCtx {
                         Poll::Ready(Ok((0, Eventrwflags::empty())))
                     }
                     Wait::Clock(_) => Poll::Pending,
-                    Wait::Known(ready) => Poll::Ready(ready.clone()),
+                    Wait::Known(ready) => Poll::Ready(*ready),
                     wait => poll_descriptor(table, wait, cx),
                 };
                 match ready {

@@ -36,7 +36,7 @@ async fn a_file_is_written_read_and_sought() {
     assert_eq!(guest.seek(fd, 0, 3).await, Err(errno::INVAL));
     assert_eq!(guest.tell(fd).await, Ok(21));
     assert_eq!(guest.pread(fd, 5, -1).await, Err(errno::INVAL));
-    assert_eq!(guest.pwrite(fd, b"x", i64::MAX).await.is_err(), true);
+    assert!(guest.pwrite(fd, b"x", i64::MAX).await.is_err());
     assert_eq!(guest.close(fd).await, Ok(()));
     assert_eq!(guest.close(fd).await, Err(errno::BADF));
     assert_eq!(guest.read(fd, 1).await, Err(errno::BADF));

@@ -114,7 +114,7 @@ impl Settings {
     /// When a proposal is enabled that is not implemented, or without one that it needs, with its
     /// name.
     pub(super) fn check(&self) -> Result<()> {
-        let missing = self.features.difference(FEATURES.union(WasmFeatures::MULTI_MEMORY));
+        let missing = self.features.difference(FEATURES.union(OPTIONAL));
         if let Some((name, _)) = missing.iter_names().next() {
             let name = name.to_lowercase().replace('_', "-");
             bail!("the proposal `{name}` is enabled, which this version does not implement");
@@ -135,5 +135,11 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);
+
+/// Those that the embedder may allow beside them.
+const OPTIONAL: WasmFeatures = WasmFeatures::CUSTOM_PAGE_SIZES;

@@ -33,20 +33,20 @@ pub(super) fn func_type(ty: &wasmparser::FuncType) -> Result<FuncType> {
 }
 
 pub(super) fn table_type(ty: wasmparser::TableType) -> Result<TableType> {
-    if ty.table64 || ty.shared {
-        bail!("unsupported: tables that are shared or have 64-bit indices");
+    if ty.shared {
+        bail!("unsupported: shared tables");
     }
-    let bound = |elements: u64| u32::try_from(elements).unwrap_or(u32::MAX);
-    Ok(TableType::new(ref_type(ty.element_type)?, bound(ty.initial), ty.maximum.map(bound)))
+    let element = ref_type(ty.element_type)?;
+    Ok(TableType::with_limits(element, ty.initial, ty.maximum, ty.table64))
 }
 
 pub(super) fn memory_type(ty: wasmparser::MemoryType) -> Result<MemoryType> {
-    if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
-        bail!("unsupported: memories that are shared, have 64-bit addresses or other page sizes");
+    if ty.shared {
+        bail!("unsupported: shared memories");
     }
-    // Validation bounds both by 65,536.
-    let bound = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
-    Ok(MemoryType::new(bound(ty.initial), ty.maximum.map(bound)))
+    let kind = if ty.memory64 { MemoryType::new64(0, None) } else { MemoryType::new(0, None) };
+    let page_size = 1_u64.checked_shl(ty.page_size_log2.unwrap_or(16)).unwrap_or(0);
+    kind.with_limits(ty.initial, ty.maximum).with_page_size(page_size)
 }
 
 pub(super) fn global_type(ty: wasmparser::GlobalType) -> Result<GlobalType> {

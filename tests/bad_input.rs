@@ -229,6 +229,13 @@ fn proposals_can_be_turned_off() {
 }
 
 #[test]
+fn proposals_that_are_not_implemented_are_refused_by_name() {
+    let text = Engine::new(Config::new().wasm_threads(true)).unwrap_err().to_string();
+    assert!(text.contains("`threads`"), "{text}");
+    Engine::new(Config::new().wasm_threads(false)).unwrap();
+}
+
+#[test]
 fn huge_declarations_are_errors_or_cheap() {
     let engine = Engine::default();
     // Counts that the bytes behind them do not hold.

@@ -1,6 +1,6 @@
 //! Settings that change how a guest is run must not change what it computes.
 
-use lampwick::{Config, OptLevel, TrapCode};
+use lampwick::{Config, Engine, Module, OptLevel, TrapCode};
 
 use crate::support::{Change, engine, instantiate};
 

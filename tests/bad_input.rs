@@ -183,7 +183,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
     for (wat, name) in [
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
-        ("(module (func $f return_call $f))", "tail calls"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
         ("(module (func (param (ref func))))", "function references"),
@@ -230,9 +229,16 @@ fn proposals_can_be_turned_off() {
 
 #[test]
 fn proposals_that_are_not_implemented_are_refused_by_name() {
-    let text = Engine::new(Config::new().wasm_threads(true)).unwrap_err().to_string();
-    assert!(text.contains("`threads`"), "{text}");
-    Engine::new(Config::new().wasm_threads(false)).unwrap();
+    type Setter = fn(&mut Config, bool) -> &mut Config;
+    let setters: [(Setter, &str); 2] =
+        [(Config::wasm_threads, "`threads`"), (Config::wasm_gc, "`gc`")];
+    for (set, name) in setters {
+        let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
+        assert!(text.contains(name), "{text}");
+    }
+    let mut config = Config::new();
+    config.wasm_threads(false).wasm_gc(false);
+    Engine::new(&config).unwrap();
 }
 
 #[test]

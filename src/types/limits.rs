@@ -52,7 +52,7 @@ impl TableType {
         is_64: bool,
     ) -> Self {
         assert!(element.is_ref(), "the elements of a table are references, not {element}");
-        Self { element, minimum, maximum, is_64 }
+        Self { element: element.normal(), minimum, maximum, is_64 }
     }
 
     /// The type of the elements.

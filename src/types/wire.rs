@@ -266,7 +266,7 @@ impl Wire for MemoryType {
 
     fn from_form((minimum, maximum, is_64, page_size): Self::Form) -> Option<Self> {
         let ty = if is_64 { Self::new64(0, None) } else { Self::new(0, None) };
-        Some(ty.with_limits(minimum, maximum).with_page_size(page_size).ok()?)
+        ty.with_limits(minimum, maximum).with_page_size(page_size).ok()
     }
 }
 

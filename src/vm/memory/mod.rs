@@ -108,7 +108,7 @@ impl MemorySource {
                 Bytes::Moving(bytes.map_err(|error| GrowError::system(error, len))?)
             }
         };
-        Ok(Memory::new(bytes, len, ty, None))
+        Ok(Memory::new(bytes, len, ty, u64::MAX))
     }
 
     /// A memory of an instance; in a pooling engine in this slot, which must be the instance's. It
@@ -129,7 +129,7 @@ impl MemorySource {
         let len = initial_len(ty)?;
         let bytes = SlotBytes::new(&pool.slots, slot, accessible(len), image.map(|image| &**image));
         let bytes = Bytes::Slot(bytes.map_err(|error| GrowError::system(error, len))?);
-        Ok(Memory::new(bytes, len, ty, Some(pool.pages)))
+        Ok(Memory::new(bytes, len, ty, pool.pages))
     }
 }
 
@@ -193,14 +193,14 @@ pub(crate) struct Memory {
     len: usize,
     /// The greatest size in pages that the memory's type allows.
     declared_maximum: Option<u64>,
-    /// The greatest size in pages of 64 KiB that the pool allows.
-    limit: Option<u64>,
+    /// The greatest size in pages of 64 KiB that the pool allows, if there is one.
+    limit: u64,
     is_64: bool,
     page_log2: u8,
 }
 
 impl Memory {
-    fn new(bytes: Bytes, len: usize, ty: &MemoryType, limit: Option<u64>) -> Self {
+    fn new(bytes: Bytes, len: usize, ty: &MemoryType, limit: u64) -> Self {
         let declared_maximum = ty.maximum();
         Self { bytes, len, declared_maximum, limit, is_64: ty.is_64(), page_log2: ty.page_log2() }
     }
@@ -252,9 +252,7 @@ impl Memory {
         let new = old.checked_add(delta).filter(|&new| new <= maximum);
         let new = new.ok_or(GrowError::Maximum { pages: old, delta, maximum })?;
         let len = new << self.page_log2;
-        if let Some(limit) = self.limit {
-            PoolLimitError::check("memory_pages", len.div_ceil(WASM_PAGE_SIZE), limit)?;
-        }
+        PoolLimitError::check("memory_pages", len.div_ceil(WASM_PAGE_SIZE), self.limit)?;
         if delta > 0 {
             self.grow_to(len as usize)?;
         }

@@ -8,6 +8,7 @@ mod func;
 mod instance;
 mod linker;
 mod module;
+mod objects;
 mod pooling;
 mod store;
 mod symbols;
@@ -46,6 +47,7 @@ pub use types::{
     CompositeKind, ConcreteType, ExportType, ExternType, FuncType, GlobalType, HeapType,
     ImportType, MemoryType, Mutability, RefType, TableType, ValType,
 };
+pub use objects::AnyRef;
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
 pub use vm::memory::{LinearMemory, MemoryCreator};

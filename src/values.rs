@@ -8,9 +8,10 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 
 use crate::func::Func;
+use crate::objects::AnyRef;
 use crate::types::{HeapType, RefType, ValType};
-use crate::vm::externs::{Full, Value};
-use crate::vm::layout::{VMFuncRef, ValRaw};
+use crate::vm::externs::Value;
+use crate::vm::layout::{Reference, VMFuncRef, ValRaw};
 use crate::vm::store::Store;
 
 /// A reference to a value of the host that guests can hold and pass on, but not look into.
@@ -53,7 +54,13 @@ impl ExternRef {
         Self(Arc::new(value))
     }
 
-    /// The value.
+    /// A reference to a value of a store's.
+    pub(crate) fn of(value: Value) -> Self {
+        Self(value)
+    }
+
+    /// The value. Where a guest has converted a reference of its own to `externref`, that is an
+    /// [`AnyRef`].
     pub fn data(&self) -> &dyn Any {
         &*self.0
     }
@@ -104,6 +111,8 @@ pub enum Val {
     FuncRef(Option<Func>),
     /// A value of the host, or null.
     ExternRef(Option<ExternRef>),
+    /// What a guest has made, or null.
+    AnyRef(Option<AnyRef>),
 }
 
 macro_rules! accessors {
@@ -148,6 +157,7 @@ impl Val {
             Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FuncRef,
             Self::ExternRef(_) => ValType::ExternRef,
+            Self::AnyRef(_) => ValType::Ref(RefType::ANYREF),
         }
     }
 
@@ -159,6 +169,7 @@ impl Val {
         V128(value) u128, v128 unwrap_v128, *value;
         FuncRef(func) Option<&Func>, funcref unwrap_funcref, func.as_ref();
         ExternRef(reference) Option<ExternRef>, externref unwrap_externref, reference.clone();
+        AnyRef(reference) Option<AnyRef>, anyref unwrap_anyref, reference.clone();
     }
 
     /// [`Self::to_raw`] of a value that goes to its place alone.
@@ -179,11 +190,12 @@ impl Val {
             Self::F32(bits) => ValRaw::from_u64((*bits).into()),
             Self::F64(bits) => ValRaw::from_u64(*bits),
             Self::V128(value) => ValRaw(value.to_le_bytes()),
-            Self::FuncRef(None) | Self::ExternRef(None) => ValRaw::ZERO,
+            Self::FuncRef(None) | Self::ExternRef(None) | Self::AnyRef(None) => ValRaw::ZERO,
             Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
-            Self::ExternRef(Some(value)) => {
-                ValRaw::from_u64(store.externs.get_or_insert_default().index(&value.0)?.into())
+            Self::ExternRef(value) => {
+                ValRaw::from_u64(externref_to_bits(store, value.as_ref())?.into())
             }
+            Self::AnyRef(Some(value)) => ValRaw::from_u64(value.to_bits(store)?.into()),
         })
     }
 
@@ -202,6 +214,7 @@ impl Val {
         let is_null = match (self, top) {
             (Self::FuncRef(func), HeapType::Func) => func.is_none(),
             (Self::ExternRef(value), HeapType::Extern) => value.is_none(),
+            (Self::AnyRef(value), HeapType::Any) => value.is_none(),
             _ => bail!("expected a value of type {ty}, found {}", self.ty()),
         };
         if is_null {
@@ -212,6 +225,10 @@ impl Val {
             _ if heap.is_bottom() => bail!("expected null, the only {ty}, found {}", self.ty()),
             (Self::FuncRef(Some(func)), HeapType::Concrete(ty)) if !func.is(store, ty)? => {
                 bail!("expected a function of type {heap}, found one of another type")
+            }
+            (Self::AnyRef(Some(value)), _) if !value.is(store, heap)? => {
+                let found = value.type_in(store)?;
+                bail!("expected a value of type {ty}, found one of type (ref {found})")
             }
             _ => Ok(()),
         }
@@ -235,8 +252,11 @@ impl Val {
                 // SAFETY: a reference that is not null is a record of this store.
                 Self::FuncRef(record.map(|record| unsafe { Func::from_record(store, record) }))
             }
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => {
+                Self::AnyRef(AnyRef::from_bits(store, bits as u32))
+            }
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
-                Self::ExternRef(externref_from_index(store, bits as u32))
+                Self::ExternRef(externref_from_bits(store, bits as u32))
             }
         }
     }
@@ -250,25 +270,32 @@ impl Val {
             ValType::F64 => Self::F64(0),
             ValType::V128 => Self::V128(0),
             ty if ty.is_func_ref() => Self::FuncRef(None),
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => Self::AnyRef(None),
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => Self::ExternRef(None),
         }
     }
 }
 
-/// The reference with this index in a store; zero is null.
+/// The reference of a store with these bits; zero is null.
 #[inline]
-pub(crate) fn externref_from_index(store: &Store, index: u32) -> Option<ExternRef> {
-    let externs = store.externs.as_ref()?;
-    externs.get(index).cloned().map(ExternRef)
+pub(crate) fn externref_from_bits(store: &Store, bits: u32) -> Option<ExternRef> {
+    match Reference::of(bits) {
+        Reference::Null => None,
+        Reference::Extern(index) => store.externs.as_ref()?.get(index).cloned().map(ExternRef),
+        // A guest has converted it.
+        _ => AnyRef::from_bits(store, bits).map(ExternRef::new),
+    }
 }
 
-/// The index of a reference in a store; zero is null. It never collects.
+/// The reference as guests of a store have it; null is zero. It never collects.
 #[inline]
-pub(crate) fn externref_to_index(
-    store: &mut Store,
-    value: Option<&ExternRef>,
-) -> Result<u32, Full> {
-    value.map_or(Ok(0), |value| store.externs.get_or_insert_default().index(&value.0))
+pub(crate) fn externref_to_bits(store: &mut Store, value: Option<&ExternRef>) -> Result<u32> {
+    let Some(value) = value else { return Ok(0) };
+    if let Some(converted) = value.data().downcast_ref::<AnyRef>() {
+        return converted.to_bits(store);
+    }
+    let index = store.externs.get_or_insert_default().index(&value.0)?;
+    Ok(Reference::Extern(index).bits())
 }
 
 /// Lets a collection make room for values that are then converted.
@@ -285,7 +312,12 @@ pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
 
 /// How many values are references to values of the host.
 pub(crate) fn externs_among(values: &[Val]) -> usize {
-    values.iter().filter(|value| matches!(value, Val::ExternRef(Some(_)))).count()
+    let is_extern = |value: &&Val| match value {
+        Val::ExternRef(Some(_)) => true,
+        Val::AnyRef(Some(value)) => value.is_host(),
+        _ => false,
+    };
+    values.iter().filter(is_extern).count()
 }
 
 impl ValRaw {
@@ -324,4 +356,6 @@ from! {
     Option<Func>: |func| Self::FuncRef(func);
     ExternRef: |value| Self::ExternRef(Some(value));
     Option<ExternRef>: |value| Self::ExternRef(value);
+    AnyRef: |value| Self::AnyRef(Some(value));
+    Option<AnyRef>: |value| Self::AnyRef(value);
 }

@@ -213,6 +213,17 @@ fn may_call(operator: &Operator<'_>) -> bool {
             | Operator::CallIndirect { .. }
             | Operator::CallRef { .. }
             | Operator::MemoryGrow { .. }
+            | Operator::StructNew { .. }
+            | Operator::StructNewDefault { .. }
+            | Operator::ArrayNew { .. }
+            | Operator::ArrayNewDefault { .. }
+            | Operator::ArrayNewFixed { .. }
+            | Operator::ArrayNewData { .. }
+            | Operator::ArrayNewElem { .. }
+            | Operator::ArrayInitData { .. }
+            | Operator::ArrayInitElem { .. }
+            | Operator::ArrayFill { .. }
+            | Operator::ArrayCopy { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. }

@@ -73,7 +73,6 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             Op::MemoryInit { data_index, mem } => self.memory_init(mem, data_index)?,
             Op::DataDrop { data_index } => self.data_drop(data_index)?,
 
-            _ if self.object_operator(operator)? => {}
             _ => return self.access_operator(operator),
         }
         Ok(())
@@ -246,6 +245,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             Op::F64ReinterpretI64 => {
                 self.convert(F64, |ins, ty, x| ins.bitcast(ty, MemFlagsData::new(), x));
             }
+            _ if self.object_operator(operator)? => {}
             _ => return self.vector_operator(operator),
         }
         Ok(())

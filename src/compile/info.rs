@@ -53,6 +53,16 @@ pub(crate) enum ConstExpr {
 pub(crate) enum ConstOp {
     /// Pushes a constant or a global.
     Push(ConstExpr),
+    /// `struct.new` of a type.
+    Struct(u32),
+    StructDefault(u32),
+    /// `array.new` of a type.
+    Array(u32),
+    ArrayDefault(u32),
+    /// `array.new_fixed` of a type, with so many elements.
+    ArrayOf(u32, u32),
+    /// `ref.i31`.
+    I31,
     /// The others pop two integers of this width and push one.
     Add(ConstWidth),
     Sub(ConstWidth),
@@ -67,29 +77,42 @@ pub(crate) enum ConstWidth {
 }
 
 impl ConstOp {
-    /// The result of a list of operators that the validator has passed, `read` being the value of
-    /// what is pushed; 32-bit integers are zero-extended.
+    /// What an operator on two integers of this width makes of them; 32-bit integers are
+    /// zero-extended.
+    pub(crate) fn compute(self, width: ConstWidth, left: u64, right: u64) -> u64 {
+        let value = match self {
+            Self::Sub(_) => left.wrapping_sub(right),
+            Self::Mul(_) => left.wrapping_mul(right),
+            _ => left.wrapping_add(right),
+        };
+        match width {
+            ConstWidth::I32 => u64::from(value as u32),
+            ConstWidth::I64 => value,
+        }
+    }
+
+    /// The result of a list of operators on integers that the validator has passed, `read` being the
+    /// value of what is pushed; 32-bit integers are zero-extended.
     pub(crate) fn evaluate(ops: &[Self], mut read: impl FnMut(&ConstExpr) -> u64) -> u64 {
         let mut stack = SmallVec::<[u64; 8]>::new();
         for op in ops {
-            let (width, compute): (_, fn(u64, u64) -> u64) = match op {
-                Self::Push(value) => {
-                    stack.push(read(value));
-                    continue;
+            let value = match *op {
+                Self::Push(ref value) => read(value),
+                Self::Add(width) | Self::Sub(width) | Self::Mul(width) => {
+                    let (right, left) = (stack.pop(), stack.pop());
+                    let (left, right) = left.zip(right).expect("validated: there are two operands");
+                    op.compute(width, left, right)
                 }
-                Self::Add(width) => (width, u64::wrapping_add),
-                Self::Sub(width) => (width, u64::wrapping_sub),
-                Self::Mul(width) => (width, u64::wrapping_mul),
+                other => unreachable!("validated: {other:?} makes no integer"),
             };
-            let (right, left) = (stack.pop(), stack.pop());
-            let (left, right) = left.zip(right).expect("validated: there are two operands");
-            let value = compute(left, right);
-            stack.push(match width {
-                ConstWidth::I32 => u64::from(value as u32),
-                ConstWidth::I64 => value,
-            });
+            stack.push(value);
         }
         stack.pop().expect("validated: there is a result")
+    }
+
+    /// Whether it makes a reference.
+    pub(crate) fn makes_reference(&self) -> bool {
+        !matches!(self, Self::Push(_) | Self::Add(_) | Self::Sub(_) | Self::Mul(_))
     }
 }
 

@@ -146,7 +146,7 @@ const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
 ];
 
 /// The proposals that modules may use if the embedder says so.
-const OPTIONAL: WasmFeatures = WasmFeatures::CUSTOM_PAGE_SIZES.union(WasmFeatures::GC);
+const OPTIONAL: WasmFeatures = WasmFeatures::CUSTOM_PAGE_SIZES;
 
 /// The proposals that modules may use unless the embedder says otherwise.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -154,6 +154,7 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SIGN_EXTENSION)
     .union(WasmFeatures::REFERENCE_TYPES)
     .union(WasmFeatures::FUNCTION_REFERENCES)
+    .union(WasmFeatures::GC)
     .union(WasmFeatures::MULTI_VALUE)
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)

@@ -12,11 +12,11 @@ pub(super) const UNREACHABLE: Clif = Clif::unwrap_user(4);
 pub(super) const NULL_REFERENCE: Clif = Clif::unwrap_user(6);
 pub(super) const NULL_FUNCTION_REFERENCE: Clif = Clif::unwrap_user(7);
 
-pub(super) const NULL_STRUCT_REFERENCE: Clif = Clif::unwrap_user(20);
-pub(super) const NULL_ARRAY_REFERENCE: Clif = Clif::unwrap_user(21);
-pub(super) const NULL_I31_REFERENCE: Clif = Clif::unwrap_user(22);
-pub(super) const ARRAY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(23);
-pub(super) const CAST_FAILURE: Clif = Clif::unwrap_user(24);
+pub(super) const NULL_STRUCT_REFERENCE: Clif = Clif::unwrap_user(15);
+pub(super) const NULL_ARRAY_REFERENCE: Clif = Clif::unwrap_user(16);
+pub(super) const NULL_I31_REFERENCE: Clif = Clif::unwrap_user(17);
+pub(super) const ARRAY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(18);
+pub(super) const CAST_FAILURE: Clif = Clif::unwrap_user(19);
 
 pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
 

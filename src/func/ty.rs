@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use super::Func;
 use crate::types::ValType;
-use crate::values::{ExternRef, externref_from_index, externref_to_index};
+use crate::values::{ExternRef, externref_from_bits, externref_to_bits};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::Store;
 
@@ -155,12 +155,12 @@ impl Raw for Option<ExternRef> {
 
     #[inline]
     fn into_raw(self, store: &mut Store) -> Result<ValRaw> {
-        Ok(ValRaw::from_u64(externref_to_index(store, self.as_ref())?.into()))
+        Ok(ValRaw::from_u64(externref_to_bits(store, self.as_ref())?.into()))
     }
 
     #[inline]
     unsafe fn from_raw(store: &Store, raw: ValRaw) -> Self {
-        externref_from_index(store, raw.to_u64() as u32)
+        externref_from_bits(store, raw.to_u64() as u32)
     }
 }
 

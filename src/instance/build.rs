@@ -2,9 +2,10 @@
 
 use std::ptr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use lampwick_fibers::Cancelled;
 
+use super::constants::Constants;
 use super::{Instance, func_record, image};
 use crate::compile::{ConstExpr, ConstOp, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
@@ -21,6 +22,7 @@ use crate::vm::builtins::ENTRY_POINTS;
 use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::limits::{Growth, Resource};
+use crate::vm::objects::NoObject;
 use crate::vm::pace::Pace;
 use crate::vm::store::{Owned, Store, push_exactly};
 use crate::vm::table::checked_range;
@@ -60,6 +62,9 @@ pub(super) unsafe fn instantiate<T>(
     slot: Option<InstanceSlot>,
     pace: &mut Pace<'_>,
 ) -> Result<(Instance, Option<Invocation>)> {
+    if module.info().types.iter().any(|ty| ty.func().is_none()) {
+        store.vm.prepare_objects().context("cannot reserve addresses for structs and arrays")?;
+    }
     let index = store.vm.instances.len();
     let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);
     let instance = new_instance(&raw mut store.vm, deadline, module, index);
@@ -113,6 +118,15 @@ enum Undefined {
 impl From<Cancelled> for Undefined {
     fn from(cancelled: Cancelled) -> Self {
         Self::Cancelled(cancelled)
+    }
+}
+
+impl From<NoObject> for Undefined {
+    fn from(error: NoObject) -> Self {
+        match error {
+            NoObject::Cancelled => Self::Cancelled(Cancelled),
+            error => Self::Storage(Resource::Memory, error.into()),
+        }
     }
 }
 
@@ -216,7 +230,7 @@ impl Building<'_> {
         self.define_memories(engine, slot, pace)?;
         self.define_tables(engine).map_err(|error| Undefined::Storage(Resource::Table, error))?;
         self.define_globals(pace)?;
-        Ok(self.fill_tables(pace)?)
+        self.fill_tables(pace)
     }
 
     fn define_memories(
@@ -269,12 +283,12 @@ impl Building<'_> {
     }
 
     /// Defines globals in order, since each may use those before it.
-    fn define_globals(&mut self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
+    fn define_globals(&mut self, pace: &mut Pace<'_>) -> Result<(), Undefined> {
         let imported = self.info.imported_globals as usize;
         let defined = self.info.globals[imported..].iter().zip(&self.info.global_inits);
         for (index, (ty, init)) in defined.enumerate() {
             pace.spend(PER_GLOBAL + PER_OPERATOR * self.info.operators_of(init))?;
-            let value = self.evaluate(init);
+            let value = self.evaluate(init, pace)?;
             let place = self.instance.global(index as u32);
             self.instance.globals.push(self.store.globals.len() as u32);
             // SAFETY: as for memories.
@@ -287,13 +301,13 @@ impl Building<'_> {
     }
 
     /// Gives tables with an initial value that value.
-    fn fill_tables(&mut self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
+    fn fill_tables(&mut self, pace: &mut Pace<'_>) -> Result<(), Undefined> {
         let imported = self.info.imported_tables as usize;
         for (index, init) in self.info.table_inits.iter().enumerate() {
             if *init == ConstExpr::RefNull {
                 continue;
             }
-            let value = self.evaluate(init).to_u64();
+            let value = self.evaluate(init, pace)?.to_u64();
             let id = self.instance.tables[imported + index] as usize;
             let table = &mut self.store.tables[id].value;
             pace.parts(table.len(), PER_ELEMENT, |start, len| {
@@ -303,12 +317,14 @@ impl Building<'_> {
         Ok(())
     }
 
-    fn evaluate(&self, expr: &ConstExpr) -> ValRaw {
-        evaluate(self.store, &self.instance, self.info, expr)
+    fn evaluate(&mut self, expr: &ConstExpr, pace: &mut Pace<'_>) -> Result<ValRaw, Undefined> {
+        let Self { store, instance, module, info } = self;
+        let mut constants = Constants { store, instance, module, info };
+        Ok(constants.value(expr, pace)?)
     }
 }
 
-fn evaluate(
+pub(super) fn evaluate(
     store: &Store,
     instance: &vm::instance::Instance,
     info: &ModuleInfo,

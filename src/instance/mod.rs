@@ -1,6 +1,7 @@
 //! Instances: modules brought to life in a store.
 
 mod build;
+mod constants;
 mod image;
 mod imports;
 mod pre;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 
 use super::Module;
-use crate::compile::{ConstExpr, DataSegment, ElementSegment, ModuleInfo, SegmentMode};
+use crate::compile::{ConstExpr, ConstOp, DataSegment, ElementSegment, ModuleInfo, SegmentMode};
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::ContextLayout;
 use crate::vm::pace;
@@ -57,6 +57,13 @@ fn entities_work(info: &ModuleInfo) -> usize {
         + PER_ELEMENT * elements
         + PER_SEGMENT * (info.elements.len() + info.data.len())
         + PER_OPERATOR * info.arithmetic.iter().map(|ops| ops.len()).sum::<usize>()
+        + if makes_objects(info) { pace::LONG_WORK } else { 0 }
+}
+
+/// Whether an instance makes structs or arrays, about which an embedder's limiter may be asked, and
+/// that on the store's fiber.
+fn makes_objects(info: &ModuleInfo) -> bool {
+    info.arithmetic.iter().flatten().any(ConstOp::makes_reference)
 }
 
 fn data_work(info: &ModuleInfo) -> usize {

@@ -25,6 +25,9 @@ impl RefType {
     /// `externref`: a value of the host, or null.
     pub const EXTERNREF: Self = Self::new(true, HeapType::Extern);
 
+    /// `anyref`: what guests make, or null.
+    pub const ANYREF: Self = Self::new(true, HeapType::Any);
+
     /// A reference to what `heap` says, or null if it is `nullable`.
     pub const fn new(nullable: bool, heap: HeapType) -> Self {
         Self { nullable, heap }

@@ -1,6 +1,5 @@
 //! The structs and arrays of a store: how they are made, and what of them the host holds.
 
-use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::activation::Unwind;
@@ -67,12 +66,13 @@ impl Held {
 }
 
 /// Why there is no object.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum NoObject {
-    /// It would be larger than a heap can be.
+    #[error("a struct or array is larger than a store's heap can be, which is {MAX_BYTES} bytes")]
     TooLarge,
-    /// There is no room for it, and there may not be more.
+    #[error("there is no room for a struct or array in the store's heap, which may not grow")]
     NoRoom,
+    #[error("cancelled")]
     Cancelled,
 }
 
@@ -211,15 +211,6 @@ impl Store {
             }
             (*heap).grow(growth);
             Ok(true)
-        }
-    }
-
-    /// A reference's object, if it is one.
-    pub(crate) fn object_type(&self, bits: u32) -> *const VMType {
-        match (Reference::of(bits), &self.objects) {
-            // SAFETY: a reference that guests or the host have is to an object of this heap.
-            (Reference::Object(at), Some(objects)) => unsafe { (*objects.heap.object(at)).ty },
-            _ => ptr::null(),
         }
     }
 }

@@ -9,9 +9,12 @@ use lampwick_fibers::{Cancelled, Suspender};
 /// 25 us; the same of memory in use takes a tenth.
 const PART: usize = 32 << 10;
 
+/// Work that is worth parts, in such bytes.
+pub(crate) const LONG_WORK: usize = 2 * PART + 1;
+
 /// Whether work that compares with so many bytes is worth parts.
 pub(crate) fn is_long(bytes: usize) -> bool {
-    bytes > 2 * PART
+    bytes >= LONG_WORK
 }
 
 /// How a piece of work lets others run. On a stack that cannot suspend it goes on and on.

@@ -9,7 +9,7 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2];
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::FunctionReferences,
-    Proposal::Gc,
+    Proposal::GC,
     Proposal::CustomPageSizes,
     Proposal::ExtendedConst,
     Proposal::Memory64,
@@ -74,8 +74,8 @@ pub(crate) enum Language {
 /// Which proposals a file is to be executed with.
 pub(crate) fn language(file: &TestFile<'_>) -> Language {
     match (file.parent(), file.name()) {
-        ("custom-page-sizes" | "gc", _) => Language::All,
-        ("extended-const" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
+        ("custom-page-sizes", _) => Language::All,
+        ("extended-const" | "gc" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
             Language::Default
         }
         _ => Language::Second,

@@ -26,7 +26,8 @@ impl Runs {
         let mut default = Config::new();
         default.parallel_compilation(false);
         let mut second = default.clone();
-        second.wasm_multi_memory(false).wasm_memory64(false).wasm_extended_const(false);
+        second.wasm_multi_memory(false).wasm_gc(false)
+            .wasm_memory64(false).wasm_extended_const(false);
         let mut every = default.clone();
         every.wasm_custom_page_sizes(true);
         Self {

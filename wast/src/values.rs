@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lampwick::{ExternRef, Val};
+use lampwick::{AnyRef, CompositeKind, ExternRef, HeapType as Heap, Val};
 use wast::WastArg;
 use wast::core::{AbstractHeapType, HeapType, NanPattern, V128Pattern, WastArgCore, WastRetCore};
 
@@ -13,6 +13,9 @@ pub(crate) enum Argument {
     Host(u32),
     NullFunc,
     NullExtern,
+    NullAny,
+    /// The same as a guest sees it that converts it.
+    Converted(u32),
     Unsupported,
 }
 
@@ -31,10 +34,11 @@ impl From<WastArg<'_>> for Argument {
             A::RefNull(ty) => match Null::from(ty) {
                 Null::Func => Self::NullFunc,
                 Null::Extern => Self::NullExtern,
+                Null::Any => Self::NullAny,
                 Null::Other => Self::Unsupported,
             },
             A::V128(value) => Self::Number(Val::V128(u128::from_le_bytes(value.to_le_bytes()))),
-            A::RefHost(_) => Self::Unsupported,
+            A::RefHost(value) => Self::Converted(value),
         }
     }
 }
@@ -47,6 +51,10 @@ impl Argument {
             Self::Host(value) => Some(Val::ExternRef(Some(ExternRef::new(*value)))),
             Self::NullFunc => Some(Val::FuncRef(None)),
             Self::NullExtern => Some(Val::ExternRef(None)),
+            Self::NullAny => Some(Val::AnyRef(None)),
+            Self::Converted(value) => {
+                Some(AnyRef::from_extern(ExternRef::new(*value)).into())
+            }
             Self::Unsupported => None,
         }
     }
@@ -56,6 +64,7 @@ impl Argument {
 enum Null {
     Func,
     Extern,
+    Any,
     Other,
 }
 
@@ -64,6 +73,16 @@ impl From<HeapType<'_>> for Null {
         match ty {
             HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Self::Func,
             HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Self::Extern,
+            HeapType::Abstract {
+                shared: false,
+                ty:
+                    AbstractHeapType::Any
+                    | AbstractHeapType::Eq
+                    | AbstractHeapType::I31
+                    | AbstractHeapType::Struct
+                    | AbstractHeapType::Array
+                    | AbstractHeapType::None,
+            } => Self::Any,
             _ => Self::Other,
         }
     }
@@ -164,8 +183,13 @@ pub(crate) enum Expected {
     Vector(Lanes),
     NullFunc,
     NullExtern,
+    NullAny,
     /// A null of any type.
     Null,
+    /// Anything of that type which is not null.
+    Any(Heap),
+    /// A value of the host's, passed under this number, as a guest sees it.
+    Converted(u32),
     /// Any function.
     Func,
     /// Any value of the host's.
@@ -190,12 +214,19 @@ impl From<WastRetCore<'_>> for Expected {
             R::RefNull(Some(ty)) => match Null::from(ty) {
                 Null::Func => Self::NullFunc,
                 Null::Extern => Self::NullExtern,
+                Null::Any => Self::NullAny,
                 Null::Other => Self::Unsupported,
             },
             // An index would name a function of the module; the suite never gives one.
             R::RefFunc(None) => Self::Func,
             R::RefExtern(None) => Self::AnyHost,
             R::RefExtern(Some(value)) => Self::Host(value),
+            R::RefAny => Self::Any(Heap::Any),
+            R::RefEq => Self::Any(Heap::Eq),
+            R::RefI31 | R::RefI31Shared => Self::Any(Heap::I31),
+            R::RefStruct => Self::Any(Heap::Struct),
+            R::RefArray => Self::Any(Heap::Array),
+            R::RefHost(value) => Self::Converted(value),
             R::Either(choices) => Self::Either(choices.into_iter().map(Self::from).collect()),
             _ => Self::Unsupported,
         }
@@ -213,13 +244,30 @@ impl Expected {
             (Self::NullFunc | Self::Null, Val::FuncRef(None))
             | (Self::NullExtern | Self::Null, Val::ExternRef(None))
             | (Self::Func, Val::FuncRef(Some(_)))
+            | (Self::NullAny | Self::Null, Val::AnyRef(None))
             | (Self::AnyHost, Val::ExternRef(Some(_))) => true,
+            (Self::Any(ty), Val::AnyRef(Some(value))) => is_of(value, *ty),
+            (Self::Converted(expected), Val::AnyRef(Some(value))) => {
+                let value = value.extern_ref().and_then(|value| value.data().downcast_ref::<u32>());
+                value == Some(expected)
+            }
             (Self::Host(expected), Val::ExternRef(Some(value))) => {
                 value.data().downcast_ref::<u32>() == Some(expected)
             }
             (Self::Either(choices), value) => choices.iter().any(|choice| choice.matches(value)),
             _ => false,
         }
+    }
+}
+
+/// Whether a reference is to what the suite calls by the name of an abstract type.
+fn is_of(value: &AnyRef, ty: Heap) -> bool {
+    match ty {
+        Heap::Any => true,
+        Heap::Eq => value.extern_ref().is_none(),
+        Heap::I31 => value.i31().is_some(),
+        Heap::Struct => value.kind() == Some(CompositeKind::Struct),
+        _ => value.kind() == Some(CompositeKind::Array),
     }
 }
 

@@ -19,7 +19,9 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         | BrIf { .. }
         | BrTable { .. }
         | BrOnNull { .. }
-        | BrOnNonNull { .. } => OperatorClass::Branch,
+        | BrOnNonNull { .. }
+        | BrOnCast { .. }
+        | BrOnCastFail { .. } => OperatorClass::Branch,
         Call { .. } | ReturnCall { .. } => OperatorClass::Call,
         CallIndirect { .. } | CallRef { .. } | ReturnCallIndirect { .. } => {
             OperatorClass::CallIndirect
@@ -36,8 +38,19 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         | TableCopy { .. }
         | TableFill { .. }
         | ElemDrop { .. } => OperatorClass::Bulk,
+        RefEq
+        | RefI31
+        | I31GetS
+        | I31GetU
+        | AnyConvertExtern
+        | ExternConvertAny
+        | RefTestNonNull { .. }
+        | RefTestNullable { .. }
+        | RefCastNonNull { .. }
+        | RefCastNullable { .. } => OperatorClass::Reference,
         _ => {
-            return numeric(operator)
+            return object(operator)
+                .or_else(|| numeric(operator))
                 .or_else(|| access(operator))
                 .or_else(|| class_of_vector(operator));
         }
@@ -48,6 +61,31 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
 /// Whether an operator only tells where others stand, and does no work.
 pub(in crate::compile) fn is_idle(operator: &Operator<'_>) -> bool {
     matches!(operator, Nop | Drop | Block { .. } | Loop { .. } | Else | End | Unreachable | Return)
+}
+
+fn object(operator: &Operator<'_>) -> Option<OperatorClass> {
+    Some(match operator {
+        StructGet { .. }
+        | StructGetS { .. }
+        | StructGetU { .. }
+        | StructSet { .. }
+        | ArrayGet { .. }
+        | ArrayGetS { .. }
+        | ArrayGetU { .. }
+        | ArraySet { .. }
+        | ArrayLen => OperatorClass::Field,
+        StructNew { .. }
+        | StructNewDefault { .. }
+        | ArrayNew { .. }
+        | ArrayNewDefault { .. }
+        | ArrayNewFixed { .. }
+        | ArrayNewData { .. }
+        | ArrayNewElem { .. } => OperatorClass::Allocation,
+        ArrayFill { .. } | ArrayCopy { .. } | ArrayInitData { .. } | ArrayInitElem { .. } => {
+            OperatorClass::Bulk
+        }
+        _ => return None,
+    })
 }
 
 fn numeric(operator: &Operator<'_>) -> Option<OperatorClass> {

@@ -76,22 +76,29 @@ classes! {
     Load, "load", at least 0;
     /// Stores to memory, of vectors and single lanes, too.
     Store, "store", at least 0;
-    /// `if`, `br`, `br_if`, `br_table`, `br_on_null`, `br_on_non_null`, whether taken or not. Costs at least 1.
+    /// `if`, `br`, `br_if`, `br_table`, `br_on_null`, `br_on_non_null`,
+    /// `br_on_cast`, `br_on_cast_fail`, whether taken or not. Costs at least 1.
     Branch, "branch", at least 1;
     /// `call`, `return_call`. Costs at least 1.
     Call, "call", at least 1;
     /// `call_indirect`, `call_ref`, `return_call_indirect`. Costs at least 1.
     CallIndirect, "call indirect", at least 1;
-    /// `ref.null`, `ref.is_null`, `ref.as_non_null`, `ref.func`.
+    /// `ref.null`, `ref.is_null`, `ref.as_non_null`, `ref.func`, `ref.eq`, tests, casts and conversions of
+    /// references.
     Reference, "reference", at least 0;
+    /// `struct.get`, `struct.set`, `array.get`, `array.set`, `array.len`.
+    Field, "field", at least 0;
+    /// `struct.new`, `array.new`, and those that are like them, without what is charged by size. Costs at
+    /// least 1.
+    Allocation, "allocation", at least 1;
     /// `table.get`, `table.set`.
     Table, "table", at least 0;
     /// `memory.size`, `table.size`.
     Size, "size", at least 0;
     /// `memory.grow`, `table.grow`, without what is charged by size. Costs at least 1.
     Grow, "grow", at least 1;
-    /// `memory.init`, `memory.copy`, `memory.fill`, `table.init`, `table.copy`, `table.fill`, without
-    /// what is charged by size; `data.drop`, `elem.drop`. Costs at least 1.
+    /// `memory.init`, `memory.copy`, `memory.fill`, `table.init`, `table.copy`, `table.fill`,
+    /// `array.fill`, `array.copy`, `array.init_data`, `array.init_elem`, without what is charged by size; `data.drop`, `elem.drop`. Costs at least 1.
     Bulk, "bulk", at least 1;
 }
 

@@ -256,8 +256,9 @@ impl Env<'_> {
     pub(super) fn address_of(&self, builder: &mut FunctionBuilder<'_>, object: Value) -> Value {
         let store = std::mem::offset_of!(VMContext, store) as u32;
         let store = self.load_constant(builder, POINTER, self.context, store);
+        // Another module may be the first of the store that has objects, while this one runs.
         let heap = std::mem::offset_of!(VMStore, heap) as u32;
-        let heap = self.load_constant(builder, POINTER, store, heap);
+        let heap = self.load_field(builder, POINTER, store, heap);
         let distance = builder.ins().uextend(POINTER, object);
         builder.ins().iadd(heap, distance)
     }

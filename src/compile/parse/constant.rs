@@ -18,6 +18,8 @@ impl Parsed<'_> {
         loop {
             match operators.read()? {
                 Operator::End => break,
+                // References of both are the same.
+                Operator::AnyConvertExtern | Operator::ExternConvertAny => {}
                 operator => ops.push(self.const_op(&operator, offset)?),
             }
             ensure!(
@@ -42,6 +44,18 @@ impl Parsed<'_> {
                 self.escaping.add(function_index);
                 ConstExpr::RefFunc(function_index)
             }
+            Operator::StructNew { struct_type_index: ty } => return Ok(ConstOp::Struct(ty)),
+            Operator::StructNewDefault { struct_type_index: ty } => {
+                return Ok(ConstOp::StructDefault(ty));
+            }
+            Operator::ArrayNew { array_type_index: ty } => return Ok(ConstOp::Array(ty)),
+            Operator::ArrayNewDefault { array_type_index: ty } => {
+                return Ok(ConstOp::ArrayDefault(ty));
+            }
+            Operator::ArrayNewFixed { array_type_index: ty, array_size } => {
+                return Ok(ConstOp::ArrayOf(ty, array_size));
+            }
+            Operator::RefI31 => return Ok(ConstOp::I31),
             Operator::I32Add => return Ok(ConstOp::Add(ConstWidth::I32)),
             Operator::I32Sub => return Ok(ConstOp::Sub(ConstWidth::I32)),
             Operator::I32Mul => return Ok(ConstOp::Mul(ConstWidth::I32)),
@@ -60,7 +74,9 @@ impl Parsed<'_> {
         if let [ConstOp::Push(value)] = ops[..] {
             return value;
         }
-        let depends = |op: &ConstOp| matches!(op, ConstOp::Push(ConstExpr::GlobalGet(_)));
+        let depends = |op: &ConstOp| {
+            op.makes_reference() || matches!(op, ConstOp::Push(ConstExpr::GlobalGet(_)))
+        };
         if ops.iter().any(depends) {
             self.info.arithmetic.push(ops.into());
             return ConstExpr::Arithmetic(self.info.arithmetic.len() as u32 - 1);

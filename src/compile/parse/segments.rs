@@ -3,8 +3,10 @@
 use anyhow::Result;
 use wasmparser::{DataKind, ElementItems, ElementKind};
 
+
 use super::{Parsed, convert};
 use crate::compile::info::{ConstExpr, DataSegment, ElementSegment, SegmentMode};
+use crate::types::{GlobalType, Mutability, RefType};
 
 /// Collects the functions that can become references.
 ///
@@ -60,14 +62,26 @@ impl<'a> Parsed<'a> {
                 Ok(items.into())
             }
             ElementItems::Expressions(ty, exprs) => {
-                convert::ref_type(ty, &self.kinds)?;
+                let ty = convert::ref_type(ty, &self.kinds)?;
                 let mut items = Vec::new();
                 for expr in exprs {
-                    items.push(self.constant(&expr?)?);
+                    let item = self.constant(&expr?)?;
+                    items.push(self.named(item, ty));
                 }
                 Ok(items.into())
             }
         }
+    }
+
+    /// An element that can be read as often as one likes: what makes a struct or array becomes a
+    /// constant global of the module's, which has no other name.
+    fn named(&mut self, item: ConstExpr, ty: RefType) -> ConstExpr {
+        if !matches!(item, ConstExpr::Arithmetic(_)) {
+            return item;
+        }
+        self.info.globals.push(GlobalType::new(ty.into(), Mutability::Const));
+        self.info.global_inits.push(item);
+        ConstExpr::GlobalGet(self.info.globals.len() as u32 - 1)
     }
 
     pub(super) fn data(&mut self, data: wasmparser::DataSectionReader<'a>) -> Result<()> {

@@ -31,6 +31,7 @@ pub use instance::{Export, Instance, InstancePre};
 pub use lampwick_tanks::{FuelTank, TankClosed};
 pub use linker::Linker;
 pub use module::{FunctionCode, Module};
+pub use objects::AnyRef;
 pub use pooling::{
     InstanceAllocationStrategy, InstanceLimits, ModuleLimits, PoolExhausted, PoolLimitError,
     PoolingAllocationStrategy,
@@ -47,7 +48,6 @@ pub use types::{
     CompositeKind, ConcreteType, ExportType, ExternType, FuncType, GlobalType, HeapType,
     ImportType, MemoryType, Mutability, RefType, TableType, ValType,
 };
-pub use objects::AnyRef;
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
 pub use vm::memory::{LinearMemory, MemoryCreator};

@@ -36,6 +36,8 @@ mod fuel_handles;
 mod fuel_modern;
 mod fuel_random;
 mod functions;
+mod gc;
+mod gc_collection;
 mod globals;
 mod host_functions;
 mod host_memory;

@@ -23,7 +23,7 @@ pub(super) struct Code {
     /// Where the frame holds references to values of the host, for each such call.
     pub(super) stack_maps: StackMaps,
     /// A bit for each builtin that it calls.
-    pub(super) builtins: u32,
+    pub(super) builtins: u64,
     /// Whether the fuel counter could not be located everywhere, so that it is written through.
     pub(super) fell_back: bool,
 }

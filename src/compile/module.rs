@@ -83,7 +83,7 @@ impl Compiler {
     }
 
     /// Puts functions and stubs in a row.
-    fn link(&self, codes: Vec<Code>, builtins: u32) -> Result<(Linker, SiteTable, AddressMap)> {
+    fn link(&self, codes: Vec<Code>, builtins: u64) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
         let (mut traps, mut calls) = (Vec::new(), Vec::new());
         let mut stack_maps = StackMaps::default();
@@ -103,7 +103,7 @@ impl Compiler {
         calls.sort_unstable();
         let mut worker = Worker::default();
         for &builtin in
-            Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u32) != 0)
+            Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u64) != 0)
         {
             let stub = stubs::builtin(builtin, self.settings.metered);
             let code = worker.compile_clif(&*self.targets.normal, stub)?;

@@ -3,6 +3,7 @@
 mod accounts;
 #[cfg(feature = "cache")]
 mod cache;
+mod objects;
 mod proposals;
 mod tools;
 
@@ -10,6 +11,7 @@ use anyhow::{Result, anyhow, bail};
 use lampwick_fibers::StackPoolConfig;
 use target_lexicon::Triple;
 
+use crate::vm::heap::ObjectSettings;
 use accounts::AccountSettings;
 pub(crate) use accounts::Reader;
 
@@ -55,6 +57,7 @@ pub struct Config {
     pub(crate) profiler: ProfilingStrategy,
     pub(crate) debug_info: bool,
     pub(crate) accounts: AccountSettings,
+    pub(crate) objects: ObjectSettings,
     #[cfg(feature = "cache")]
     pub(crate) cache: Option<CacheSettings>,
 }
@@ -86,6 +89,7 @@ impl Default for Config {
             profiler: ProfilingStrategy::None,
             debug_info: false,
             accounts: AccountSettings::default(),
+            objects: ObjectSettings::default(),
             #[cfg(feature = "cache")]
             cache: None,
         }

@@ -30,8 +30,34 @@ impl Config {
         self.feature(WasmFeatures::FUNCTION_REFERENCES, enable)
     }
 
-    /// Whether modules may use structs, arrays, subtypes and recursive types. Off by default, and
-    /// not implemented by this version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    /// Whether modules may use structs, arrays, references to small integers, subtypes and recursive
+    /// types. On by default. [`Engine::new`](crate::Engine::new) fails where it is on without
+    /// [`wasm_function_references`](Self::wasm_function_references).
+    ///
+    /// A store's structs and arrays lie in a heap of its own, which grows as its guests need it, and
+    /// as the store's [limiter](crate::Store::limiter) permits: it is asked as about a memory, in
+    /// bytes. What no guest can reach any more, and the host does not [hold](crate::AnyRef), is
+    /// collected when as much was made as was left the last time. See
+    /// [`gc_heap_maximum_size`](Self::gc_heap_maximum_size).
+    ///
+    /// ```
+    /// use lampwick::{Config, Engine, Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let sum = r#"(module (type $numbers (array i32))
+    ///     (func (export "sum") (result i32) (local $array (ref null $numbers))
+    ///         (local.set $array (array.new_fixed $numbers 2 (i32.const 3) (i32.const 4)))
+    ///         (i32.add
+    ///             (array.get $numbers (local.get $array) (i32.const 0))
+    ///             (array.get $numbers (local.get $array) (i32.const 1)))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), sum)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// assert_eq!(instance.get_typed_func::<(), i32, _>(&mut store, "sum")?.call(&mut store, ())?, 7);
+    /// assert!(Module::new(&Engine::new(Config::new().wasm_gc(false))?, sum).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::GC, enable)
     }

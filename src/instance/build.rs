@@ -63,7 +63,11 @@ pub(super) unsafe fn instantiate<T>(
     pace: &mut Pace<'_>,
 ) -> Result<(Instance, Option<Invocation>)> {
     if module.info().types.iter().any(|ty| ty.func().is_none()) {
-        store.vm.prepare_objects().context("cannot reserve addresses for structs and arrays")?;
+        let settings = store.engine.config().objects;
+        store
+            .vm
+            .prepare_objects(settings)
+            .context("cannot reserve addresses for structs and arrays")?;
     }
     let index = store.vm.instances.len();
     let deadline = store.vm.interrupts.as_ref().map_or(ptr::null(), Interrupts::machine);

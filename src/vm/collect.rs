@@ -219,7 +219,10 @@ impl Marks {
     fn new(store: &Store) -> Self {
         let heap = store.objects.as_ref().map(|objects| &objects.heap);
         Self {
-            externs: store.externs.as_ref().map_or_else(Default::default, |externs| externs.marks()),
+            externs: store
+                .externs
+                .as_ref()
+                .map_or_else(Default::default, |externs| externs.marks()),
             objects: heap::Marks::new(heap),
             heap: heap.map(NonNull::from),
         }

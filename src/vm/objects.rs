@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::activation::Unwind;
-use super::heap::{Heap, MAX_BYTES, Place};
+use super::heap::{Heap, MAX_BYTES, ObjectSettings, Place};
 use super::layout::{FIELDS, ObjectLayout, Reference, TrapCode, VMType};
 use super::limits::{Growth, Resource};
 use super::pace::Pace;
@@ -30,9 +30,9 @@ const FEW: usize = 64;
 
 impl Objects {
     /// None.
-    pub(crate) fn new() -> std::io::Result<Self> {
+    pub(crate) fn new(settings: ObjectSettings) -> std::io::Result<Self> {
         let held = Held { references: Vec::new(), most: FEW };
-        Ok(Self { heap: Heap::new()?, held: Mutex::new(held) })
+        Ok(Self { heap: Heap::new(settings)?, held: Mutex::new(held) })
     }
 
     /// Calls `see` with what the host holds.
@@ -78,9 +78,9 @@ pub(crate) enum NoObject {
 
 impl Store {
     /// Lets the store have objects.
-    pub(crate) fn prepare_objects(&mut self) -> std::io::Result<()> {
+    pub(crate) fn prepare_objects(&mut self, settings: ObjectSettings) -> std::io::Result<()> {
         if self.objects.is_none() {
-            let objects = Objects::new()?;
+            let objects = Objects::new(settings)?;
             self.machine.heap = objects.heap.start();
             self.objects = Some(Box::new(objects));
         }
@@ -185,11 +185,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::new_object`].
-    unsafe fn grow_heap(
-        this: *mut Self,
-        size: usize,
-        pace: &Pace<'_>,
-    ) -> Result<bool, NoObject> {
+    unsafe fn grow_heap(this: *mut Self, size: usize, pace: &Pace<'_>) -> Result<bool, NoObject> {
         // SAFETY: by contract; no borrow is held when the limiter is asked.
         unsafe {
             let heap = Self::heap(this);

@@ -75,9 +75,8 @@ pub(crate) enum Language {
 pub(crate) fn language(file: &TestFile<'_>) -> Language {
     match (file.parent(), file.name()) {
         ("custom-page-sizes", _) => Language::All,
-        ("extended-const" | "gc" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
-            Language::Default
-        }
+        ("extended-const" | "gc" | "memory64" | "multi-memory", _)
+        | (_, "simd_memory-multi.wast") => Language::Default,
         _ => Language::Second,
     }
 }

@@ -26,8 +26,11 @@ impl Runs {
         let mut default = Config::new();
         default.parallel_compilation(false);
         let mut second = default.clone();
-        second.wasm_multi_memory(false).wasm_gc(false)
-            .wasm_memory64(false).wasm_extended_const(false);
+        second
+            .wasm_multi_memory(false)
+            .wasm_gc(false)
+            .wasm_memory64(false)
+            .wasm_extended_const(false);
         let mut every = default.clone();
         every.wasm_custom_page_sizes(true);
         Self {
@@ -62,7 +65,11 @@ fn all(config: &Config, room: (u32, u32)) -> Arc<[Way]> {
         way("fuel off", Fuel::Off, config),
         way("fuel on", Fuel::Measured, config),
         way("async slices", Fuel::Sliced, config),
-        way("explicit bounds checks", Fuel::Compared, small_memories(&mut config.clone())),
+        way(
+            "explicit bounds checks",
+            Fuel::Compared,
+            small_memories(&mut config.clone()).gc_stress(true),
+        ),
         way("pooling", Fuel::Compared, pooling(&mut config.clone(), room)),
         way("artifacts", Fuel::Compared, config).with_modules(through_file),
     ]

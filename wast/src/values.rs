@@ -52,9 +52,7 @@ impl Argument {
             Self::NullFunc => Some(Val::FuncRef(None)),
             Self::NullExtern => Some(Val::ExternRef(None)),
             Self::NullAny => Some(Val::AnyRef(None)),
-            Self::Converted(value) => {
-                Some(AnyRef::from_extern(ExternRef::new(*value)).into())
-            }
+            Self::Converted(value) => Some(AnyRef::from_extern(ExternRef::new(*value)).into()),
             Self::Unsupported => None,
         }
     }

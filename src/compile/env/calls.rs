@@ -168,7 +168,7 @@ impl Env<'_> {
 
     /// The stub through which the module's code calls a builtin.
     pub(super) fn stub(&mut self, builder: &mut FunctionBuilder<'_>, builtin: Builtin) -> FuncRef {
-        self.builtins |= 1 << builtin as u32;
+        self.builtins |= 1 << builtin as u64;
         *self.stubs.entry(builtin).or_insert_with(|| {
             let signature = builder.import_signature(signature::builtin(builtin));
             import(builder, Symbol::Stub(builtin), signature)
@@ -189,7 +189,7 @@ impl Env<'_> {
             let Some(&stub) = self.stubs.get(&builtin) else { continue };
             let ExternalName::User(name) = func.dfg.ext_funcs[stub].name else { continue };
             func.params.reset_user_func_name(name, external_name(Symbol::Stub(scalar)));
-            self.builtins ^= 1 << builtin as u32 | 1 << scalar as u32;
+            self.builtins ^= 1 << builtin as u64 | 1 << scalar as u64;
         }
     }
 

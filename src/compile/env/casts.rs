@@ -50,12 +50,7 @@ impl Env<'_> {
     }
 
     /// Traps unless a reference is of a type.
-    pub(super) fn cast(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        ty: RefType,
-        value: Value,
-    ) {
+    pub(super) fn cast(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType, value: Value) {
         let is = self.test(builder, ty, value);
         let zero = builder.ins().iconst(types::I8, 0);
         let is_not = builder.ins().icmp(IntCC::Equal, is, zero);

@@ -71,7 +71,7 @@ pub(super) struct Env<'m> {
     /// The operand of the operator before, if that was a constant.
     constant: Option<i64>,
     fuel: fuel::Fuel,
-    builtins: u32,
+    builtins: u64,
     /// Whether a value was declared for the stack maps.
     declares_references: bool,
     functions: HashMap<u32, FuncRef>,
@@ -100,7 +100,7 @@ impl<'m> Env<'m> {
     }
 
     /// The builtins that the function calls, a bit for each, and its accesses to memory.
-    pub(super) fn finish(self) -> (u32, Vec<Access>) {
+    pub(super) fn finish(self) -> (u64, Vec<Access>) {
         (self.builtins, self.fuel.finish())
     }
 

@@ -228,7 +228,8 @@ impl Env<'_> {
         let outside = builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, start, len);
         self.trap_if(builder, outside, traps::ARRAY_OUT_OF_BOUNDS);
         let index = builder.ins().uextend(POINTER, start);
-        let shift = builder.ins().iconst(types::I8, i64::from(layout::shift(&self.array_element(ty))));
+        let shift =
+            builder.ins().iconst(types::I8, i64::from(layout::shift(&self.array_element(ty))));
         let offset = builder.ins().ishl(index, shift);
         builder.ins().iadd(address, offset)
     }
@@ -286,9 +287,7 @@ impl Env<'_> {
         match field.storage {
             StorageType::I8 if signed => builder.ins().sload8(types::I32, flags, address, offset),
             StorageType::I8 => builder.ins().uload8(types::I32, flags, address, offset),
-            StorageType::I16 if signed => {
-                builder.ins().sload16(types::I32, flags, address, offset)
-            }
+            StorageType::I16 if signed => builder.ins().sload16(types::I32, flags, address, offset),
             StorageType::I16 => builder.ins().uload16(types::I32, flags, address, offset),
             StorageType::Val(ty) => {
                 let value = builder.ins().load(clif(ty), flags, address, offset);
@@ -320,7 +319,8 @@ impl Env<'_> {
         let zero = builder.ins().iconst(types::I64, 0);
         let ty = builder.func.dfg.value_type(value);
         if ty.is_vector() {
-            let flags = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
+            let flags =
+                MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
             let value = builder.ins().bitcast(types::I64X2, flags, value);
             let low = builder.ins().extractlane(value, 0);
             let high = builder.ins().extractlane(value, 1);

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use wasmparser::{DataKind, ElementItems, ElementKind};
 
-
 use super::{Parsed, convert};
 use crate::compile::info::{ConstExpr, DataSegment, ElementSegment, SegmentMode};
 use crate::types::{GlobalType, Mutability, RefType};

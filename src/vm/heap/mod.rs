@@ -29,6 +29,21 @@ pub(super) const BLOCK: usize = 64 << 10;
 /// What 32-bit references reach.
 pub(crate) const MAX_BYTES: usize = 1 << 32;
 
+/// How a store's heap is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectSettings {
+    /// The most bytes that objects take.
+    pub(crate) maximum: u64,
+    /// Whether each object is made behind a collection, for tests.
+    pub(crate) stress: bool,
+}
+
+impl Default for ObjectSettings {
+    fn default() -> Self {
+        Self { maximum: MAX_BYTES as u64, stress: false }
+    }
+}
+
 /// Below so many bytes of new objects there is no collection unless room is short.
 const MIN_THRESHOLD: usize = 1 << 20;
 
@@ -36,10 +51,14 @@ const MIN_THRESHOLD: usize = 1 << 20;
 #[derive(Debug)]
 enum Block {
     /// Nothing; what was there may still be, if it is `dirty`.
-    Free { dirty: bool },
+    Free {
+        dirty: bool,
+    },
     Cells(Cells),
     /// The first block of a large object.
-    Large { blocks: u32 },
+    Large {
+        blocks: u32,
+    },
     /// The others.
     Rest,
 }
@@ -62,6 +81,8 @@ pub(crate) struct Heap {
     space: Space,
     /// The blocks that may be used. The first never is: its start would be null.
     blocks: Vec<Block>,
+    /// How many blocks there may be.
+    most: usize,
     /// The first block of each class that has a free cell, or zero.
     partial: [u32; COUNT],
     /// From where on there may be free blocks.
@@ -70,6 +91,8 @@ pub(crate) struct Heap {
     new: usize,
     /// How many may be, before the next one.
     threshold: usize,
+    /// Whether each object is made behind a collection, for tests.
+    stress: bool,
 }
 
 /// A place for an object. Parts that are to be [cleaned](Heap::clean) first are whole blocks.
@@ -82,15 +105,20 @@ pub(crate) struct Place {
 }
 
 impl Heap {
-    /// An empty heap in which nothing can be made before it has [grown](Self::grow).
-    pub(crate) fn new() -> io::Result<Self> {
+    /// An empty heap of so many bytes at the most, in which nothing can be made before it has [grown](Self::grow).
+    pub(crate) fn new(settings: ObjectSettings) -> io::Result<Self> {
+        let bytes = settings.maximum.clamp(BLOCK as u64, MAX_BYTES as u64) as usize;
+        // The first block is never used.
+        let blocks = (bytes / BLOCK + 1).min(MAX_BYTES / BLOCK);
         Ok(Self {
-            space: Space::new(MAX_BYTES)?,
+            space: Space::new(blocks * BLOCK)?,
+            most: blocks,
             blocks: vec![Block::Rest],
             partial: [0; COUNT],
             first_free: 1,
             new: 0,
-            threshold: MIN_THRESHOLD,
+            threshold: if settings.stress { 0 } else { MIN_THRESHOLD },
+            stress: settings.stress,
         })
     }
 
@@ -107,14 +135,14 @@ impl Heap {
     /// By how much it had best grow to have room for an object of so many bytes.
     pub(crate) fn growth_for(&self, size: usize) -> usize {
         let wanted = size.next_multiple_of(BLOCK);
-        let most = MAX_BYTES - BLOCK - self.size();
+        let most = (self.most - self.blocks.len()) * BLOCK;
         // Larger heaps grow by more at a time, but for the last piece of the way.
         wanted.max((self.size() / 4).next_multiple_of(BLOCK)).min(most.max(wanted))
     }
 
     /// Whether references reach so many bytes more.
     pub(crate) fn can_grow(&self, bytes: usize) -> bool {
-        bytes <= MAX_BYTES - BLOCK - self.size()
+        bytes / BLOCK <= self.most - self.blocks.len()
     }
 
     /// Lets it use so many bytes more, which are whole blocks.
@@ -315,6 +343,6 @@ impl Heap {
     /// Decides when there is to be a collection again, after one that left so many bytes.
     pub(super) fn end_sweep(&mut self, left: usize) {
         self.new = 0;
-        self.threshold = left.max(MIN_THRESHOLD);
+        self.threshold = if self.stress { 0 } else { left.max(MIN_THRESHOLD) };
     }
 }

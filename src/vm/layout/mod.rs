@@ -31,7 +31,8 @@ pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
 pub(crate) use objects::{
-    FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets, shift,
+    FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets,
+    shift,
 };
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};

@@ -26,12 +26,7 @@ pub(crate) struct VMType {
 
 impl VMType {
     /// A type below these, which must outlive it and what is told of it, the slice included.
-    pub(crate) fn new(
-        id: u32,
-        stamp: u32,
-        supers: &[*const VMType],
-        layout: ObjectLayout,
-    ) -> Self {
+    pub(crate) fn new(id: u32, stamp: u32, supers: &[*const VMType], layout: ObjectLayout) -> Self {
         // Validation bounds the depth by 63.
         let kind = layout.kind();
         Self { supers: supers.as_ptr(), depth: supers.len() as u32, id, stamp, kind, layout }

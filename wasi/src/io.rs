@@ -10,6 +10,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Result;
 use crate::filestat::{self, Times};
 use crate::lists::Buffers;
+use crate::pace;
 use crate::readdir;
 use crate::table::{Descriptor, Kind};
 
@@ -52,6 +53,7 @@ impl WasiCtx {
             };
             let Some(bytes) = unless_begun(done, bytes)? else { break };
             buffers.scatter(memory, done, &bytes)?;
+            pace::bytes(bytes.len()).await;
             done += bytes.len();
             if bytes.len() < len || !matches!(descriptor.kind, Kind::File(_)) {
                 break;
@@ -92,6 +94,7 @@ impl WasiCtx {
                 break;
             }
             done += n;
+            pace::bytes(n).await;
         }
         Ok(done as Size)
     }
@@ -117,6 +120,7 @@ impl WasiCtx {
             let bytes = stream.read(len, descriptor.flags, peek).await;
             let Some(bytes) = unless_begun(done, bytes)? else { break };
             buffers.scatter(memory, done, &bytes)?;
+            pace::bytes(bytes.len()).await;
             done += bytes.len();
             if bytes.is_empty() || peek || !how.contains(Riflags::RECV_WAITALL) {
                 break;
@@ -227,6 +231,7 @@ impl WasiCtx {
             let range = buffer.get_range(done..end).ok_or(Errno::Fault)?;
             memory.copy_from_slice(&bytes, range)?;
             (done, cookie) = (end, next);
+            pace::bytes(bytes.len()).await;
         }
         Ok(done)
     }

@@ -55,7 +55,9 @@ impl WasiCtx {
             buffers.scatter(memory, done, &bytes)?;
             pace::bytes(bytes.len()).await;
             done += bytes.len();
-            if bytes.len() < len || !matches!(descriptor.kind, Kind::File(_)) {
+            // Only a regular file can be known to have more without waiting for it.
+            let has_more = matches!(&descriptor.kind, Kind::File(file) if file.is_regular());
+            if bytes.len() < len || !has_more {
                 break;
             }
         }
@@ -213,7 +215,8 @@ impl WasiCtx {
         buffer: GuestPtr<[u8]>,
         mut cookie: Dircookie,
     ) -> Result<Size> {
-        let part = self.limits.buffered_bytes.max(readdir::ANY_ENTRY) as u32;
+        let part = self.limits.buffered_bytes.max(readdir::ANY_ENTRY);
+        let part = u32::try_from(part).unwrap_or(u32::MAX);
         self.table.directory(fd, Rights::FD_READDIR)?;
         memory.as_slice(buffer)?;
         let Kind::Directory(directory) = &mut self.table.get_mut(fd)?.kind else {

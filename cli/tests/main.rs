@@ -2,7 +2,11 @@
 
 mod bad_input;
 mod compile;
+mod guests;
 mod inspect;
+mod jobs;
 mod output;
+mod run;
+mod serve;
 mod support;
 mod wast;

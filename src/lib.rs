@@ -43,8 +43,8 @@ pub use symbols::{FrameSymbol, WasmBacktraceDetails};
 pub use tools::ProfilingStrategy;
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,
-    ValType,
+    CompositeKind, ConcreteType, ExportType, ExternType, FuncType, GlobalType, HeapType,
+    ImportType, MemoryType, Mutability, RefType, TableType, ValType,
 };
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;

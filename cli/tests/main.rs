@@ -9,4 +9,5 @@ mod output;
 mod run;
 mod serve;
 mod support;
+mod tour;
 mod wast;

@@ -98,7 +98,7 @@ async fn run_all(
 ) -> Result<(Vec<Ended>, Option<u8>), Failure> {
     let mut signals = Signals::new().map_err(Failure::other)?;
     let turns = Arc::new(Semaphore::new(at_a_time));
-    let (end, told) = watch::channel(());
+    let (end, told) = watch::channel(0);
     let mut running = JoinSet::new();
     for (index, program) in programs.into_iter().enumerate() {
         let (turns, trace, mut told) = (turns.clone(), trace.clone(), told.clone());
@@ -126,7 +126,7 @@ async fn run_all(
         };
         // Programs end where they are, and those that wait for their turn do not begin.
         signal = Some(code);
-        end.send_replace(());
+        end.send_replace(code);
     }
     ended.sort_by_key(|(index, _)| *index);
     Ok((ended.into_iter().map(|(_, ended)| ended).collect(), signal))

@@ -101,7 +101,7 @@ impl Program {
         self,
         index: usize,
         trace: Option<Trace>,
-        mut told: watch::Receiver<()>,
+        mut told: watch::Receiver<u8>,
     ) -> Ended {
         let Self { name, mut store, program, call, timeout } = self;
         let began = Instant::now();
@@ -122,8 +122,8 @@ impl Program {
                 let error = anyhow!("`{name}` was ended: its time, {limit:?}, was up");
                 (0, Some(Failure::other(error)))
             }
-            // Its exit code is the signal's, which the whole command has.
-            _ = told.changed() => (0, None),
+            // Its exit code is the signal's, as that of the whole command.
+            _ = told.changed() => (*told.borrow(), None),
         };
         let took = began.elapsed();
         Ended { name, exit, failure, stats: store.stats(), took }

@@ -220,6 +220,8 @@ impl Rest {
             end => {
                 let reason = end.map(|end| end.to_string()).unwrap_or_default();
                 tracing::warn!(status, %reason, "the answer was cut");
+                // What was answered so far is sent only when the body lets the connection wait.
+                tokio::task::yield_now().await;
                 Err(io::Error::other("the guest failed"))
             }
         }

@@ -90,7 +90,7 @@ fn ask(stream: &mut TcpStream, count: usize) {
 
 #[test]
 fn many_requests_leave_nothing_behind() {
-    let server = Server::with_args(&site(), &["--log", "error"]);
+    let server = Server::new(&site());
     let mut stream = server.connect();
     ask(&mut stream, 500);
     let before = server.resident();

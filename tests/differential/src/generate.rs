@@ -1,0 +1,71 @@
+//! Bytes → a module.
+
+use arbitrary::{Result, Unstructured};
+
+use crate::{host, proposals};
+
+/// How many functions may be entered, turns of loops made, and bytes or elements moved in bulk,
+/// before a module traps. It bounds recursion, too, so that no stack is exhausted.
+const FUEL: u32 = 400;
+
+/// Bytes of which the generator makes a module, for each seed.
+const BYTES: usize = 3_000;
+
+/// The module of a seed: of the first bytes that make one.
+pub fn from_seed(seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        let mut bytes = vec![0; BYTES];
+        rng.fill(&mut bytes);
+        if let Ok(module) = module(&mut Unstructured::new(&bytes)) {
+            return module;
+        }
+    }
+}
+
+/// The module that some bytes make.
+///
+/// # Errors
+///
+/// Fails if these bytes make no module.
+pub fn module(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut config = shape(bytes)?;
+    for proposal in proposals::PROPOSALS {
+        if bytes.ratio(3, 4)? {
+            (proposal.generate)(&mut config);
+        }
+    }
+    let mut module = wasm_smith::Module::new(config, bytes)?;
+    module.ensure_termination(FUEL).expect("all functions are the generator's");
+    Ok(module.to_bytes())
+}
+
+/// Limits that keep a module small, and what it may import.
+fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
+    const PAGE: u64 = 1 << 16;
+    let pages = bytes.int_in_range(1..=4)?;
+    Ok(wasm_smith::Config {
+        available_imports: bytes.ratio(2, 3)?.then(host::imports),
+        max_imports: 0,
+        canonicalize_nans: true,
+        // Without traps all of a function is executed, with them what leads to one.
+        disallow_traps: bytes.arbitrary()?,
+        export_everything: true,
+        min_funcs: 1,
+        max_funcs: bytes.int_in_range(1..=12)?,
+        max_instructions: bytes.int_in_range(20..=150)?,
+        max_globals: 8,
+        max_types: 10,
+        // Too small a number makes the generator fail, rather than stop.
+        max_type_size: 100_000,
+        max_data_segments: 4,
+        max_element_segments: 4,
+        max_elements: 10,
+        memory_max_size_required: true,
+        max_memory32_bytes: pages * PAGE,
+        max_memory64_bytes: u128::from(pages * PAGE),
+        table_max_size_required: true,
+        max_table_elements: 40,
+        ..proposals::none()
+    })
+}

@@ -9,7 +9,7 @@ use crate::{host, proposals};
 const FUEL: u32 = 400;
 
 /// Bytes of which the generator makes a module, for each seed.
-const BYTES: usize = 3_000;
+const BYTES: usize = 8_000;
 
 /// The module of a seed: of the first bytes that make one.
 pub fn from_seed(seed: u64) -> Vec<u8> {
@@ -51,9 +51,9 @@ fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
         // Without traps all of a function is executed, with them what leads to one.
         disallow_traps: bytes.arbitrary()?,
         export_everything: true,
-        min_funcs: 1,
-        max_funcs: bytes.int_in_range(1..=12)?,
-        max_instructions: bytes.int_in_range(20..=150)?,
+        min_funcs: 4,
+        max_funcs: bytes.int_in_range(4..=12)?,
+        max_instructions: bytes.int_in_range(20..=300)?,
         max_globals: 8,
         max_types: 10,
         // Too small a number makes the generator fail, rather than stop.

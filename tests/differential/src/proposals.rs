@@ -61,6 +61,12 @@ pub const PROPOSALS: &[Proposal] = &[
         ours: |config| config.wasm_multi_memory(true),
         theirs: |config| config.wasm_multi_memory(true),
     },
+    Proposal {
+        name: "tail calls",
+        generate: |config| config.tail_call_enabled = true,
+        ours: |config| config,
+        theirs: |config| config.wasm_tail_call(true),
+    },
 ];
 
 /// A generator's configuration without any of them.

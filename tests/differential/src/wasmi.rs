@@ -137,9 +137,9 @@ fn stop(error: Error) -> Stop {
         },
         ErrorKind::Message(text) if **text == *FAILED => Trap::Host,
         ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. })
-        | ErrorKind::Table(TableError::InitOutOfBounds | TableError::CopyOutOfBounds) => {
-            Trap::Table
-        }
+        | ErrorKind::Table(
+            TableError::InitOutOfBounds | TableError::CopyOutOfBounds | TableError::FillOutOfBounds,
+        ) => Trap::Table,
         ErrorKind::Memory(MemoryError::OutOfBoundsAccess) => Trap::Memory,
         _ => return Stop::Error(error.to_string()),
     })

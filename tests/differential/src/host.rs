@@ -83,7 +83,7 @@ impl Calls {
             Type::V128 => {
                 Value::V128(u128::from(count) * 0x0001_0000_ffff_0000_0001_8000_0000_0001)
             }
-            Type::Extern => Value::Extern((count % 3 != 0).then_some(count)),
+            Type::Extern => Value::Extern((!count.is_multiple_of(3)).then_some(count)),
         };
         Ok(results.map(value).collect())
     }

@@ -1,6 +1,7 @@
 //! Bytes → a module.
 
 use arbitrary::{Result, Unstructured};
+use wasm_smith::{InstructionKind as Kind, InstructionKinds};
 
 use crate::{host, proposals};
 
@@ -45,6 +46,7 @@ fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
     const PAGE: u64 = 1 << 16;
     let pages = bytes.int_in_range(1..=4)?;
     Ok(wasm_smith::Config {
+        allowed_instructions: kinds(bytes)?,
         available_imports: bytes.ratio(2, 3)?.then(host::imports),
         max_imports: 0,
         canonicalize_nans: true,
@@ -67,5 +69,16 @@ fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
         table_max_size_required: true,
         max_table_elements: 40,
         ..proposals::none()
+    })
+}
+
+/// Which operators a module has. Where all kinds are allowed, few operators find two vectors on the
+/// stack.
+fn kinds(bytes: &mut Unstructured<'_>) -> Result<InstructionKinds> {
+    Ok(match bytes.int_in_range(0..=4)? {
+        0 => InstructionKinds::new(&[Kind::Vector, Kind::Variable]),
+        1 => InstructionKinds::new(&[Kind::Numeric, Kind::Variable, Kind::Parametric]),
+        2 => InstructionKinds::new(&[Kind::Vector, Kind::Memory, Kind::Control]),
+        _ => InstructionKinds::all(),
     })
 }

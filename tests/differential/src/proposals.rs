@@ -67,6 +67,30 @@ pub const PROPOSALS: &[Proposal] = &[
         ours: |config| config,
         theirs: |config| config.wasm_tail_call(true),
     },
+    Proposal {
+        name: "extended constant expressions",
+        generate: |config| config.extended_const_enabled = true,
+        ours: |config| config.wasm_extended_const(true),
+        theirs: |config| config.wasm_extended_const(true),
+    },
+    Proposal {
+        name: "64-bit memories and tables",
+        generate: |config| config.memory64_enabled = true,
+        ours: |config| config.wasm_memory64(true),
+        theirs: |config| config.wasm_memory64(true),
+    },
+    Proposal {
+        name: "custom page sizes",
+        generate: |config| config.custom_page_sizes_enabled = true,
+        ours: |config| config.wasm_custom_page_sizes(true),
+        theirs: |config| config.wasm_custom_page_sizes(true),
+    },
+    Proposal {
+        name: "relaxed vectors, of the deterministic profile",
+        generate: |config| config.relaxed_simd_enabled = true,
+        ours: |config| config.wasm_relaxed_simd(true).relaxed_simd_deterministic(true),
+        theirs: |config| config.wasm_relaxed_simd(true),
+    },
 ];
 
 /// A generator's configuration without any of them.

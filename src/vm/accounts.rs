@@ -272,11 +272,12 @@ impl Store {
         }
     }
 
-    /// Bytes of all memories and tables.
+    /// Bytes of all memories and tables, and of the heap of structs and arrays.
     fn storage(&self) -> u64 {
         let memories = self.memories.iter().map(|memory| memory.value.bytes());
         let tables = self.tables.iter().map(|table| table.value.bytes());
-        memories.chain(tables).fold(0, u64::saturating_add)
+        let objects = self.objects.iter().map(|objects| objects.heap.size() as u64);
+        memories.chain(tables).chain(objects).fold(0, u64::saturating_add)
     }
 
     /// Notes what memories and tables take, some of which are about to go.
@@ -287,7 +288,7 @@ impl Store {
         }
     }
 
-    /// The most bytes that memories and tables ever took. They never shrink.
+    /// The most bytes that memories, tables and objects ever took. They never shrink.
     pub(crate) fn peak_storage(&self) -> u64 {
         let noted = self.accounts.as_ref().map_or(0, |accounts| accounts.peak_memory);
         self.storage().max(noted)

@@ -7,7 +7,7 @@ use lampwick::{
     TrapCode, Val,
 };
 
-use crate::support::{Census, Rng, block_on, rounds, trap};
+use crate::support::{Census, Rng, block_on, count_pending, rounds, trap};
 
 fn instantiate<T>(store: &mut Store<T>, wat: &str, imports: &[lampwick::Extern]) -> Instance {
     let module = Module::new(store.engine(), wat).unwrap();
@@ -217,6 +217,8 @@ const LISTS: &str = r#"(module
         (loop
             (drop (struct.new $link (ref.null $link) (i64.const 0)))
             (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
+    (func (export "filled") (param i32) (result i32)
+        (array.len (array.new $bytes (i32.const 1) (local.get 0))))
     (func (export "bytes") (param i32) (result i32)
         (array.len (array.new_default $bytes (local.get 0)))))"#;
 
@@ -300,6 +302,27 @@ fn a_guest_dropped_while_it_collects_or_makes_much_leaves_a_usable_store() {
     }
     let trapped = block_on(bytes.call_async(&mut store, -1)).unwrap_err();
     assert_eq!(trap(trapped.into()).trap_code(), Some(TrapCode::AllocationTooLarge));
+}
+
+#[test]
+fn collections_and_large_arrays_yield_whatever_fuel_there_is() {
+    let mut config = Config::new();
+    config.async_support(true).consume_fuel(true);
+    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    store.add_fuel(u64::MAX).unwrap();
+    let module = Module::new(store.engine(), LISTS).unwrap();
+    let instance = block_on(Instance::new_async(&mut store, &module, &[])).unwrap();
+    let grow = instance.get_typed_func::<i32, (), _>(&mut store, "grow").unwrap();
+    block_on(grow.call_async(&mut store, 300_000)).unwrap();
+    let churn = instance.get_typed_func::<i32, (), _>(&mut store, "churn").unwrap();
+    let (yields, result) = count_pending(churn.call_async(&mut store, 600_000));
+    result.unwrap();
+    // A part follows less than 500 links.
+    assert!(yields > 300_000 / 500, "{yields} yields");
+    let filled = instance.get_typed_func::<i32, i32, _>(&mut store, "filled").unwrap();
+    let (yields, result) = count_pending(filled.call_async(&mut store, 64 << 20));
+    assert_eq!(result.unwrap(), 64 << 20);
+    assert!(yields > 20, "{yields} yields");
 }
 
 #[test]

@@ -96,6 +96,29 @@ async fn the_same_program_fails_cleanly_where_it_may_only_read() {
 }
 
 #[tokio::test]
+async fn a_program_in_rust_finds_what_its_library_expects() {
+    let dir = tempdir().unwrap();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    std::fs::write(root.join("given"), "text").unwrap();
+    let wasm = include_bytes!("guests/library.wasm");
+    let seen = "1 variables\ngiven: Ok(\"text\")\nsecret: Err(PermissionDenied)\n";
+    // First where it may only read.
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["library", "/data"]).env("A", "1");
+    builder.preopened_dir(&root, "/data", DirPerms::READ, FilePerms::READ).unwrap();
+    let ended = run(wasm, &mut builder).await;
+    assert_eq!((&ended.out[..], ended.status), (&format!("{seen}failed: Uncategorized\n")[..], 9));
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["library", "/data"]).env("A", "1");
+    builder.preopened_dir(&root, "/data", DirPerms::all(), FilePerms::all()).unwrap();
+    let ended = run(wasm, &mut builder).await;
+    let done = "read 10 of 200000\n[\"a\", \"copy\", \"given\", \"linked\", \"moved\"]\n\"xxxxxend\"\ndone\n";
+    assert_eq!((&ended.out[..], ended.status), (&format!("{seen}{done}")[..], 0), "{}", ended.err);
+}
+
+#[tokio::test]
 async fn a_program_waits() {
     let (mut feed, stdin) = tokio::io::duplex(64);
     let mut builder = WasiCtxBuilder::new();

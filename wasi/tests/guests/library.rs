@@ -38,7 +38,10 @@ fn main() {
     let map: std::collections::HashMap<_, _> = std::env::vars().collect();
     println!("{} variables", map.len());
     println!("given: {:?}", fs::read_to_string(format!("{root}/given")).map_err(|e| e.kind()));
-    println!("secret: {:?}", File::open(format!("{root}/../secret")).map(drop).map_err(|e| e.kind()));
+    println!(
+        "secret: {:?}",
+        File::open(format!("{root}/../secret")).map(drop).map_err(|e| e.kind())
+    );
     match writes(&root) {
         Ok(()) => println!("done"),
         Err(error) => {

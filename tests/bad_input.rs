@@ -187,7 +187,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
         ("(module (memory 1) (memory 1))", "multiple memories"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
-        ("(module (func (param (ref func))))", "function references"),
     ] {
         let error = Module::new(&engine, wat).expect_err(wat);
         let text = format!("{error:#}").to_lowercase();

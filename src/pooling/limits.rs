@@ -90,7 +90,7 @@ impl ModuleLimits {
         Ok(())
     }
 
-    /// The most elements of a table.
+    /// The most elements that a table can have.
     pub(crate) fn elements(&self) -> u64 {
         u64::from(self.table_elements).min(MAX_ELEMENTS)
     }
@@ -122,8 +122,12 @@ impl ModuleLimits {
             PoolLimitError::check(limit, value, bound.into()).with_context(refused)?;
         }
         for table in &module.tables[module.imported_tables as usize..] {
-            PoolLimitError::check("table_elements", table.minimum().into(), self.elements())
-                .with_context(refused)?;
+            PoolLimitError::check(
+                "table_elements",
+                table.minimum().into(),
+                self.table_elements.into(),
+            )
+            .with_context(refused)?;
         }
         for memory in &module.memories[module.imported_memories as usize..] {
             PoolLimitError::check("memory_pages", memory.minimum(), self.memory_pages)

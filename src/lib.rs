@@ -29,7 +29,7 @@ pub use instance::{Export, Instance, InstancePre};
 /// Shared reservoirs of fuel, from which stores draw.
 pub use lampwick_tanks::{FuelTank, TankClosed};
 pub use linker::Linker;
-pub use module::Module;
+pub use module::{FunctionCode, Module};
 pub use pooling::{
     InstanceAllocationStrategy, InstanceLimits, ModuleLimits, PoolExhausted, PoolLimitError,
     PoolingAllocationStrategy,

@@ -3,6 +3,7 @@
 pub(crate) mod blueprint;
 #[cfg(feature = "cache")]
 mod cached;
+mod functions;
 mod serialize;
 mod types;
 
@@ -25,6 +26,8 @@ use crate::vm::code::Code;
 use crate::vm::instance::Blueprint;
 use crate::vm::layout::{EnterTrampoline, VMType};
 use types::ModuleTypes;
+
+pub use functions::FunctionCode;
 
 /// A compiled module.
 ///

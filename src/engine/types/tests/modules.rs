@@ -265,7 +265,13 @@ fn one_group(types: u32) -> Vec<u8> {
     for index in 0..types {
         section.extend([0x60, 1, 0x64]);
         let next = (index + 1) % types;
-        section.extend([next as u8 | 0x80, (next >> 7) as u8 | 0x80, (next >> 14) as u8 | 0x80, 0]);
+        section.extend([
+            next as u8 | 0x80,
+            (next >> 7) as u8 | 0x80,
+            (next >> 14) as u8 | 0x80,
+            0,
+            0,
+        ]);
     }
     let mut module = b"\0asm\x01\0\0\0\x01".to_vec();
     leb(section.len() as u32, &mut module);
@@ -287,5 +293,5 @@ fn a_group_of_a_million_types_is_one_group() {
     drop(again);
     assert_eq!(ids_in_use(engine.types()), 0);
     let error = Module::from_binary(&engine, &one_group(1_000_001)).unwrap_err();
-    assert!(format!("{error:#}").contains("1000000"), "{error:#}");
+    assert!(format!("{error:#}").contains("size is out of bounds"), "{error:#}");
 }

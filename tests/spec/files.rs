@@ -8,7 +8,10 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2, SpecVersion
 /// The proposals that became part of WebAssembly 2.0, and later ones that are implemented.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::CustomPageSizes,
+    Proposal::ExtendedConst,
     Proposal::FunctionReferences,
+    Proposal::Memory64,
     Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,
@@ -23,9 +26,6 @@ const PROPOSALS: &[Proposal] = &[
 /// Files of these that need what is not implemented, and what that is.
 const NOT_YET: &[(&str, &str)] = &[
     ("function-references/return_call_ref.wast", "tail calls by reference"),
-    ("wasm-v3/data.wast", "extended constant expressions"),
-    ("wasm-v3/elem.wast", "extended constant expressions"),
-    ("wasm-v3/global.wast", "extended constant expressions"),
     ("wasm-v3/imports.wast", "exception tags"),
     ("wasm-v3/instance.wast", "exception tags"),
     ("wasm-v3/ref_null.wast", "the heap types of garbage collection"),
@@ -35,14 +35,17 @@ const NOT_YET: &[(&str, &str)] = &[
     ("wasm-v3/type-rec.wast", "recursive types"),
 ];
 
-/// Directives that WebAssembly 2.0 contradicts, though they stand in a file that is in scope: the
-/// file's path, their lines, and the reason. They are executed, too, and must not hold.
+/// Directives that a later version than the file's contradicts, though they stand in a file that is
+/// in scope: the file's path, their lines, and the reason. They are executed, too, and must not hold.
 const OVERRULED: &[(&str, &[usize], &str)] = &[
     (
         "bulk-memory/table_init.wast",
         &[2272, 2286],
         "a module with arrays of the garbage collector, which is later than WebAssembly 2.0",
     ),
+    ("memory64/binary.wast", &[876, 896, 915, 934, 973, 992, 1010, 1028], SEVERAL_MEMORIES),
+    ("memory64/memory.wast", &[10, 11], SEVERAL_MEMORIES),
+    ("memory64/memory64.wast", &[8, 9], SEVERAL_MEMORIES),
     (
         "mutable-global/linking.wast",
         &[206, 227, 236, 238, 248, 298, 334, 342, 344, 354],
@@ -57,14 +60,34 @@ const OVERRULED: &[(&str, &[usize], &str)] = &[
     ),
 ];
 
-/// Whether WebAssembly 2.0 contradicts the directive at this line.
+const SEVERAL_MEMORIES: &str =
+    "the proposal is older than several memories, which WebAssembly 3.0 has, too";
+
+/// Whether a later version contradicts the directive at this line.
 pub(crate) fn is_overruled(path: &str, line: usize) -> bool {
     OVERRULED.iter().any(|(file, lines, _)| *file == path && lines.contains(&line))
 }
 
-/// Whether a file uses several memories, which WebAssembly 2.0 forbids.
-pub(crate) fn needs_multi_memory(file: &TestFile<'_>) -> bool {
-    file.parent() == "multi-memory" || file.name() == "simd_memory-multi.wast"
+/// Which proposals a file is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// Those of WebAssembly 2.0. Files assert that later ones are refused.
+    Second,
+    /// Those that are on by default.
+    Default,
+    /// All that there are.
+    All,
+}
+
+/// Which proposals a file is to be executed with.
+pub(crate) fn language(file: &TestFile<'_>) -> Language {
+    match (file.parent(), file.name()) {
+        ("custom-page-sizes", _) => Language::All,
+        ("extended-const" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
+            Language::Default
+        }
+        _ => Language::Second,
+    }
 }
 
 /// The path of a file in the suite.
@@ -88,8 +111,7 @@ pub(crate) fn selected(filters: &[String]) -> Vec<TestFile<'static>> {
     files
 }
 
-/// Prints which parts of the suite are out of scope, and which directives WebAssembly 2.0
-/// contradicts.
+/// Prints which parts of the suite are out of scope, and which directives are contradicted.
 pub(crate) fn print_skipped() {
     print_skipped_part(data::spec(SpecVersion::Latest), "later than WebAssembly 3.0");
     for proposal in Proposal::all().iter().filter(|proposal| !PROPOSALS.contains(proposal)) {

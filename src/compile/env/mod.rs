@@ -409,7 +409,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::memory_grow, &[memory], &[delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_64(memory)))
     }
 
     fn memory_fill(
@@ -481,7 +482,7 @@ impl FuncEnvironment for Env<'_> {
 
     fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> WasmResult<Value> {
         let elements = self.table_len(builder, table);
-        Ok(builder.ins().ireduce(types::I32, elements))
+        Ok(memory::narrow(builder, elements, self.is_table_64(table)))
     }
 
     fn table_grow(
@@ -492,7 +493,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::table_grow, &[table], &[init, delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_table_64(table)))
     }
 
     fn table_fill(
@@ -538,10 +540,4 @@ impl FuncEnvironment for Env<'_> {
         self.builtin_of(builder, Builtin::elem_drop, &[segment], &[]);
         Ok(())
     }
-}
-
-/// A builtin's 64-bit answer as the operator's i32; -1 stays -1.
-fn narrow(builder: &mut FunctionBuilder<'_>, answer: Option<Value>) -> Value {
-    let answer = answer.expect("the builtin has a result");
-    builder.ins().ireduce(types::I32, answer)
 }

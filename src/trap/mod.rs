@@ -23,6 +23,8 @@ impl fmt::Display for TrapCode {
             Self::IntegerDivisionByZero => "integer divide by zero",
             Self::BadConversionToInteger => "invalid conversion to integer",
             Self::UnreachableCodeReached => "unreachable",
+            Self::NullReference => "null reference",
+            Self::NullFunctionReference => "null function reference",
             Self::Interrupt => "interrupt",
         })
     }

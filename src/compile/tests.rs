@@ -208,7 +208,8 @@ fn counters_of_rounds_are_located() {
     let artifact = compile(&compiler(true), text);
     assert_eq!(artifact.write_through, 0);
     // The counter is as many rounds behind the value that it is made from as there were before.
-    let fuel: BTreeSet<String> = artifact.sites.traps().map(|it| format!("{:?}", it.fuel)).collect();
+    let fuel: BTreeSet<String> =
+        artifact.sites.traps().map(|it| format!("{:?}", it.fuel)).collect();
     assert!(fuel.len() > 8, "{fuel:?}");
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::composite::SubType;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, wire};
 use crate::vm::layout::{ContextCounts, ContextLayout};
 
@@ -75,7 +76,10 @@ pub(crate) struct ElementSegment {
 pub(crate) struct ModuleInfo {
     pub(crate) name: Option<String>,
     #[serde(with = "wire")]
-    pub(crate) types: Vec<FuncType>,
+    pub(crate) types: Vec<SubType>,
+    /// The recursive groups with another number of types than one: where each begins, and how many
+    /// it has. All other types are groups of their own.
+    pub(crate) groups: Vec<(u32, u32)>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
     /// The type index of each function.
@@ -121,7 +125,12 @@ pub(crate) struct DebugSections {
 impl ModuleInfo {
     /// The type of a function.
     pub(crate) fn function_type(&self, function: u32) -> &FuncType {
-        &self.types[self.functions[function as usize] as usize]
+        self.func_type(self.functions[function as usize])
+    }
+
+    /// The type at an index of the type section, which is a function's.
+    pub(crate) fn func_type(&self, index: u32) -> &FuncType {
+        self.types[index as usize].func().expect("validated: the type of a function")
     }
 
     /// The slot of an escaping function's reference record.

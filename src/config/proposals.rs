@@ -10,10 +10,30 @@ impl Config {
         self
     }
 
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
+    /// Whether modules may use reference types, and tables of them. On by default; turned off, typed
+    /// function references are off, too, and bulk memory goes on working.
     pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_function_references(false);
+        }
         self.feature(WasmFeatures::REFERENCE_TYPES, enable)
+    }
+
+    /// Whether modules may use typed references to functions, references that are never null, and
+    /// tables with a first value. Off by default, as long as only the types are implemented; turned off, [garbage
+    /// collection](Self::wasm_gc) is off, too. [`Engine::new`](crate::Engine::new) fails where it is
+    /// on without [`wasm_reference_types`](Self::wasm_reference_types).
+    pub fn wasm_function_references(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_gc(false);
+        }
+        self.feature(WasmFeatures::FUNCTION_REFERENCES, enable)
+    }
+
+    /// Whether modules may use structs, arrays, subtypes and recursive types. Off by default, and
+    /// not implemented by this version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::GC, enable)
     }
 
     /// Whether modules may use bulk memory and table operators. On by default.
@@ -24,6 +44,34 @@ impl Config {
     /// Whether functions and blocks may have several results. On by default.
     pub fn wasm_multi_value(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::MULTI_VALUE, enable)
+    }
+
+    /// Whether modules may use tail calls, of which any number in a row takes the stack of one call. On
+    /// by default.
+    ///
+    /// A tail call costs what the same call costs otherwise, and its callee looks at fuel, interrupts
+    /// and deadlines as it begins. Backtraces do not show functions that have given way to their
+    /// callee.
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let sum = r#"(module (func $sum (export "sum") (param $n i64) (param $sum i64) (result i64)
+    ///     (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+    ///     (return_call $sum
+    ///         (i64.sub (local.get $n) (i64.const 1))
+    ///         (i64.add (local.get $sum) (local.get $n)))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), sum)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let sum = instance.get_typed_func::<(u64, u64), u64, _>(&mut store, "sum")?;
+    /// assert_eq!(sum.call(&mut store, (1_000_000, 0))?, 500_000_500_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wasm_tail_call(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::TAIL_CALL, enable)
     }
 
     /// Whether modules may have several memories. Off by default, as in WebAssembly 2.0.

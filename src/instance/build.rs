@@ -94,7 +94,7 @@ fn new_instance(
     let head = VMContext {
         store: store.cast(),
         builtins: ENTRY_POINTS.as_ptr(),
-        type_ids: module.type_ids().as_ptr(),
+        types: module.type_records(),
         deadline,
         instance: index + 1,
     };
@@ -180,10 +180,10 @@ impl Building<'_> {
                 continue;
             }
             let (code, enter) = self.module.function(function)?;
-            let type_id = self.module.type_ids()[self.info.functions[function as usize] as usize];
+            let ty = self.module.type_record(self.info.functions[function as usize]);
             // SAFETY: this is the place of the record.
             unsafe {
-                let record = VMFuncRef { code, context, enter, type_id };
+                let record = VMFuncRef { code, context, enter, ty };
                 self.instance.func_ref(slot as u32).write(record);
             }
         }

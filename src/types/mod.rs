@@ -1,11 +1,19 @@
 //! The types of WebAssembly, as the API shows them.
 
+pub(crate) mod composite;
+mod reference;
 pub(crate) mod wire;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+pub use reference::{CompositeKind, ConcreteType, HeapType, RefType};
 
 /// The type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// `FuncRef` and `Ref(RefType::FUNCREF)` are the same type, and so are `ExternRef` and
+/// `Ref(RefType::EXTERNREF)`; whatever Lampwick answers has the first form.
+#[derive(Clone, Copy, Debug)]
 pub enum ValType {
     /// A 32-bit integer, signed or unsigned as its operators see it.
     I32,
@@ -21,6 +29,8 @@ pub enum ValType {
     FuncRef,
     /// A reference to a value of the host, or null.
     ExternRef,
+    /// A reference of any other type.
+    Ref(RefType),
 }
 
 impl ValType {
@@ -31,7 +41,63 @@ impl ValType {
 
     /// Whether this is a reference.
     pub fn is_ref(&self) -> bool {
-        matches!(self, Self::FuncRef | Self::ExternRef)
+        matches!(self, Self::FuncRef | Self::ExternRef | Self::Ref(_))
+    }
+
+    /// The type as that of a reference, if it is one.
+    pub fn ref_type(&self) -> Option<RefType> {
+        match *self {
+            Self::FuncRef => Some(RefType::FUNCREF),
+            Self::ExternRef => Some(RefType::EXTERNREF),
+            Self::Ref(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a reference to a function.
+    pub(crate) fn is_func_ref(&self) -> bool {
+        self.ref_type().is_some_and(|ty| ty.heap_type().top() == HeapType::Func)
+    }
+
+    /// Whether this is a reference to what a collector looks after.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.is_ref() && !self.is_func_ref()
+    }
+
+    /// The one form of types that have two.
+    fn normal(self) -> Self {
+        match self {
+            Self::Ref(RefType::FUNCREF) => Self::FuncRef,
+            Self::Ref(RefType::EXTERNREF) => Self::ExternRef,
+            other => other,
+        }
+    }
+}
+
+impl From<RefType> for ValType {
+    fn from(ty: RefType) -> Self {
+        Self::Ref(ty).normal()
+    }
+}
+
+impl PartialEq for ValType {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.ref_type(), other.ref_type()) {
+            (None, None) => std::mem::discriminant(self) == std::mem::discriminant(other),
+            (this, other) => this == other,
+        }
+    }
+}
+
+impl Eq for ValType {}
+
+impl Hash for ValType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let normal = self.normal();
+        std::mem::discriminant(&normal).hash(state);
+        if let Self::Ref(ty) = normal {
+            ty.hash(state);
+        }
     }
 }
 
@@ -45,6 +111,7 @@ impl fmt::Display for ValType {
             Self::V128 => "v128",
             Self::FuncRef => "funcref",
             Self::ExternRef => "externref",
+            Self::Ref(ty) => return ty.fmt(f),
         })
     }
 }
@@ -60,6 +127,11 @@ pub enum Mutability {
 
 /// The type of a function: its parameters and results.
 ///
+/// A function whose type a module declares as open to subtypes, as a subtype, or in a recursive group
+/// has a type of its own, equal to no other with the same parameters and results. It comes from
+/// [`Func::ty`](crate::Func::ty) or a module's imports and exports, and host functions may be
+/// made of it.
+///
 /// ```
 /// use lampwick::{FuncType, ValType};
 ///
@@ -70,6 +142,7 @@ pub enum Mutability {
 pub struct FuncType {
     params: Box<[ValType]>,
     results: Box<[ValType]>,
+    declared: Option<ConcreteType>,
 }
 
 impl FuncType {
@@ -78,7 +151,12 @@ impl FuncType {
         params: impl IntoIterator<Item = ValType>,
         results: impl IntoIterator<Item = ValType>,
     ) -> Self {
-        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
+        let normal = |ty: ValType| ty.normal();
+        Self {
+            params: params.into_iter().map(normal).collect(),
+            results: results.into_iter().map(normal).collect(),
+            declared: None,
+        }
     }
 
     /// The types of the parameters.
@@ -103,7 +181,8 @@ impl fmt::Display for FuncType {
         };
         list(f, &self.params)?;
         f.write_str(" -> ")?;
-        list(f, &self.results)
+        list(f, &self.results)?;
+        self.declared.map_or(Ok(()), |ty| write!(f, " (type {})", ty.id))
     }
 }
 
@@ -117,7 +196,7 @@ pub struct GlobalType {
 impl GlobalType {
     /// A global type from the type of its value and its mutability.
     pub fn new(content: ValType, mutability: Mutability) -> Self {
-        Self { content, mutability }
+        Self { content: content.normal(), mutability }
     }
 
     /// The type of the value.
@@ -156,7 +235,7 @@ impl TableType {
     /// Panics if `element` is not a reference type.
     pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> Self {
         assert!(element.is_ref(), "the elements of a table are references, not {element}");
-        Self { element, minimum, maximum }
+        Self { element: element.normal(), minimum, maximum }
     }
 
     /// The type of the elements.

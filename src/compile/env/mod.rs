@@ -12,8 +12,10 @@ mod fuel;
 mod globals;
 mod interrupts;
 mod memory;
+mod references;
 mod rounds;
 mod tables;
+mod tail_calls;
 
 use std::collections::HashMap;
 
@@ -42,7 +44,7 @@ pub(super) use fuel::{Access, Tracking};
 pub(super) struct ModuleScope<'m> {
     pub(super) info: &'m ModuleInfo,
     /// The types of the module as the translator wants them.
-    pub(super) types: &'m [wasmparser::FuncType],
+    pub(super) types: &'m [wasmparser::SubType],
     pub(super) layout: &'m ContextLayout,
     pub(super) settings: &'m Settings,
     pub(super) frontend: TargetFrontendConfig,
@@ -112,9 +114,9 @@ impl<'m> Env<'m> {
         builder.set_srcloc(SourceLoc::new(self.offset));
     }
 
-    /// Lets a collection find a value, if it is a reference to a value of the host.
+    /// Lets a collection find a value, if it is a reference to what it looks after.
     fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
-        if ty == ValType::ExternRef {
+        if ty.is_collected() {
             self.declares_references = true;
             builder.declare_value_needs_stack_map(value);
         }
@@ -198,11 +200,11 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn reference_type(&self, ty: RefType) -> Type {
-        if ty.is_extern_ref() { types::I32 } else { POINTER }
+        if self.is_func_ref(ty) { POINTER } else { types::I32 }
     }
 
     fn needs_stack_map(&self, ty: RefType) -> bool {
-        ty.is_extern_ref()
+        !self.is_func_ref(ty)
     }
 
     fn declares_references(&self) -> bool {
@@ -210,7 +212,7 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {
-        &self.module.types[index as usize]
+        self.module.types[index as usize].unwrap_func()
     }
 
     fn type_of_function(&self, index: u32) -> &wasmparser::FuncType {
@@ -333,6 +335,28 @@ impl FuncEnvironment for Env<'_> {
         args: &[Value],
     ) -> WasmResult<Values> {
         Ok(self.call_through_table(builder, table, ty, callee, args))
+    }
+
+    fn return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.direct_tail_call(builder, function, args);
+        Ok(())
+    }
+
+    fn return_call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.tail_call_through_table(builder, table, ty, callee, args);
+        Ok(())
     }
 
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value> {

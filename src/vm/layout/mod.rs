@@ -5,7 +5,7 @@
 //! arrays whose places [`ContextLayout`] computes from a module's counts:
 //!
 //! ```text
-//!   VMContext            header: store, builtins, type ids, deadline, instance
+//!   VMContext            header: store, builtins, types, deadline, instance
 //!   imported functions   [VMFunctionImport]
 //!   imported tables      [*mut VMTable]
 //!   imported memories    [*mut VMMemory]
@@ -20,6 +20,7 @@ mod builtins;
 mod records;
 mod sites;
 mod stack_maps;
+mod types;
 
 use std::sync::atomic::AtomicU64;
 
@@ -29,6 +30,7 @@ pub(crate) use builtins::{
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
 pub(crate) use stack_maps::StackMaps;
+pub(crate) use types::VMType;
 
 /// The size of a page of linear memory, in bytes (core specification, 4.2.8).
 pub(crate) const WASM_PAGE_SIZE: u64 = 1 << 16;
@@ -59,8 +61,8 @@ pub(crate) struct VMContext {
     pub(crate) store: *mut VMStore,
     /// The entry points of [`Builtin`]s, in their order.
     pub(crate) builtins: *const *const u8,
-    /// The engine's id for each of the module's types.
-    pub(crate) type_ids: *const u32,
+    /// The engine's record of each of the module's types.
+    pub(crate) types: *const *const VMType,
     /// When the guest is to stop; null where code does not look at it.
     pub(crate) deadline: *const VMDeadline,
     /// The place of the instance in its store, plus one; zero for a host function. Machine code
@@ -99,8 +101,8 @@ pub(crate) struct VMFuncRef {
     pub(crate) context: *mut VMContext,
     /// The engine's trampoline from the host for this signature.
     pub(crate) enter: EnterTrampoline,
-    /// The engine's id for the signature.
-    pub(crate) type_id: u32,
+    /// The function's type.
+    pub(crate) ty: *const VMType,
 }
 
 /// Enters wasm from the host: callee's context, caller's context, entry point, and arguments,

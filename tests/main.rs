@@ -52,6 +52,7 @@ mod linker_pre;
 mod matrix;
 mod matrix_tokio;
 mod memory;
+mod memory_reuse;
 mod multi_value;
 mod nan;
 mod operator_classes;

@@ -147,7 +147,7 @@ const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
 
 /// The proposals that modules may use if the embedder says so.
 const OPTIONAL: WasmFeatures = {
-    let optional = WasmFeatures::MULTI_MEMORY.union(WasmFeatures::FUNCTION_REFERENCES);
+    let optional = WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::CUSTOM_PAGE_SIZES);
     // Its types are implemented, and tested from within; its operators are not.
     if cfg!(test) { optional.union(WasmFeatures::GC) } else { optional }
 };
@@ -161,6 +161,9 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);

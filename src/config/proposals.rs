@@ -74,16 +74,16 @@ impl Config {
         self.feature(WasmFeatures::TAIL_CALL, enable)
     }
 
-    /// Whether modules may have several memories. Off by default, as in WebAssembly 2.0.
+    /// Whether modules may have several memories. On by default.
     ///
     /// ```
     /// use lampwick::{Config, Engine, Module};
     ///
     /// # fn main() -> anyhow::Result<()> {
     /// let two = "(module (memory 1) (memory 1))";
-    /// assert!(Module::new(&Engine::default(), two).is_err());
-    /// let engine = Engine::new(Config::new().wasm_multi_memory(true))?;
-    /// Module::new(&engine, two)?;
+    /// Module::new(&Engine::default(), two)?;
+    /// let engine = Engine::new(Config::new().wasm_multi_memory(false))?;
+    /// assert!(Module::new(&engine, two).is_err());
     /// # Ok(())
     /// # }
     /// ```
@@ -141,9 +141,40 @@ impl Config {
         self.feature(WasmFeatures::THREADS, enable)
     }
 
-    /// Whether memories may have 64-bit addresses. Off by default, and not implemented by this
-    /// version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    /// Whether memories and tables may have 64-bit addresses. On by default.
+    ///
+    /// Such a memory has 2^46 bytes (64 TiB) at the most, whatever its type says, and every access
+    /// to one that is not [static](Self::static_memory_maximum_size) is compared with its size.
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), r#"(module (memory i64 1)
+    ///     (func (export "load") (param i64) (result i32) (i32.load (local.get 0))))"#)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let load = instance.get_typed_func::<u64, i32, _>(&mut store, "load")?;
+    /// assert_eq!(load.call(&mut store, 65532)?, 0);
+    /// assert!(load.call(&mut store, u64::MAX - 2).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wasm_memory64(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::MEMORY64, enable)
+    }
+
+    /// Whether constant expressions may add, subtract and multiply integers. On by default.
+    pub fn wasm_extended_const(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::EXTENDED_CONST, enable)
+    }
+
+    /// Whether memories may have pages of 1 byte in place of 64 KiB. Off by default, since
+    /// WebAssembly 3.0 has no such pages.
+    ///
+    /// A small memory saves a guest little here: it still takes whole pages of the system's, and every
+    /// access to it is compared with its size.
+    pub fn wasm_custom_page_sizes(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::CUSTOM_PAGE_SIZES, enable)
     }
 }

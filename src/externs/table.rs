@@ -80,7 +80,7 @@ impl Table {
         };
         let store = &mut store.vm;
         if raw != 0 {
-            table.fill(0, raw, ty.minimum().into()).expect("the whole table");
+            table.fill(0, raw, ty.minimum64()).expect("the whole table");
         }
         let definition = table.definition();
         let index = store.tables.len();
@@ -100,7 +100,7 @@ impl Table {
     pub fn ty(&self, store: impl AsContext) -> TableType {
         let table = &self.slot(&store.as_context().0.vm).value;
         let ty = table.ty();
-        TableType::new(ty.element(), table.len() as u32, ty.maximum())
+        TableType::with_limits(ty.element(), table.len() as u64, ty.maximum64(), ty.is_64())
     }
 
     /// An element; `None` beyond the end.

@@ -107,13 +107,15 @@ fn matches(types: &Registry, expected: &ExternType, found: &ExternType) -> bool 
         }
         (ExternType::Table(expected), ExternType::Table(found)) => {
             expected.element() == found.element()
+                && expected.is_64() == found.is_64()
                 && limits(
-                    (expected.minimum(), expected.maximum()),
-                    (found.minimum(), found.maximum()),
+                    (expected.minimum64(), expected.maximum64()),
+                    (found.minimum64(), found.maximum64()),
                 )
         }
         (ExternType::Memory(expected), ExternType::Memory(found)) => {
             expected.is_64() == found.is_64()
+                && expected.page_size() == found.page_size()
                 && limits(
                     (expected.minimum(), expected.maximum()),
                     (found.minimum(), found.maximum()),

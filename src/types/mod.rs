@@ -1,6 +1,7 @@
 //! The types of WebAssembly, as the API shows them.
 
 pub(crate) mod composite;
+mod limits;
 mod reference;
 pub(crate) mod wire;
 
@@ -8,6 +9,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 pub use reference::{CompositeKind, ConcreteType, HeapType, RefType};
+
+pub(crate) use limits::most_pages;
+pub use limits::{MemoryType, TableType};
 
 /// The type of a value.
 ///
@@ -217,104 +221,6 @@ impl fmt::Display for GlobalType {
             Mutability::Var => write!(f, "mut {}", self.content),
         }
     }
-}
-
-/// The type of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TableType {
-    element: ValType,
-    minimum: u32,
-    maximum: Option<u32>,
-}
-
-impl TableType {
-    /// A table type from its element type and its limits in elements.
-    ///
-    /// # Panics
-    ///
-    /// Panics if `element` is not a reference type.
-    pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> Self {
-        assert!(element.is_ref(), "the elements of a table are references, not {element}");
-        Self { element: element.normal(), minimum, maximum }
-    }
-
-    /// The type of the elements.
-    pub fn element(&self) -> ValType {
-        self.element
-    }
-
-    /// The least number of elements.
-    pub fn minimum(&self) -> u32 {
-        self.minimum
-    }
-
-    /// The greatest number of elements, if there is a bound.
-    pub fn maximum(&self) -> Option<u32> {
-        self.maximum
-    }
-}
-
-impl fmt::Display for TableType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table of {} ({}, ", self.element, at_least(self.minimum.into()))?;
-        write!(f, "{})", at_most(self.maximum.map(u64::from)))
-    }
-}
-
-/// The type of a linear memory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MemoryType {
-    minimum: u64,
-    maximum: Option<u64>,
-    is_64: bool,
-}
-
-impl MemoryType {
-    /// A memory type with 32-bit addresses from its limits in pages of 64 KiB.
-    pub fn new(minimum: u32, maximum: Option<u32>) -> Self {
-        Self::new_u64(minimum.into(), maximum.map(u64::from))
-    }
-
-    /// A memory type with 64-bit addresses from its limits in pages of 64 KiB. Such memories cannot
-    /// be made yet.
-    pub fn new64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum, is_64: true }
-    }
-
-    /// A type with 32-bit addresses, with limits as they are kept.
-    pub(crate) fn new_u64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum, is_64: false }
-    }
-
-    /// Whether addresses have 64 bits.
-    pub fn is_64(&self) -> bool {
-        self.is_64
-    }
-
-    /// The least size in pages.
-    pub fn minimum(&self) -> u64 {
-        self.minimum
-    }
-
-    /// The greatest size in pages, if there is a bound.
-    pub fn maximum(&self) -> Option<u64> {
-        self.maximum
-    }
-}
-
-impl fmt::Display for MemoryType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_64 { "64-bit memory" } else { "memory" };
-        write!(f, "{kind} ({} pages, {})", at_least(self.minimum), at_most(self.maximum))
-    }
-}
-
-fn at_least(minimum: u64) -> String {
-    format!("at least {minimum}")
-}
-
-fn at_most(maximum: Option<u64>) -> String {
-    maximum.map_or_else(|| "no maximum".to_owned(), |maximum| format!("at most {maximum}"))
 }
 
 /// The type of something that a module imports or exports.

@@ -243,29 +243,30 @@ impl Wire for GlobalType {
 }
 
 impl Wire for TableType {
-    type Form = (u64, u32, Option<u32>);
+    type Form = (u64, u64, Option<u64>, bool);
 
     fn to_form(&self) -> Self::Form {
-        let Self { element, minimum, maximum } = self;
-        (element.to_form(), *minimum, *maximum)
+        let Self { element, minimum, maximum, is_64 } = self;
+        (element.to_form(), *minimum, *maximum, *is_64)
     }
 
-    fn from_form((element, minimum, maximum): Self::Form) -> Option<Self> {
+    fn from_form((element, minimum, maximum, is_64): Self::Form) -> Option<Self> {
         let element = ValType::from_form(element).filter(ValType::is_ref)?;
-        Some(Self { element, minimum, maximum })
+        Some(Self { element, minimum, maximum, is_64 })
     }
 }
 
 impl Wire for MemoryType {
-    type Form = (u64, Option<u64>, bool);
+    type Form = (u64, Option<u64>, bool, u64);
 
     fn to_form(&self) -> Self::Form {
-        let Self { minimum, maximum, is_64 } = self;
-        (*minimum, *maximum, *is_64)
+        let Self { minimum, maximum, is_64, .. } = self;
+        (*minimum, *maximum, *is_64, self.page_size())
     }
 
-    fn from_form((minimum, maximum, is_64): Self::Form) -> Option<Self> {
-        Some(Self { minimum, maximum, is_64 })
+    fn from_form((minimum, maximum, is_64, page_size): Self::Form) -> Option<Self> {
+        let ty = if is_64 { Self::new64(0, None) } else { Self::new(0, None) };
+        ty.with_limits(minimum, maximum).with_page_size(page_size).ok()
     }
 }
 
@@ -291,7 +292,11 @@ mod tests {
             assert_eq!(again(&global).as_ref(), Some(&global));
             assert_eq!(again(&table).as_ref(), Some(&table));
             assert_eq!(again(&memory).as_ref(), Some(&memory));
+            let table = TableType::new64(FuncRef, 1 << 40, maximum.map(u64::from));
+            assert_eq!(again(&table).as_ref(), Some(&table));
             let memory = MemoryType::new64(1 << 40, maximum.map(u64::from));
+            assert_eq!(again(&memory).as_ref(), Some(&memory));
+            let memory = memory.with_page_size(1).unwrap();
             assert_eq!(again(&memory).as_ref(), Some(&memory));
         }
     }
@@ -329,6 +334,7 @@ mod tests {
         assert_eq!(ValType::from_form(u64::MAX), None);
         assert_eq!(FuncType::from_form((vec![0], vec![u64::MAX])), None);
         assert_eq!(FieldType::from_form((u64::MAX, true)), None);
-        assert_eq!(TableType::from_form((ValType::I32.to_form(), 0, None)), None);
+        assert_eq!(TableType::from_form((ValType::I32.to_form(), 0, None, false)), None);
+        assert_eq!(MemoryType::from_form((0, None, false, 2)), None);
     }
 }

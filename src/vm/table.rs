@@ -66,16 +66,16 @@ pub(crate) fn checked_range(
 
 /// The most elements that a table of this type can have.
 fn maximum(ty: &TableType) -> u64 {
-    ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
+    ty.maximum64().map_or(MAX_ELEMENTS, |maximum| maximum.min(MAX_ELEMENTS))
 }
 
 impl Table {
     /// A table of this type, all null, or `None` beyond the implementation's limit.
     pub(crate) fn new(ty: &TableType) -> Option<Self> {
-        if u64::from(ty.minimum()) > maximum(ty) {
+        if ty.minimum64() > maximum(ty) {
             return None;
         }
-        let (len, maximum) = (ty.minimum() as usize, maximum(ty) as usize);
+        let (len, maximum) = (ty.minimum64() as usize, maximum(ty) as usize);
         let elements = if ty.element().is_func_ref() {
             Elements::Funcs(List::new(len, maximum).ok()?)
         } else {

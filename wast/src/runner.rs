@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use lampwick::{Extern, Instance, Linker, Module, Store, Trap, TrapCode, Val};
+use lampwick::{Extern, Instance, Linker, Module, PoolLimitError, Store, Trap, TrapCode, Val};
 
 use crate::drive::{self, Panicked, Random};
 use crate::script::{Action, Directive, Script, Source, Step};
@@ -60,7 +60,9 @@ fn execute_steps(
     for (index, step) in script.steps.iter().enumerate() {
         let result = runner.checked_step(step, index, costs);
         let panicked = result.as_ref().is_err_and(|error| error.is::<Panicked>());
+        let too_large = result.as_ref().is_err_and(|error| no_pool_has(step, error));
         let error = match result {
+            Err(_) if too_large => continue,
             Err(_) if step.overruled && !panicked => continue,
             Ok(()) if step.overruled => anyhow!("listed as overruled, but it holds"),
             Ok(()) => {
@@ -79,6 +81,13 @@ fn execute_steps(
     }
     outcome.yields = runner.yields;
     Ok(())
+}
+
+/// Whether a module is only declared, and asks for more than any pool can be made for.
+fn no_pool_has(step: &Step, error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<PoolLimitError>();
+    matches!(step.directive, Directive::Definition { .. })
+        && error.is_some_and(|error| error.bound() == 1 << 16)
 }
 
 struct Runner<'way> {

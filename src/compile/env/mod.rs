@@ -416,7 +416,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::memory_grow, &[memory], &[delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_64(memory)))
     }
 
     fn memory_fill(
@@ -488,7 +489,7 @@ impl FuncEnvironment for Env<'_> {
 
     fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> WasmResult<Value> {
         let elements = self.table_len(builder, table);
-        Ok(builder.ins().ireduce(types::I32, elements))
+        Ok(memory::narrow(builder, elements, self.is_table_64(table)))
     }
 
     fn table_grow(
@@ -499,7 +500,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::table_grow, &[table], &[init, delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_table_64(table)))
     }
 
     fn table_fill(
@@ -545,10 +547,4 @@ impl FuncEnvironment for Env<'_> {
         self.builtin_of(builder, Builtin::elem_drop, &[segment], &[]);
         Ok(())
     }
-}
-
-/// A builtin's 64-bit answer as the operator's i32; -1 stays -1.
-fn narrow(builder: &mut FunctionBuilder<'_>, answer: Option<Value>) -> Value {
-    let answer = answer.expect("the builtin has a result");
-    builder.ins().ireduce(types::I32, answer)
 }

@@ -107,21 +107,20 @@ fn func_type(ty: &wasmparser::FuncType, kinds: &Kinds) -> Result<FuncType> {
 }
 
 pub(super) fn table_type(ty: wasmparser::TableType, kinds: &Kinds) -> Result<TableType> {
-    if ty.table64 || ty.shared {
-        bail!("unsupported: tables that are shared or have 64-bit indices");
+    if ty.shared {
+        bail!("unsupported: shared tables");
     }
-    let bound = |elements: u64| u32::try_from(elements).unwrap_or(u32::MAX);
     let element = ref_type(ty.element_type, kinds)?;
-    Ok(TableType::new(element.into(), bound(ty.initial), ty.maximum.map(bound)))
+    Ok(TableType::with_limits(element.into(), ty.initial, ty.maximum, ty.table64))
 }
 
 pub(super) fn memory_type(ty: wasmparser::MemoryType) -> Result<MemoryType> {
-    if ty.memory64 || ty.shared || ty.page_size_log2.is_some() {
-        bail!("unsupported: memories that are shared, have 64-bit addresses or other page sizes");
+    if ty.shared {
+        bail!("unsupported: shared memories");
     }
-    // Validation bounds both by 65,536.
-    let bound = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
-    Ok(MemoryType::new(bound(ty.initial), ty.maximum.map(bound)))
+    let kind = if ty.memory64 { MemoryType::new64(0, None) } else { MemoryType::new(0, None) };
+    let page_size = 1_u64.checked_shl(ty.page_size_log2.unwrap_or(16)).unwrap_or(0);
+    kind.with_limits(ty.initial, ty.maximum).with_page_size(page_size)
 }
 
 pub(super) fn global_type(ty: wasmparser::GlobalType, kinds: &Kinds) -> Result<GlobalType> {

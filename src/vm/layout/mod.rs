@@ -24,6 +24,8 @@ mod types;
 
 use std::sync::atomic::AtomicU64;
 
+use crate::types::MemoryType;
+
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
@@ -174,15 +176,13 @@ pub(crate) enum MemoryStyle {
 }
 
 impl MemoryStyle {
-    /// The style of a 32-bit memory with this maximum (in pages), under the engine's settings (in
-    /// bytes).
+    /// The style of a memory of this type, under the engine's settings (in bytes).
     ///
     /// A memory passed for an import has at most the maximum that the import declares, so that
     /// code which relies on `Static` only ever meets such memories; code for `Dynamic` works on
-    /// both.
-    pub(crate) fn of(maximum: Option<u64>, static_maximum: u64, static_guard: u64) -> Self {
-        let bytes = maximum.unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32) * WASM_PAGE_SIZE;
-        if bytes <= static_maximum {
+    /// both. Where pages are bytes a memory may end within a page of the system's.
+    pub(crate) fn of(ty: &MemoryType, static_maximum: u64, static_guard: u64) -> Self {
+        if ty.page_size() == WASM_PAGE_SIZE && ty.maximum_bytes() <= static_maximum {
             Self::Static { reserved: static_maximum, guard: static_guard }
         } else {
             Self::Dynamic

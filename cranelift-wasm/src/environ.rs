@@ -1,6 +1,6 @@
 //! What a translator asks of the runtime that it generates code for.
 
-use cranelift_codegen::ir::{self, MemFlagsData, TrapCode, Value};
+use cranelift_codegen::ir::{self, Block, InstBuilder, MemFlagsData, TrapCode, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
@@ -45,6 +45,15 @@ pub struct RelaxedSimd {
 impl RelaxedSimd {
     /// The deterministic profile.
     pub const DETERMINISTIC: Self = Self { x86: false, fused: true };
+}
+
+/// How a short loop is written in several rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// How many rounds follow one another.
+    pub count: u32,
+    /// What all of them but the last cost at the most, in units of the environment's.
+    pub cost: i64,
 }
 
 /// The runtime's side of translation.
@@ -120,6 +129,34 @@ pub trait FuncEnvironment: ObjectEnvironment {
 
     /// Called in the header block of each loop, before its first operator.
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
+
+    /// Whether [`Self::rounds`] is to be asked about short loops.
+    fn divides_loops(&self) -> bool {
+        false
+    }
+
+    /// How a short loop of these operators is to be written, if several rounds of it may follow one
+    /// another without what [`Self::loop_header`] makes. The loop is about to begin.
+    fn rounds<'o>(&mut self, body: impl Iterator<Item = &'o Operator<'o>>) -> Option<Rounds> {
+        let _ = body;
+        None
+    }
+
+    /// Ends the header of a loop that is written in rounds: goes to `many` if all of them may run
+    /// one after the other, and else to `one`, which gets what [`Self::loop_header`] makes.
+    fn rounds_header(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _rounds: Rounds,
+        _many: Block,
+        one: Block,
+    ) {
+        builder.ins().jump(one, &[]);
+    }
+
+    /// Called where a round of such a loop begins: the environment is to be in the state in which it
+    /// was behind the `loop`, which stands at `offset` of the module.
+    fn begin_round(&mut self, _offset: usize) {}
 
     /// Whether [`Self::long_line`] is to be called.
     fn divides_lines(&self) -> bool {

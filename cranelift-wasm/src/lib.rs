@@ -22,6 +22,7 @@
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
 //! - `control`, `tail_calls`, `numeric`, `memory`, `reference`, `objects`: the methods, by families
+//! - `rounds`: short loops, several rounds of which are written in a row
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
@@ -41,12 +42,13 @@ mod object_environ;
 mod objects;
 mod operator;
 mod reference;
+mod rounds;
 mod simd;
 mod stack;
 mod tail_calls;
 mod translation;
 
-pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};
+pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values};
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;
 pub use object_environ::{ArrayRange, ArraySegment, Extension, ObjectEnvironment};

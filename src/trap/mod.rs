@@ -195,7 +195,8 @@ impl Trap {
         }
     }
 
-    pub(crate) fn is_out_of_fuel(&self) -> bool {
+    /// Whether the guest's fuel was gone.
+    pub fn is_out_of_fuel(&self) -> bool {
         matches!(self.root(), Reason::OutOfFuel)
     }
 

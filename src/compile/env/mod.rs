@@ -16,6 +16,7 @@ mod memory;
 mod object_environ;
 mod objects;
 mod references;
+mod rounds;
 mod tables;
 mod tail_calls;
 
@@ -23,12 +24,14 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    self, AliasRegionData, FuncRef, GlobalValueData, InstBuilder, MemFlagsData, SigRef, SourceLoc,
-    TrapCode, Type, Value, types,
+    self, AliasRegionData, Block, FuncRef, GlobalValueData, InstBuilder, MemFlagsData, SigRef,
+    SourceLoc, TrapCode, Type, Value, types,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
-use cranelift_wasm::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmResult};
+use cranelift_wasm::{
+    FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WasmResult,
+};
 use wasmparser::{Operator, RefType};
 
 use super::info::ModuleInfo;
@@ -266,6 +269,29 @@ impl FuncEnvironment for Env<'_> {
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()> {
         self.check_in_line(builder);
         Ok(())
+    }
+
+    fn divides_loops(&self) -> bool {
+        self.has_rounds()
+    }
+
+    fn rounds<'o>(&mut self, body: impl Iterator<Item = &'o Operator<'o>>) -> Option<Rounds> {
+        self.rounds_of(body)
+    }
+
+    fn rounds_header(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        rounds: Rounds,
+        many: Block,
+        one: Block,
+    ) {
+        self.divide_loop(builder, rounds, many, one);
+    }
+
+    fn begin_round(&mut self, offset: usize) {
+        self.offset = offset as u32;
+        self.fuel.begin_round();
     }
 
     fn divides_lines(&self) -> bool {

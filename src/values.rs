@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::exceptions::ExnRef;
+use crate::externs::OtherStore;
 use crate::func::Func;
 use crate::types::{HeapType, RefType, ValType};
+use crate::vm::exceptions::thrown;
 use crate::vm::externs::{Full, Value};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::Store;
@@ -104,6 +107,8 @@ pub enum Val {
     FuncRef(Option<Func>),
     /// A value of the host, or null.
     ExternRef(Option<ExternRef>),
+    /// An exception of a guest, or null.
+    ExnRef(Option<ExnRef>),
 }
 
 macro_rules! accessors {
@@ -148,6 +153,7 @@ impl Val {
             Self::V128(_) => ValType::V128,
             Self::FuncRef(_) => ValType::FuncRef,
             Self::ExternRef(_) => ValType::ExternRef,
+            Self::ExnRef(_) => ValType::Ref(RefType::EXNREF),
         }
     }
 
@@ -179,10 +185,15 @@ impl Val {
             Self::F32(bits) => ValRaw::from_u64((*bits).into()),
             Self::F64(bits) => ValRaw::from_u64(*bits),
             Self::V128(value) => ValRaw(value.to_le_bytes()),
-            Self::FuncRef(None) | Self::ExternRef(None) => ValRaw::ZERO,
+            Self::FuncRef(None) | Self::ExternRef(None) | Self::ExnRef(None) => ValRaw::ZERO,
             Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
             Self::ExternRef(Some(value)) => {
                 ValRaw::from_u64(store.externs.get_or_insert_default().index(&value.0)?.into())
+            }
+            Self::ExnRef(Some(exception)) => {
+                ensure!(exception.is_of(store), OtherStore);
+                let value: Value = exception.0.clone();
+                ValRaw::from_u64(store.externs.get_or_insert_default().index(&value)?.into())
             }
         })
     }
@@ -202,6 +213,7 @@ impl Val {
         let is_null = match (self, top) {
             (Self::FuncRef(func), HeapType::Func) => func.is_none(),
             (Self::ExternRef(value), HeapType::Extern) => value.is_none(),
+            (Self::ExnRef(exception), HeapType::Exn) => exception.is_none(),
             _ => bail!("expected a value of type {ty}, found {}", self.ty()),
         };
         if is_null {
@@ -236,8 +248,20 @@ impl Val {
                 Self::FuncRef(record.map(|record| unsafe { Func::from_record(store, record) }))
             }
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
-                Self::ExternRef(externref_from_index(store, bits as u32))
+                let value = store.externs.as_ref().and_then(|externs| externs.get(bits as u32));
+                value.map_or(Self::default_of(ty), |value| Self::from_reference(ty, value.clone()))
             }
+        }
+    }
+
+    /// What a reference refers to that a collector looks after.
+    pub(crate) fn from_reference(ty: ValType, value: Value) -> Self {
+        match ty {
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Exn => {
+                let exception = thrown(value).expect("validated: a reference to an exception");
+                Self::ExnRef(Some(ExnRef(exception)))
+            }
+            _ => Self::ExternRef(Some(ExternRef(value))),
         }
     }
 
@@ -250,6 +274,7 @@ impl Val {
             ValType::F64 => Self::F64(0),
             ValType::V128 => Self::V128(0),
             ty if ty.is_func_ref() => Self::FuncRef(None),
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Exn => Self::ExnRef(None),
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => Self::ExternRef(None),
         }
     }
@@ -285,7 +310,8 @@ pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
 
 /// How many values are references to values of the host.
 pub(crate) fn externs_among(values: &[Val]) -> usize {
-    values.iter().filter(|value| matches!(value, Val::ExternRef(Some(_)))).count()
+    let is_one = |value: &&Val| matches!(value, Val::ExternRef(Some(_)) | Val::ExnRef(Some(_)));
+    values.iter().filter(is_one).count()
 }
 
 impl ValRaw {

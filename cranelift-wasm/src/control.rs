@@ -95,6 +95,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                     self.else_()?;
                 }
             }
+            FrameKind::Try { landings } => self.end_try(landings),
             FrameKind::Block | FrameKind::Else => {}
         }
         let frame = self.stacks.control.pop().expect("validated: an open frame");
@@ -256,7 +257,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     }
 
     /// Opens a frame whose parameters are on top of the stack.
-    fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
+    pub(crate) fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
         let (params, results) = self.arity(ty);
         self.stacks.control.push(Frame {
             kind,

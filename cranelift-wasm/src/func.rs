@@ -7,6 +7,7 @@ use wasmparser::{
     OperatorsReaderAllocations, ValType, WasmModuleResources,
 };
 
+use crate::exceptions::may_throw;
 use crate::limits::Limits;
 use crate::lines::Lines;
 use crate::stack::Stacks;
@@ -200,6 +201,9 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         self.env.before_operator(&mut self.builder, operator, self.offset, reachable)?;
         if reachable {
             self.limits.operator(operator);
+            if may_throw(operator) {
+                self.limits.handlers(self.env.handlers())?;
+            }
             self.operator(operator)?;
         } else {
             self.dead_operator(operator)?;
@@ -212,7 +216,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     /// Tracks nesting in unreachable code.
     fn dead_operator(&mut self, operator: &Operator<'_>) -> WasmResult<()> {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
                 self.stacks.dead_depth += 1;
                 Ok(())
             }
@@ -222,7 +229,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                 self.stacks.dead_depth -= 1;
                 Ok(())
             }
-            Operator::Try { .. } | Operator::TryTable { .. } => Err(self.unsupported(operator)),
+            Operator::Try { .. } => Err(self.unsupported(operator)),
             _ => Ok(()),
         }
     }

@@ -24,6 +24,8 @@ impl RefType {
     pub const FUNCREF: Self = Self::new(true, HeapType::Func);
     /// `externref`: a value of the host, or null.
     pub const EXTERNREF: Self = Self::new(true, HeapType::Extern);
+    /// `exnref`: an exception, or null.
+    pub const EXNREF: Self = Self::new(true, HeapType::Exn);
 
     /// A reference to what `heap` says, or null if it is `nullable`.
     pub const fn new(nullable: bool, heap: HeapType) -> Self {

@@ -10,6 +10,7 @@ use lampwick_fibers::Suspender;
 
 use super::activation::{self, Unwind};
 use super::arch;
+use super::exceptions::{throw, throw_ref};
 use super::instance::Instance;
 use super::layout::{
     BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, WASM_PAGE_SIZE,
@@ -29,8 +30,8 @@ type Result<T> = std::result::Result<T, Box<Unwind>>;
 
 /// A call of a builtin that is running: the store and the calling instance.
 #[derive(Clone, Copy)]
-struct Call {
-    store: *mut Store,
+pub(super) struct Call {
+    pub(super) store: *mut Store,
     context: *mut VMContext,
 }
 
@@ -40,7 +41,7 @@ struct Call {
 ///
 /// Must be called with the context that machine code passed, as the last thing that the builtin
 /// does and with nothing left to drop.
-unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) -> R {
+pub(super) unsafe fn run<R>(context: *mut VMContext, body: impl FnOnce(Call) -> Result<R>) -> R {
     // SAFETY: the context is that of an instance in a store.
     unsafe {
         let store = (*context).store.cast::<Store>();

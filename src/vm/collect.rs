@@ -102,13 +102,16 @@ impl Store {
         // SAFETY: by contract; each borrow ends before the pace may suspend.
         unsafe {
             let used = (*this).externs.as_ref().filter(|externs| externs.used() > 0);
-            let Some(mut marks) = used.map(|externs| externs.marks()) else { return Ok(()) };
+            let Some(mut marks) = used.map(|externs| externs.marks()) else {
+                return Self::drop_orphans(this, pace);
+            };
             arguments.iter().for_each(|argument| marks.mark_if_any(argument.to_u64() as u32));
             Self::mark_tables(this, &mut marks, pace)?;
             Self::mark_globals(this, &mut marks, pace)?;
             Self::mark_frames(this, &mut marks, pace)?;
             let externs: *mut Externs = &raw mut **(*this).externs.as_mut().expect("some are used");
-            sweep(externs, &marks, pace)
+            sweep(externs, &marks, pace)?;
+            Self::drop_orphans(this, pace)
         }
     }
 

@@ -12,6 +12,7 @@ use super::accounts::Accounts;
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::exceptions::Exceptions;
 use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
 use super::hooks::Hook;
@@ -134,6 +135,8 @@ pub struct Store {
     host_functions: ThinVec<Box<HostFunction>>,
     /// Made with the first value.
     pub(crate) externs: Option<Box<Externs>>,
+    /// Made with the first tag.
+    pub(crate) exceptions: Option<Box<Exceptions>>,
 }
 
 // SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
@@ -167,6 +170,7 @@ impl Store {
             globals: ThinVec::new(),
             host_functions: ThinVec::new(),
             externs: None,
+            exceptions: None,
         }
     }
 

@@ -9,6 +9,7 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2, SpecVersion
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::CustomPageSizes,
+    Proposal::ExceptionHandling,
     Proposal::ExtendedConst,
     Proposal::FunctionReferences,
     Proposal::Memory64,
@@ -25,14 +26,11 @@ const PROPOSALS: &[Proposal] = &[
 
 /// Files of these that need what is not implemented, and what that is.
 const NOT_YET: &[(&str, &str)] = &[
-    ("function-references/return_call_ref.wast", "tail calls by reference"),
+    ("exceptions/tag.wast", "recursive types"),
     ("wasm-v3/data.wast", "constants made of globals that the module defines"),
     ("wasm-v3/elem.wast", "constants made of globals that the module defines"),
     ("wasm-v3/global.wast", "constants made of globals that the module defines"),
-    ("wasm-v3/imports.wast", "exception tags"),
-    ("wasm-v3/instance.wast", "exception tags"),
     ("wasm-v3/ref_null.wast", "the heap types of garbage collection"),
-    ("wasm-v3/return_call_ref.wast", "tail calls by reference"),
     ("wasm-v3/type-canon.wast", "recursive types"),
     ("wasm-v3/type-equivalence.wast", "recursive types"),
     ("wasm-v3/type-rec.wast", "recursive types"),
@@ -86,9 +84,8 @@ pub(crate) enum Language {
 pub(crate) fn language(file: &TestFile<'_>) -> Language {
     match (file.parent(), file.name()) {
         ("custom-page-sizes", _) => Language::All,
-        ("extended-const" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
-            Language::Default
-        }
+        ("extended-const" | "memory64" | "multi-memory" | "wasm-v3", _)
+        | (_, "simd_memory-multi.wast") => Language::Default,
         _ => Language::Second,
     }
 }

@@ -8,6 +8,7 @@
 
 mod bulk;
 mod calls;
+mod exceptions;
 mod fuel;
 mod globals;
 mod interrupts;
@@ -25,7 +26,9 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
-use cranelift_wasm::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmResult};
+use cranelift_wasm::{
+    FuncEnvironment, Handler, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmResult,
+};
 use wasmparser::{Operator, RefType};
 
 use super::info::ModuleInfo;
@@ -70,6 +73,7 @@ pub(super) struct Env<'m> {
     builtins: u32,
     /// Whether a value was declared for the stack maps.
     declares_references: bool,
+    exceptions: exceptions::Exceptions,
     functions: HashMap<u32, FuncRef>,
     signatures: HashMap<u32, SigRef>,
     stubs: HashMap<Builtin, FuncRef>,
@@ -88,6 +92,7 @@ impl<'m> Env<'m> {
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
             declares_references: false,
+            exceptions: exceptions::Exceptions::default(),
             functions: HashMap::new(),
             signatures: HashMap::new(),
             stubs: HashMap::new(),
@@ -340,6 +345,58 @@ impl FuncEnvironment for Env<'_> {
         args: &[Value],
     ) -> WasmResult<()> {
         self.tail_call_through_table(builder, table, ty, callee, args);
+        Ok(())
+    }
+
+    fn return_call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.tail_call_reference(builder, ty, callee, args);
+        Ok(())
+    }
+
+    fn type_of_tag(&self, index: u32) -> &wasmparser::FuncType {
+        self.type_at(self.module.info.tags[index as usize])
+    }
+
+    fn enter_try(&mut self, handlers: &[Handler]) {
+        self.exceptions.enter(handlers);
+    }
+
+    fn leave_try(&mut self, handlers: usize) {
+        self.exceptions.leave(handlers);
+    }
+
+    fn handlers(&self) -> usize {
+        self.exceptions.handlers().count()
+    }
+
+    fn caught(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        words: [Value; 2],
+        tag: Option<u32>,
+        by_reference: bool,
+    ) -> WasmResult<Values> {
+        Ok(self.values_caught(builder, words, tag, by_reference))
+    }
+
+    fn throw(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        tag: u32,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.throw_values(builder, tag, args);
+        Ok(())
+    }
+
+    fn throw_ref(&mut self, builder: &mut FunctionBuilder<'_>, exception: Value) -> WasmResult<()> {
+        self.throw_again(builder, exception);
         Ok(())
     }
 

@@ -63,6 +63,10 @@ macro_rules! for_each_builtin {
             table_init(I32, I32, I64, I64, I64) -> ();
             /// `elem.drop(segment)`.
             elem_drop(I32) -> ();
+            /// `throw(tag, values)`: the address of the exception's values, 16 bytes each. It does not return.
+            throw(I32, I64) -> ();
+            /// `throw_ref(exception)`. It does not return.
+            throw_ref(I32) -> ();
         }
     };
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod builtins;
+mod handlers;
 mod records;
 mod sites;
 mod stack_maps;
@@ -29,6 +30,7 @@ use crate::types::MemoryType;
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
+pub(crate) use handlers::{Clause, Handler};
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
 pub(crate) use stack_maps::StackMaps;

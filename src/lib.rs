@@ -3,6 +3,7 @@
 mod compile;
 mod config;
 mod engine;
+mod exceptions;
 mod externs;
 mod func;
 mod instance;
@@ -24,7 +25,8 @@ pub use async_trait::async_trait;
 pub use compile::{ModuleVersionStrategy, OperatorClass, OperatorCosts, OptLevel};
 pub use config::{Config, Strategy};
 pub use engine::{Engine, EngineStats};
-pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
+pub use exceptions::{Exception, ExnRef};
+pub use externs::{Extern, Global, Memory, MemoryAccessError, Table, Tag};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 pub use instance::{Export, Instance, InstancePre};
 /// Shared reservoirs of fuel, from which stores draw.
@@ -46,7 +48,7 @@ pub use tools::ProfilingStrategy;
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
     CompositeKind, ConcreteType, ExportType, ExternType, FuncType, GlobalType, HeapType,
-    ImportType, MemoryType, Mutability, RefType, TableType, ValType,
+    ImportType, MemoryType, Mutability, RefType, TableType, TagType, ValType,
 };
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;

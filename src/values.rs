@@ -7,11 +7,15 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+use crate::exceptions::ExnRef;
+use crate::externs::OtherStore;
 use crate::func::Func;
 use crate::objects::AnyRef;
 use crate::types::{HeapType, RefType, ValType};
+use crate::vm::exceptions::thrown;
 use crate::vm::externs::Value;
 use crate::vm::layout::{Reference, VMFuncRef, ValRaw};
+use crate::vm::objects::HeldObject;
 use crate::vm::store::Store;
 
 /// A reference to a value of the host that guests can hold and pass on, but not look into.
@@ -113,6 +117,8 @@ pub enum Val {
     ExternRef(Option<ExternRef>),
     /// What a guest has made, or null.
     AnyRef(Option<AnyRef>),
+    /// An exception of a guest, or null.
+    ExnRef(Option<ExnRef>),
 }
 
 macro_rules! accessors {
@@ -158,6 +164,7 @@ impl Val {
             Self::FuncRef(_) => ValType::FuncRef,
             Self::ExternRef(_) => ValType::ExternRef,
             Self::AnyRef(_) => ValType::Ref(RefType::ANYREF),
+            Self::ExnRef(_) => ValType::Ref(RefType::EXNREF),
         }
     }
 
@@ -190,12 +197,21 @@ impl Val {
             Self::F32(bits) => ValRaw::from_u64((*bits).into()),
             Self::F64(bits) => ValRaw::from_u64(*bits),
             Self::V128(value) => ValRaw(value.to_le_bytes()),
-            Self::FuncRef(None) | Self::ExternRef(None) | Self::AnyRef(None) => ValRaw::ZERO,
+            Self::FuncRef(None)
+            | Self::ExternRef(None)
+            | Self::AnyRef(None)
+            | Self::ExnRef(None) => ValRaw::ZERO,
             Self::FuncRef(Some(func)) => ValRaw::from_u64(func.record(store)?.as_ptr() as u64),
             Self::ExternRef(value) => {
                 ValRaw::from_u64(externref_to_bits(store, value.as_ref())?.into())
             }
             Self::AnyRef(Some(value)) => ValRaw::from_u64(value.to_bits(store)?.into()),
+            Self::ExnRef(Some(exception)) => {
+                ensure!(exception.is_of(store), OtherStore);
+                let value: Value = exception.0.clone();
+                let index = store.externs.get_or_insert_default().index(&value)?;
+                ValRaw::from_u64(Reference::Extern(index).bits().into())
+            }
         })
     }
 
@@ -215,6 +231,7 @@ impl Val {
             (Self::FuncRef(func), HeapType::Func) => func.is_none(),
             (Self::ExternRef(value), HeapType::Extern) => value.is_none(),
             (Self::AnyRef(value), HeapType::Any) => value.is_none(),
+            (Self::ExnRef(exception), HeapType::Exn) => exception.is_none(),
             _ => bail!("expected a value of type {ty}, found {}", self.ty()),
         };
         if is_null {
@@ -256,8 +273,43 @@ impl Val {
                 Self::AnyRef(AnyRef::from_bits(store, bits as u32))
             }
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
-                Self::ExternRef(externref_from_bits(store, bits as u32))
+                // An exception, which is a value of the host.
+                let reference = Reference::of(bits as u32);
+                let externs = store.externs.as_ref();
+                match (ty, reference, externs) {
+                    (ValType::Ref(_), Reference::Extern(index), Some(externs)) => {
+                        let value = externs.get(index);
+                        let value = value.map(|value| Self::from_reference(store, ty, value));
+                        value.unwrap_or_else(|| Self::default_of(ty))
+                    }
+                    (ValType::Ref(ref_ty), ..) if ref_ty.heap_type().top() == HeapType::Exn => {
+                        Self::default_of(ty)
+                    }
+                    _ => Self::ExternRef(externref_from_bits(store, bits as u32)),
+                }
             }
+        }
+    }
+
+    /// What a reference refers to that a collector looks after.
+    pub(crate) fn from_reference(store: &Store, ty: ValType, value: &Value) -> Self {
+        if let Some(held) = value.downcast_ref::<HeldObject>() {
+            let object = AnyRef::from_bits(store, held.bits());
+            return match ty {
+                ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => Self::AnyRef(object),
+                _ => Self::ExternRef(object.map(ExternRef::new)),
+            };
+        }
+        let value = value.clone();
+        match ty {
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => {
+                Self::AnyRef(Some(AnyRef::from_extern(ExternRef(value))))
+            }
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Exn => {
+                let exception = thrown(value).expect("validated: a reference to an exception");
+                Self::ExnRef(Some(ExnRef(exception)))
+            }
+            _ => Self::ExternRef(Some(ExternRef(value))),
         }
     }
 
@@ -271,6 +323,7 @@ impl Val {
             ValType::V128 => Self::V128(0),
             ty if ty.is_func_ref() => Self::FuncRef(None),
             ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => Self::AnyRef(None),
+            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Exn => Self::ExnRef(None),
             ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => Self::ExternRef(None),
         }
     }
@@ -313,7 +366,7 @@ pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
 /// How many values are references to values of the host.
 pub(crate) fn externs_among(values: &[Val]) -> usize {
     let is_extern = |value: &&Val| match value {
-        Val::ExternRef(Some(_)) => true,
+        Val::ExternRef(Some(_)) | Val::ExnRef(Some(_)) => true,
         Val::AnyRef(Some(value)) => value.is_host(),
         _ => false,
     };

@@ -221,7 +221,7 @@ fn the_default_is_start_then_the_empty_name() {
         let func = linker.get_default(&mut *store, "m").unwrap();
         i32s(&func.call(store, &[]).unwrap())
     };
-    assert_eq!(call(&linker, &mut store), Vec::<i32>::new());
+    assert_eq!(call(&linker, &mut store), [0_i32; 0]);
     linker.func_wrap("m", "", || 1).unwrap();
     assert_eq!(call(&linker, &mut store), [1]);
     linker.func_wrap("m", "_start", || 2).unwrap();

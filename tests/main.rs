@@ -27,6 +27,7 @@ mod cross_store;
 mod debugger;
 mod density;
 mod epochs;
+mod exceptions;
 mod externref;
 mod fairness;
 mod forget;

@@ -4,7 +4,7 @@ use lampwick::{Engine, Instance, Module, OperatorClass, OperatorCosts, OptLevel,
 
 use OperatorClass::{
     Allocation, Branch, Bulk, Call, CallIndirect, Constant, Conversion, Division, FunctionEntry,
-    Global, Grow, Integer, Load, Local, Reference, Select, Size, Table,
+    Global, Grow, Integer, Load, Local, Reference, Select, Size, Table, Throw,
 };
 
 use crate::fuel_random::{Mode, Seen, execute, first_difference, seen};
@@ -282,7 +282,7 @@ fn tables_are_values() {
     assert_eq!([units(Division), units(Call), units(Integer)], [20, 1, 1]);
     let least = |class: &&OperatorClass| OperatorCosts::uniform(0).cost(**class) == 1;
     let least: Vec<_> = OperatorClass::ALL.iter().filter(least).copied().collect();
-    assert_eq!(least, [FunctionEntry, Branch, Call, CallIndirect, Allocation, Grow, Bulk]);
+    assert_eq!(least, [FunctionEntry, Branch, Call, CallIndirect, Throw, Allocation, Grow, Bulk]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use lampwick as wasmtime;
 use wasmtime::{
     AsContext, AsContextMut, Caller, Config, Engine, ExportType, Extern, ExternRef, ExternType,
     Func, FuncType, Global, GlobalType, ImportType, Instance, IntoFunc, Linker, Memory,
-    MemoryAccessError, MemoryType, Module, Mutability, Store, Table, TableType, Trap, TypedFunc,
-    Val, ValType, WasmParams, WasmResults, WasmRet, WasmTy,
+    MemoryAccessError, MemoryType, Module, Mutability, Store, Table, TableType, Tag, Trap,
+    TypedFunc, Val, ValType, WasmParams, WasmResults, WasmRet, WasmTy,
 };
 
 use crate::support::{asynchronous, block_on, panic_of};
@@ -333,6 +333,7 @@ fn imports_made_by_their_types() -> anyhow::Result<()> {
             ExternType::Global(ty) => Global::new(store, ty, Val::I32(4))?.into(),
             ExternType::Table(ty) => Table::new(store, ty, Val::FuncRef(None))?.into(),
             ExternType::Memory(ty) => Memory::new(store, ty)?.into(),
+            ExternType::Tag(ty) => Tag::new(store, &ty)?.into(),
         })
     }
     let wat = r#"(module

@@ -102,6 +102,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                 }
             }
             FrameKind::Round { .. } => unreachable!("the end of a round is not translated as one"),
+            FrameKind::Try { landings } => self.end_try(landings),
             FrameKind::Block | FrameKind::Else => {}
         }
         let frame = self.stacks.control.pop().expect("validated: an open frame");

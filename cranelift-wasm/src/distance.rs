@@ -1,6 +1,8 @@
 //! How many operators lie between two of certain places on any way through a function.
 
-use wasmparser::Operator;
+use wasmparser::{Catch, Operator};
+
+use crate::exceptions::may_throw;
 
 /// What is known of a construct that is open.
 struct Frame {
@@ -9,6 +11,18 @@ struct Frame {
     /// The longest at the branches to its end; none if there are none.
     exit: Option<u32>,
     kind: Kind,
+    /// How many clauses there are of the `try_table` constructs around it.
+    clauses: usize,
+}
+
+/// A clause of a `try_table` that is open.
+enum Clause {
+    /// It leads to the end of this construct.
+    To(usize),
+    /// It leads to the end of the function.
+    Away,
+    /// Clauses before this one catch nothing: one behind it catches all.
+    Barrier,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -27,11 +41,12 @@ pub(crate) struct Distance {
     loops: bool,
     operators: u32,
     frames: Vec<Frame>,
+    clauses: Vec<Clause>,
 }
 
 impl Distance {
     pub(crate) fn new(max: u32, loops: bool) -> Self {
-        Self { max, loops, operators: 0, frames: Vec::new() }
+        Self { max, loops, operators: 0, frames: Vec::new(), clauses: Vec::new() }
     }
 
     /// Lets more operators be between two places, but not fewer.
@@ -45,6 +60,7 @@ impl Distance {
         match operator {
             Operator::Block { .. } => self.enter(Kind::Block),
             Operator::If { .. } => self.enter(Kind::If),
+            Operator::TryTable { try_table } => self.enter_try(&try_table.catches),
             Operator::Loop { .. } => {
                 if self.loops {
                     self.operators = 0;
@@ -74,18 +90,55 @@ impl Distance {
                 targets.targets().flatten().for_each(|depth| self.branch(depth));
                 self.branch(targets.default());
             }
+            _ if may_throw(operator) => self.throw(),
             _ => {}
         }
         due
     }
 
     fn enter(&mut self, kind: Kind) {
-        self.frames.push(Frame { entry: self.operators, exit: None, kind });
+        let (entry, clauses) = (self.operators, self.clauses.len());
+        self.frames.push(Frame { entry, exit: None, kind, clauses });
+    }
+
+    fn enter_try(&mut self, catches: &[Catch]) {
+        let clauses = self.clauses.len();
+        if catches.iter().any(|catch| matches!(catch, Catch::All { .. } | Catch::AllRef { .. })) {
+            self.clauses.push(Clause::Barrier);
+        }
+        for catch in catches {
+            let (Catch::One { label, .. }
+            | Catch::OneRef { label, .. }
+            | Catch::All { label }
+            | Catch::AllRef { label }) = *catch;
+            // The outermost label is the function's, behind whose end there is nothing.
+            let target = self.frames.len().checked_sub(1 + label as usize);
+            self.clauses.push(target.map_or(Clause::Away, Clause::To));
+        }
+        let entry = self.operators;
+        self.frames.push(Frame { entry, exit: None, kind: Kind::Block, clauses });
+    }
+
+    /// Takes note of an operator that may go on in a clause of any construct around it.
+    fn throw(&mut self) {
+        for index in (0..self.clauses.len()).rev() {
+            match self.clauses[index] {
+                Clause::To(target) => self.branch_to(target),
+                Clause::Away => {}
+                Clause::Barrier => break,
+            }
+        }
     }
 
     fn branch(&mut self, depth: u32) {
+        if let Some(target) = self.frames.len().checked_sub(1 + depth as usize) {
+            self.branch_to(target);
+        }
+    }
+
+    fn branch_to(&mut self, target: usize) {
         let operators = self.operators;
-        let Some(target) = self.frames.iter_mut().nth_back(depth as usize) else { return };
+        let target = &mut self.frames[target];
         if target.kind != Kind::Loop {
             target.exit = target.exit.max(Some(operators));
         }
@@ -104,6 +157,7 @@ impl Distance {
     fn leave(&mut self, reachable: bool) {
         // The last `end` of the function is none of a construct.
         let Some(frame) = self.frames.pop() else { return };
+        self.clauses.truncate(frame.clauses);
         let around = (frame.kind == Kind::If).then_some(frame.entry);
         let through = reachable.then_some(self.operators);
         if let Some(operators) = frame.exit.max(around).max(through) {

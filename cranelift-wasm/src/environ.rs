@@ -6,7 +6,7 @@ use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 use wasmparser::{FuncType, Operator, RefType};
 
-use crate::{ObjectEnvironment, WasmResult};
+use crate::{Handler, ObjectEnvironment, WasmResult};
 
 /// The results of a call: most functions have one or none.
 pub type Values = SmallVec<[Value; 2]>;
@@ -93,6 +93,9 @@ pub trait FuncEnvironment: ObjectEnvironment {
 
     /// The function type of function `index`.
     fn type_of_function(&self, index: u32) -> &FuncType;
+
+    /// The function type of tag `index`.
+    fn type_of_tag(&self, index: u32) -> &FuncType;
 
     /// Who chooses what the specification leaves open for relaxed vector operators.
     fn relaxed_simd(&self) -> RelaxedSimd {
@@ -230,6 +233,49 @@ pub trait FuncEnvironment: ObjectEnvironment {
         callee: Value,
         args: &[Value],
     ) -> WasmResult<()>;
+
+    /// `return_call_ref`: `callee` is a reference to a function of type `ty`, or null; terminates the
+    /// current block.
+    fn return_call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()>;
+
+    /// Called for a `try_table`, with its clauses in order. From then to [`Self::leave_try`] a call
+    /// that throws goes on in the landing block of the first clause that catches it, of the
+    /// innermost construct that has one.
+    fn enter_try(&mut self, handlers: &[Handler]);
+
+    /// Called at the end of the innermost `try_table`, which has so many clauses.
+    fn leave_try(&mut self, handlers: usize);
+
+    /// To how many landing blocks a call leads that is made now.
+    fn handlers(&self) -> usize;
+
+    /// Called at the start of a landing block, whose parameters are `words`, before other code of
+    /// the construct: answers the values of an exception with tag `tag`, none for `None`, and
+    /// behind them the exception itself if it is wanted `by_reference`.
+    fn caught(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        words: [Value; 2],
+        tag: Option<u32>,
+        by_reference: bool,
+    ) -> WasmResult<Values>;
+
+    /// `throw`; terminates the current block.
+    fn throw(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        tag: u32,
+        args: &[Value],
+    ) -> WasmResult<()>;
+
+    /// `throw_ref`; terminates the current block.
+    fn throw_ref(&mut self, builder: &mut FunctionBuilder<'_>, exception: Value) -> WasmResult<()>;
 
     /// `ref.null`.
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value>;

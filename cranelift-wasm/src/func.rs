@@ -7,6 +7,7 @@ use wasmparser::{
     OperatorsReaderAllocations, ValType, WasmModuleResources,
 };
 
+use crate::exceptions::may_throw;
 use crate::limits::Limits;
 use crate::lines::Lines;
 use crate::rounds::Ahead;
@@ -216,6 +217,9 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         self.before(read)?;
         if self.stacks.reachable {
             self.limits.operator(&read.operator);
+            if may_throw(&read.operator) {
+                self.limits.handlers(self.env.handlers())?;
+            }
             self.operator(&read.operator)?;
         } else {
             self.dead_operator(&read.operator)?;
@@ -235,7 +239,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     /// Tracks nesting in unreachable code.
     fn dead_operator(&mut self, operator: &Operator<'_>) -> WasmResult<()> {
         match operator {
-            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => {
                 self.stacks.dead_depth += 1;
                 Ok(())
             }
@@ -245,7 +252,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                 self.stacks.dead_depth -= 1;
                 Ok(())
             }
-            Operator::Try { .. } | Operator::TryTable { .. } => Err(self.unsupported(operator)),
+            Operator::Try { .. } => Err(self.unsupported(operator)),
             _ => Ok(()),
         }
     }

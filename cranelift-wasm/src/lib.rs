@@ -8,7 +8,7 @@
 //!
 //! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
 //! values, bulk memory, reference types and vectors, with several memories and tables; relaxed vectors;
-//! and tail calls.
+//! tail calls; and exceptions.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
@@ -21,7 +21,7 @@
 //! - `func`: the driver, and what unreachable code means
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
-//! - `control`, `tail_calls`, `numeric`, `memory`, `reference`, `objects`: the methods, by families
+//! - `control`, `tail_calls`, `exceptions`, `numeric`, `memory`, `reference`, `objects`: the methods, by families
 //! - `rounds`: short loops, several rounds of which are written in a row
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
@@ -33,6 +33,7 @@ mod control;
 mod distance;
 mod environ;
 mod error;
+mod exceptions;
 mod func;
 mod limits;
 mod lines;
@@ -50,5 +51,6 @@ mod translation;
 
 pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values};
 pub use error::{WasmError, WasmResult};
+pub use exceptions::Handler;
 pub use func::FuncTranslator;
 pub use object_environ::{ArrayRange, ArraySegment, Extension, ObjectEnvironment};

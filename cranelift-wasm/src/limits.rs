@@ -177,6 +177,18 @@ impl Limits {
         self.work((entries as usize).saturating_mul(arity))
     }
 
+    /// Notes a call that leads to so many landing blocks.
+    pub(crate) fn handlers(&mut self, handlers: usize) -> WasmResult<()> {
+        self.table_entries += handlers as u64;
+        if self.table_entries > MAX_TABLE_ENTRIES {
+            return Err(WasmError::Limit(
+                "the calls of a function in try_table constructs have more than 2^18 handlers",
+            ));
+        }
+        self.direct_table_entries += handlers as u64;
+        Ok(())
+    }
+
     /// Notes `entries` of a table that go to their targets without edge blocks.
     pub(crate) fn direct_table(&mut self, entries: u32) {
         self.direct_table_entries += u64::from(entries);
@@ -211,6 +223,8 @@ fn may_call(operator: &Operator<'_>) -> bool {
         operator,
         Operator::Call { .. }
             | Operator::CallIndirect { .. }
+            | Operator::Throw { .. }
+            | Operator::ThrowRef
             | Operator::CallRef { .. }
             | Operator::MemoryGrow { .. }
             | Operator::StructNew { .. }

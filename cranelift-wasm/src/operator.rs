@@ -38,6 +38,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                 self.return_call_indirect(type_index, table_index)?
             }
 
+            Op::ReturnCallRef { type_index } => self.return_call_ref(type_index)?,
+            Op::TryTable { ref try_table } => self.try_table(try_table)?,
+            Op::Throw { tag_index } => self.throw(tag_index)?,
+            Op::ThrowRef => self.throw_ref()?,
             Op::CallRef { type_index } => self.call_ref(type_index)?,
             Op::BrOnNull { relative_depth } => self.br_on_null(relative_depth)?,
             Op::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth)?,

@@ -25,6 +25,11 @@ pub(crate) enum FrameKind {
     },
     /// The second arm of an `if`.
     Else,
+    /// A `try_table`.
+    Try {
+        /// Where its landing blocks begin among those of all that are open.
+        landings: usize,
+    },
 }
 
 /// A construct that is open, and was reachable where it was opened.
@@ -61,6 +66,8 @@ pub(crate) struct Stacks {
     pub(crate) operands: Vec<Value>,
     /// The frames that were reachable where they were opened; the first is the function's body.
     pub(crate) control: Vec<Frame>,
+    /// The landing blocks of the `try_table` constructs that are open, the innermost last.
+    pub(crate) landings: Vec<Block>,
     /// How many constructs are open that were opened in unreachable code.
     ///
     /// Of those nothing else need be known: no code is made for anything in them.
@@ -74,6 +81,7 @@ impl Stacks {
     pub(crate) fn clear(&mut self) {
         self.operands.clear();
         self.control.clear();
+        self.landings.clear();
         self.dead_depth = 0;
         self.reachable = true;
     }

@@ -24,4 +24,15 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         self.stacks.reachable = false;
         Ok(())
     }
+
+    /// `return_call_ref`.
+    pub(crate) fn return_call_ref(&mut self, ty: u32) -> WasmResult<()> {
+        let callee = self.stacks.pop();
+        let params = self.env.type_at(ty).params().len();
+        self.limits.work(params)?;
+        let args = self.stacks.peek(params);
+        self.env.return_call_ref(&mut self.builder, ty, callee, args)?;
+        self.stacks.reachable = false;
+        Ok(())
+    }
 }

@@ -1,13 +1,16 @@
 //! The machine code of one function, as it is kept.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use cranelift_codegen::ir::{ExternalName, Function};
-use cranelift_codegen::{CompiledCode, FinalizedMachReloc, FinalizedRelocTarget, MachSrcLoc};
+use cranelift_codegen::{
+    CompiledCode, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
+    FinalizedMachReloc, FinalizedRelocTarget, MachSrcLoc,
+};
 
 use super::fuel_sites::Site;
 use super::link::{Relocation, Symbol};
 use super::traps;
-use crate::vm::layout::{FuelAt, StackMaps, TrapSite};
+use crate::vm::layout::{FuelAt, Handler, StackMaps, TrapSite};
 
 /// The machine code of a function, and what is known of it. Offsets are from its start.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(super) struct Code {
     pub(super) addresses: Vec<(u32, u32)>,
     /// Where the frame holds references to values of the host, for each such call.
     pub(super) stack_maps: StackMaps,
+    /// Where calls that throw go on.
+    pub(super) handlers: Vec<Handler>,
     /// A bit for each builtin that it calls.
     pub(super) builtins: u64,
     /// Whether the fuel counter could not be located everywhere, so that it is written through.
@@ -76,6 +81,7 @@ impl Code {
         code.addresses = address_map(locations);
         for call in buffer.call_sites() {
             code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
+            code.handlers.extend(handlers(&call)?);
         }
         for (return_address, frame_size, map) in buffer.user_stack_maps() {
             // Cranelift counts from the end of the frame.
@@ -104,6 +110,29 @@ fn operator_at(locations: &[MachSrcLoc<cranelift_codegen::Final>], offset: u32) 
     let location = after.checked_sub(1).map(|index| &locations[index]);
     let location = location.filter(|location| offset < location.end);
     location.map_or(u32::MAX, |location| location.loc.bits())
+}
+
+/// The handlers of a call; where there are any, the first item tells where the context is.
+fn handlers(call: &FinalizedMachCallSite<'_>) -> Result<Vec<Handler>> {
+    let Some((context, clauses)) = call.exception_handlers.split_first() else {
+        return Ok(Vec::new());
+    };
+    let FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(context)) = context
+    else {
+        bail!("internal error: the context of a frame is {context:?}");
+    };
+    let frame_size = call.frame_offset.context("internal error: a frame of no known size")?;
+    let handler = |clause: &FinalizedMachExceptionHandler| match *clause {
+        FinalizedMachExceptionHandler::Tag(tag, landing) => Ok(Handler {
+            return_address: call.ret_addr,
+            clause: tag.as_u32(),
+            landing,
+            frame_size,
+            context: *context,
+        }),
+        _ => bail!("internal error: a clause is {clause:?}"),
+    };
+    clauses.iter().map(handler).collect()
 }
 
 fn address_map(locations: &[MachSrcLoc<cranelift_codegen::Final>]) -> Vec<(u32, u32)> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::types::composite::SubType;
-use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, wire};
+use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, TagType, wire};
 use crate::vm::layout::{ContextCounts, ContextLayout};
 
 /// An entry of one of the module's index spaces.
@@ -16,6 +16,7 @@ pub(crate) enum EntityIndex {
     Table(u32),
     Memory(u32),
     Global(u32),
+    Tag(u32),
 }
 
 /// An import; the index spaces hold the imported entities first, in the order of these.
@@ -161,12 +162,15 @@ pub(crate) struct ModuleInfo {
     pub(crate) memories: Vec<MemoryType>,
     #[serde(with = "wire")]
     pub(crate) globals: Vec<GlobalType>,
+    /// The type index of each tag.
+    pub(crate) tags: Vec<u32>,
     /// Where the body of each defined function starts in the module, in bytes.
     pub(crate) body_offsets: Vec<u32>,
     pub(crate) imported_functions: u32,
     pub(crate) imported_tables: u32,
     pub(crate) imported_memories: u32,
     pub(crate) imported_globals: u32,
+    pub(crate) imported_tags: u32,
     /// One for each defined table.
     pub(crate) table_inits: Vec<ConstExpr>,
     /// One for each defined global.
@@ -206,6 +210,11 @@ impl ModuleInfo {
         self.types[index as usize].func().expect("validated: the type of a function")
     }
 
+    /// The type of a tag, whose parameters are the values of its exceptions.
+    pub(crate) fn tag_type(&self, tag: u32) -> &FuncType {
+        self.func_type(self.tags[tag as usize])
+    }
+
     /// The slot of an escaping function's reference record.
     pub(crate) fn func_ref_slot(&self, function: u32) -> Option<u32> {
         self.escaping.binary_search(&function).ok().map(|slot| slot as u32)
@@ -218,6 +227,7 @@ impl ModuleInfo {
             EntityIndex::Table(index) => self.tables[index as usize].clone().into(),
             EntityIndex::Memory(index) => self.memories[index as usize].clone().into(),
             EntityIndex::Global(index) => self.globals[index as usize].clone().into(),
+            EntityIndex::Tag(index) => TagType::new(self.tag_type(index).clone()).into(),
         }
     }
 

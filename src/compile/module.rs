@@ -12,7 +12,7 @@ use super::link::Linker;
 use super::parse;
 use super::stubs;
 use super::trampolines::TrampolineCode;
-use crate::vm::layout::{Builtin, ContextLayout, SiteTable, StackMaps, TrapSite};
+use crate::vm::layout::{Builtin, ContextLayout, Handler, SiteTable, StackMaps, TrapSite};
 
 /// The offsets in a text where another operator begins than the one before, with the operator's
 /// offset in the module, or `u32::MAX` where there is none; sorted.
@@ -85,7 +85,7 @@ impl Compiler {
     /// Puts functions and stubs in a row.
     fn link(&self, codes: Vec<Code>, builtins: u64) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
-        let (mut traps, mut calls) = (Vec::new(), Vec::new());
+        let (mut traps, mut calls, mut handlers) = (Vec::new(), Vec::new(), Vec::new());
         let mut stack_maps = StackMaps::default();
         let mut addresses = AddressMap::new();
         for code in codes {
@@ -93,6 +93,12 @@ impl Compiler {
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             traps.extend(code.traps.iter().map(trap));
             calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
+            let moved = |handler: &Handler| Handler {
+                return_address: handler.return_address + start,
+                landing: handler.landing + start,
+                ..*handler
+            };
+            handlers.extend(code.handlers.iter().map(moved));
             if self.settings.address_map {
                 addresses.extend(code.addresses.iter().map(|&(pc, wasm)| (pc + start, wasm)));
             }
@@ -109,6 +115,6 @@ impl Compiler {
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;
         }
-        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps), addresses))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps, &handlers), addresses))
     }
 }

@@ -140,9 +140,10 @@ impl Settings {
 }
 
 /// Proposals that build on others.
-const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
+const NEEDS: [(WasmFeatures, WasmFeatures); 3] = [
     (WasmFeatures::FUNCTION_REFERENCES, WasmFeatures::REFERENCE_TYPES),
     (WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES),
+    (WasmFeatures::EXCEPTIONS, WasmFeatures::REFERENCE_TYPES),
 ];
 
 /// The proposals that modules may use if the embedder says so.
@@ -163,5 +164,6 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::MEMORY64)
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXCEPTIONS)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);

@@ -57,8 +57,19 @@ pub(super) fn convention(builtin: Builtin) -> CallConv {
         | Builtin::interrupted
         | Builtin::out_of_fuel_scalar
         | Builtin::interrupted_scalar => CallConv::PreserveAll,
+        // A call that throws preserves no register: that is how calls of wasm functions are.
+        Builtin::throw | Builtin::throw_ref => CallConv::Tail,
         _ => CallConv::SystemV,
     }
+}
+
+/// The signature of the function of ours behind a stub of this signature.
+pub(super) fn of_ours(stub: Signature) -> Signature {
+    let call_conv = match stub.call_conv {
+        CallConv::Tail => CallConv::SystemV,
+        other => other,
+    };
+    Signature { call_conv, ..stub }
 }
 
 /// The signature of an entry trampoline: callee's context, caller's context, entry point, values.

@@ -87,7 +87,7 @@ impl<'f> Block<'f> {
 pub(super) fn builtin(builtin: Builtin, metered: bool) -> Function {
     let signature = signature::builtin(builtin);
     let mut func = Function::with_name_signature(UserFuncName::default(), signature.clone());
-    let target = func.import_signature(signature);
+    let target = func.import_signature(signature::of_ours(signature));
     let mut block = Block::new(&mut func, metered);
     let params = block.params.clone();
     let store = block.store_of(params[0]);

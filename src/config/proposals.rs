@@ -11,10 +11,10 @@ impl Config {
     }
 
     /// Whether modules may use reference types, and tables of them. On by default; turned off, typed
-    /// function references are off, too, and bulk memory goes on working.
+    /// function references and exceptions are off, too, and bulk memory goes on working.
     pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
         if !enable {
-            self.wasm_function_references(false);
+            self.wasm_function_references(false).wasm_exceptions(false);
         }
         self.feature(WasmFeatures::REFERENCE_TYPES, enable)
     }
@@ -98,6 +98,40 @@ impl Config {
     /// ```
     pub fn wasm_tail_call(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::TAIL_CALL, enable)
+    }
+
+    /// Whether modules may use exceptions: tags, `try_table`, `throw`, `throw_ref` and `exnref`. On by
+    /// default. The former proposal, with `try` and `catch`, is refused in any case.
+    ///
+    /// A throw costs what [`OperatorClass::Throw`](crate::OperatorClass) says, 1 for each frame that it
+    /// leaves, and 1 for each whole 8 values; a `try_table` costs nothing. The exceptions that the
+    /// guests of a store hold may take 16 MiB; where a throw finds, when it has collected those that
+    /// are no longer held, that they take more, the call fails.
+    /// What becomes of an exception that no guest catches, [`Exception`](crate::Exception) says.
+    /// [`Engine::new`](crate::Engine::new) fails where it is on without
+    /// [`wasm_reference_types`](Self::wasm_reference_types).
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let half = r#"(module
+    ///     (tag $odd (param i32))
+    ///     (func $half (param i32) (result i32)
+    ///         (if (i32.and (local.get 0) (i32.const 1)) (then (throw $odd (local.get 0))))
+    ///         (i32.shr_u (local.get 0) (i32.const 1)))
+    ///     (func (export "half or all") (param i32) (result i32)
+    ///         (try_table (result i32) (catch $odd 0) (call $half (local.get 0)))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), half)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let half = instance.get_typed_func::<u32, u32, _>(&mut store, "half or all")?;
+    /// assert_eq!((half.call(&mut store, 8)?, half.call(&mut store, 7)?), (4, 7));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wasm_exceptions(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::EXCEPTIONS, enable)
     }
 
     /// Whether modules may have several memories. On by default.

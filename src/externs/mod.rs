@@ -4,11 +4,13 @@ mod definition;
 mod global;
 mod memory;
 mod table;
+mod tag;
 
 pub(crate) use definition::Definition;
 pub use global::Global;
 pub use memory::{Memory, MemoryAccessError};
 pub use table::Table;
+pub use tag::Tag;
 
 use crate::func::Func;
 use crate::store::{AsContext, StoreContext};
@@ -26,6 +28,8 @@ pub enum Extern {
     Table(Table),
     /// A linear memory.
     Memory(Memory),
+    /// A tag of exceptions.
+    Tag(Tag),
 }
 
 macro_rules! variants {
@@ -56,6 +60,7 @@ variants! {
     Global "global" into_global;
     Table "table" into_table;
     Memory "memory" into_memory;
+    Tag "tag" into_tag;
 }
 
 impl Extern {
@@ -75,6 +80,7 @@ impl Extern {
             Self::Global(global) => global.ty(store).into(),
             Self::Table(table) => table.ty(store).into(),
             Self::Memory(memory) => memory.ty(store).into(),
+            Self::Tag(tag) => tag.ty(store).into(),
         }
     }
 }
@@ -89,6 +95,11 @@ pub(crate) struct Stored {
 impl Stored {
     pub(crate) fn new(store: &Store, index: usize) -> Self {
         Self { store: store.id, index: u32::try_from(index).expect("fewer than 2^32 things") }
+    }
+
+    /// What is at a place of a store.
+    pub(crate) fn of(store: StoreId, index: u32) -> Self {
+        Self { store, index }
     }
 
     /// The place of the thing in this store.

@@ -1,6 +1,8 @@
 //! Making an instance: imports, definitions, segments.
 
+use std::collections::HashMap;
 use std::ptr;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use lampwick_fibers::Cancelled;
@@ -184,6 +186,9 @@ impl Building<'_> {
                         self.instance.imported_global(index).write(definition);
                         self.instance.globals.push(id as u32);
                     }
+                    (EntityIndex::Tag(_), Extern::Tag(tag)) => {
+                        self.instance.tags.push(tag.0.index(self.store) as u32);
+                    }
                     _ => unreachable!("the kinds were checked"),
                 }
             }
@@ -234,6 +239,7 @@ impl Building<'_> {
         self.define_memories(engine, slot, pace)?;
         self.define_tables(engine).map_err(|error| Undefined::Storage(Resource::Table, error))?;
         self.define_globals(pace)?;
+        self.define_tags(pace)?;
         self.fill_tables(pace)
     }
 
@@ -300,6 +306,19 @@ impl Building<'_> {
                 place.write(VMGlobal(value.0));
                 push_exactly(&mut self.store.globals, Owned::of_instance(ty.clone(), place));
             }
+        }
+        Ok(())
+    }
+
+    /// Defines tags, each different from all others.
+    fn define_tags(&mut self, pace: &mut Pace<'_>) -> Result<(), Cancelled> {
+        // Many tags may have one large type.
+        let mut types = HashMap::new();
+        for &ty in &self.info.tags[self.info.imported_tags as usize..] {
+            pace.spend(PER_GLOBAL)?;
+            let ty = types.entry(ty).or_insert_with(|| Arc::new(self.info.func_type(ty).clone()));
+            let index = self.store.add_tag(ty.clone());
+            self.instance.tags.push(index as u32);
         }
         Ok(())
     }

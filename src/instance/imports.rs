@@ -4,7 +4,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::compile::{EntityIndex, Import, ModuleInfo};
 use crate::engine::Registry;
-use crate::externs::{Definition, Extern, Global, Memory, Table};
+use crate::externs::{Definition, Extern, Global, Memory, Table, Tag};
 use crate::module::Module;
 use crate::module::blueprint::PER_IMPORT;
 use crate::store::{StoreContext, StoreInner};
@@ -68,9 +68,8 @@ pub(super) fn check_store<T>(store: &StoreInner<T>, import: &Import, item: &Exte
         Extern::Func(func) => func.record(&store.vm).map(drop),
         Extern::Global(Global(stored))
         | Extern::Table(Table(stored))
-        | Extern::Memory(Memory(stored)) => {
-            stored.try_index(&store.vm).map(drop).map_err(Into::into)
-        }
+        | Extern::Memory(Memory(stored))
+        | Extern::Tag(Tag(stored)) => stored.try_index(&store.vm).map(drop).map_err(Into::into),
     }
     .with_context(|| format!("import `{}::{}`", import.module, import.name))
 }
@@ -121,6 +120,7 @@ fn matches(types: &Registry, expected: &ExternType, found: &ExternType) -> bool 
                     (found.minimum(), found.maximum()),
                 )
         }
+        (ExternType::Tag(expected), ExternType::Tag(found)) => expected == found,
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result, anyhow};
 
 use crate::compile::{EntityIndex, ModuleInfo};
-use crate::externs::{Extern, Global, Memory, Stored, Table};
+use crate::externs::{Extern, Global, Memory, Stored, Table, Tag};
 use crate::func::{Func, TypedFunc, WasmParams, WasmResults};
 use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
@@ -64,6 +64,11 @@ impl<'instance> Export<'instance> {
     /// The global, if this is one.
     pub fn into_global(self) -> Option<Global> {
         self.item.into_global()
+    }
+
+    /// The tag, if this is one.
+    pub fn into_tag(self) -> Option<Tag> {
+        self.item.into_tag()
     }
 
     /// The table, if this is one.
@@ -292,6 +297,15 @@ impl Instance {
         self.get_export(store, name)?.into_global()
     }
 
+    /// The tag that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_tag(&self, store: impl AsContextMut, name: &str) -> Option<Tag> {
+        self.get_export(store, name)?.into_tag()
+    }
+
     /// The function that the instance exports under this name, with its type known to the compiler.
     ///
     /// # Errors
@@ -328,6 +342,7 @@ fn entity<T>(store: &StoreInner<T>, instance: usize, entity: EntityIndex) -> Ext
         EntityIndex::Table(index) => Table(stored(this.tables[index as usize])).into(),
         EntityIndex::Memory(index) => Memory(stored(this.memories[index as usize])).into(),
         EntityIndex::Global(index) => Global(stored(this.globals[index as usize])).into(),
+        EntityIndex::Tag(index) => Tag(stored(this.tags[index as usize])).into(),
     }
 }
 

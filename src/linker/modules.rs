@@ -304,6 +304,6 @@ fn is_habit(name: &str, ty: &ExternType) -> bool {
         ExternType::Global(_) => {
             matches!(name, "__data_end" | "__heap_base" | "__dso_handle" | "__rtti_base")
         }
-        ExternType::Func(_) => false,
+        ExternType::Func(_) | ExternType::Tag(_) => false,
     }
 }

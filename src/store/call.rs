@@ -17,6 +17,7 @@ use lampwick_fibers::{Resident, Suspender};
 
 use super::StoreInner;
 use super::account::CallAccount;
+use crate::exceptions::Exception;
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
@@ -233,6 +234,10 @@ impl<T> StoreInner<T> {
         let (trap, backtrace) = match unwind {
             Unwind::Trap(code, backtrace) => (Trap::from_code(code), backtrace),
             Unwind::OutOfFuel(backtrace) => (Trap::out_of_fuel(), backtrace),
+            Unwind::Exception(thrown, backtrace) => {
+                let exception = Exception::new(&self.vm, &thrown);
+                (Trap::from(anyhow::Error::new(exception)), backtrace)
+            }
             Unwind::Host(error, backtrace) => (Trap::from(error), backtrace),
             Unwind::Panic(payload) => resume_unwind(payload),
             // A dropped future has nobody to tell. This is for one that is polled by a thread which

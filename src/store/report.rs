@@ -35,6 +35,8 @@ pub enum CallEnd {
     OutOfFuel,
     /// It wished to end, with this status: [`Trap::i32_exit`](crate::Trap::i32_exit).
     Exited(i32),
+    /// The guest threw an exception that nobody caught.
+    Threw,
     /// A host function failed, a call hook did, or somebody stopped the guest.
     Failed,
     /// A host function panicked.
@@ -50,6 +52,7 @@ impl CallEnd {
             Err(unwind) => match &**unwind {
                 Unwind::Trap(code, _) => Self::Trapped(*code),
                 Unwind::OutOfFuel(_) => Self::OutOfFuel,
+                Unwind::Exception(..) => Self::Threw,
                 Unwind::Host(error, _) => Self::of_error(error),
                 Unwind::Panic(_) => Self::Panicked,
                 Unwind::Cancelled => Self::Dropped,
@@ -75,7 +78,10 @@ impl CallEnd {
     /// Whether somebody should know that the call has no result.
     #[cfg(feature = "tracing")]
     pub(super) fn is_trap(self) -> bool {
-        matches!(self, Self::Trapped(_) | Self::OutOfFuel | Self::Failed | Self::Panicked)
+        matches!(
+            self,
+            Self::Trapped(_) | Self::OutOfFuel | Self::Threw | Self::Failed | Self::Panicked
+        )
     }
 }
 
@@ -86,6 +92,7 @@ impl fmt::Display for CallEnd {
             Self::Trapped(code) => write!(f, "trapped: {code}"),
             Self::OutOfFuel => f.write_str("out of fuel"),
             Self::Exited(_) => f.write_str("exited"),
+            Self::Threw => f.write_str("threw"),
             Self::Failed => f.write_str("failed"),
             Self::Panicked => f.write_str("panicked"),
             Self::Dropped => f.write_str("dropped"),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub use frame::FrameInfo;
 
+use crate::exceptions::Exception;
 pub use crate::vm::layout::TrapCode;
 
 impl fmt::Display for TrapCode {
@@ -198,6 +199,14 @@ impl Trap {
     /// Whether the guest's fuel was gone.
     pub fn is_out_of_fuel(&self) -> bool {
         matches!(self.root(), Reason::OutOfFuel)
+    }
+
+    /// The exception that the guest threw, if that is what happened.
+    pub fn exception(&self) -> Option<&Exception> {
+        match self.root() {
+            Reason::Host(error) => sources(error.error()).find_map(|error| error.downcast_ref()),
+            _ => None,
+        }
     }
 
     /// The reason without the frames.

@@ -223,6 +223,44 @@ impl fmt::Display for GlobalType {
     }
 }
 
+/// The type of a tag: what its exceptions hold.
+///
+/// ```
+/// use lampwick::{FuncType, TagType, ValType};
+///
+/// let ty = TagType::new(FuncType::new([ValType::I32], []));
+/// assert_eq!(ty.ty().params().len(), 1);
+/// assert_eq!(ty.to_string(), "tag [i32]");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TagType {
+    ty: FuncType,
+}
+
+impl TagType {
+    /// A tag type from a function type, whose parameters are the values of the tag's exceptions.
+    /// Tags are made only of those without results.
+    pub fn new(ty: FuncType) -> Self {
+        Self { ty }
+    }
+
+    /// The function type.
+    pub fn ty(&self) -> &FuncType {
+        &self.ty
+    }
+}
+
+impl fmt::Display for TagType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tag [")?;
+        for (index, ty) in self.ty.params().enumerate() {
+            write!(f, "{}{ty}", if index > 0 { " " } else { "" })?;
+        }
+        f.write_str("]")?;
+        self.ty.declared().map_or(Ok(()), |ty| write!(f, " (type {})", ty.id))
+    }
+}
+
 /// The type of something that a module imports or exports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ExternType {
@@ -234,6 +272,8 @@ pub enum ExternType {
     Table(TableType),
     /// A linear memory.
     Memory(MemoryType),
+    /// A tag of exceptions.
+    Tag(TagType),
 }
 
 macro_rules! accessors {
@@ -273,6 +313,7 @@ accessors! {
     Global(GlobalType) "global" global unwrap_global;
     Table(TableType) "table" table unwrap_table;
     Memory(MemoryType) "memory" memory unwrap_memory;
+    Tag(TagType) "tag" tag unwrap_tag;
 }
 
 impl fmt::Display for ExternType {
@@ -282,6 +323,7 @@ impl fmt::Display for ExternType {
             Self::Global(ty) => write!(f, "global {ty}"),
             Self::Table(ty) => ty.fmt(f),
             Self::Memory(ty) => ty.fmt(f),
+            Self::Tag(ty) => ty.fmt(f),
         }
     }
 }

@@ -24,6 +24,8 @@ impl RefType {
     pub const FUNCREF: Self = Self::new(true, HeapType::Func);
     /// `externref`: a value of the host, or null.
     pub const EXTERNREF: Self = Self::new(true, HeapType::Extern);
+    /// `exnref`: an exception, or null.
+    pub const EXNREF: Self = Self::new(true, HeapType::Exn);
 
     /// `anyref`: what guests make, or null.
     pub const ANYREF: Self = Self::new(true, HeapType::Any);

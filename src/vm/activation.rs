@@ -7,11 +7,13 @@
 
 use std::cell::Cell;
 use std::ptr;
+use std::sync::Arc;
 
 use lampwick_fibers::Suspender;
 
 use super::arch;
 use super::backtrace::{self, Backtrace};
+use super::exceptions::Thrown;
 use super::layout::{TrapCode, VMFuncRef, VMStore, ValRaw};
 use super::signals;
 use super::store::Store;
@@ -27,6 +29,8 @@ pub(crate) enum Unwind {
     Trap(TrapCode, Backtrace),
     /// The guest's fuel is gone.
     OutOfFuel(Backtrace),
+    /// An exception of the guest's that nobody caught.
+    Exception(Arc<Thrown>, Backtrace),
     /// A host function failed.
     Host(anyhow::Error, Backtrace),
     /// A host function panicked; the panic goes on in the poller.

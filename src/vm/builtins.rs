@@ -10,6 +10,7 @@ use lampwick_fibers::Suspender;
 
 use super::activation::{self, Unwind};
 use super::arch;
+use super::exceptions::{throw, throw_ref};
 use super::instance::Instance;
 use super::layout::{
     BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, WASM_PAGE_SIZE,

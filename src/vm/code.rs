@@ -7,7 +7,7 @@ use std::ops::Range;
 use lampwick_fibers::Shared;
 use thin_vec::ThinVec;
 
-use super::layout::{SiteTable, TrapSite};
+use super::layout::{Handler, SiteTable, TrapSite};
 use super::mapping::Mapping;
 
 /// A text that can be executed, and what is known of its addresses.
@@ -121,6 +121,17 @@ impl CodeMap {
     pub(super) fn trap_site(&self, pc: usize) -> Option<TrapSite> {
         let code = self.find(pc)?;
         code.sites.trap((pc - code.range().start) as u32)
+    }
+
+    /// The handlers of the call that returns to `pc`, in the order in which they are tried, each with
+    /// the address of the text that it belongs to.
+    pub(super) fn handlers(&self, pc: usize) -> impl Iterator<Item = (usize, Handler)> {
+        let code = self.find(pc);
+        debug_assert!(code.is_some(), "a frame of wasm is one of this code");
+        code.into_iter().flat_map(move |code| {
+            let base = code.range().start;
+            code.sites.handlers().of((pc - base) as u32).map(move |handler| (base, handler))
+        })
     }
 
     /// How many bytes below its frame pointer the frame that a call returns to at `pc` holds

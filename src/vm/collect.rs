@@ -108,7 +108,7 @@ impl Store {
         unsafe {
             let has_externs = (*this).externs.as_ref().is_some_and(|externs| externs.used() > 0);
             if !has_externs && (*this).objects.is_none() {
-                return Ok(());
+                return Self::drop_orphans(this, pace);
             }
             let mut marks = Marks::new(&*this);
             arguments.iter().for_each(|argument| marks.mark_if_any(argument.to_u64() as u32));
@@ -122,7 +122,7 @@ impl Store {
             if let Some(objects) = (*this).objects.as_deref_mut() {
                 sweep_objects(&raw mut objects.heap, &marks.objects, pace)?;
             }
-            Ok(())
+            Self::drop_orphans(this, pace)
         }
     }
 

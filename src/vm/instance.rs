@@ -63,11 +63,12 @@ impl Drop for ContextMemory {
 #[derive(Debug)]
 pub(crate) struct Instance {
     context: ContextMemory,
-    /// The store's index of each memory, table and global of the module's index spaces. Few modules
+    /// The store's index of each memory, table, global and tag of the module's index spaces. Few modules
     /// have more than one memory, or more than eight segments.
     pub(crate) memories: SmallVec<[u32; 2]>,
     pub(crate) tables: ThinVec<u32>,
     pub(crate) globals: ThinVec<u32>,
+    pub(crate) tags: ThinVec<u32>,
     /// Of each data segment, then of each element segment, whether it was dropped.
     dropped: SmallVec<[bool; 8]>,
 }
@@ -96,6 +97,7 @@ impl Instance {
             ),
             tables: exactly(counts.imported_tables, counts.tables),
             globals: exactly(counts.imported_globals, counts.globals),
+            tags: ThinVec::new(),
             dropped,
         }
     }

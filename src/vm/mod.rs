@@ -9,6 +9,7 @@ pub(crate) mod code;
 mod collect;
 pub(crate) mod control;
 mod elements;
+pub(crate) mod exceptions;
 pub(crate) mod externs;
 pub(crate) mod fuel;
 pub(crate) mod gdb;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::activation::Unwind;
+use super::externs::Value;
 use super::heap::{Heap, MAX_BYTES, ObjectSettings, Place};
 use super::layout::{FIELDS, ObjectLayout, Reference, TrapCode, VMType};
 use super::limits::{Growth, Resource};
@@ -65,6 +66,17 @@ impl Held {
     }
 }
 
+/// A struct or array that something holds which is no guest and no host: an exception.
+#[derive(Debug)]
+pub(crate) struct HeldObject(Arc<u32>);
+
+impl HeldObject {
+    /// The reference.
+    pub(crate) fn bits(&self) -> u32 {
+        *self.0
+    }
+}
+
 /// Why there is no object.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoObject {
@@ -92,6 +104,15 @@ impl Store {
         match (Reference::of(bits), &self.objects) {
             (Reference::Object(_), Some(objects)) => objects.hold(bits),
             _ => Arc::new(bits),
+        }
+    }
+
+    /// What a reference is to, kept as long as the answer; `None` for null and integers.
+    pub(super) fn hold_reference(&self, bits: u32) -> Option<Value> {
+        match Reference::of(bits) {
+            Reference::Null | Reference::I31(_) => None,
+            Reference::Extern(index) => self.externs.as_ref()?.get(index).cloned(),
+            Reference::Object(_) => Some(Arc::new(HeldObject(self.hold(bits)))),
         }
     }
 

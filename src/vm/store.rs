@@ -12,6 +12,7 @@ use super::accounts::Accounts;
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::exceptions::Exceptions;
 use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
 use super::hooks::Hook;
@@ -139,6 +140,8 @@ pub struct Store {
     pub(crate) externs: Option<Box<Externs>>,
     /// Structs and arrays, where a module has such types.
     pub(crate) objects: Option<Box<Objects>>,
+    /// Made with the first tag.
+    pub(crate) exceptions: Option<Box<Exceptions>>,
 }
 
 // SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
@@ -180,6 +183,7 @@ impl Store {
             host_functions: ThinVec::new(),
             externs: None,
             objects: None,
+            exceptions: None,
         }
     }
 

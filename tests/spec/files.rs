@@ -9,6 +9,7 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2, SpecVersion
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::CustomPageSizes,
+    Proposal::ExceptionHandling,
     Proposal::ExtendedConst,
     Proposal::FunctionReferences,
     Proposal::GC,
@@ -22,14 +23,6 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::SignExtensionOps,
     Proposal::Simd,
     Proposal::TailCall,
-];
-
-/// Files of these that need what is not implemented, and what that is.
-const NOT_YET: &[(&str, &str)] = &[
-    ("function-references/return_call_ref.wast", "tail calls by reference"),
-    ("wasm-v3/imports.wast", "exception tags"),
-    ("wasm-v3/instance.wast", "exception tags"),
-    ("wasm-v3/return_call_ref.wast", "tail calls by reference"),
 ];
 
 /// Directives that a later version than the file's contradicts, though they stand in a file that is
@@ -83,7 +76,8 @@ pub(crate) fn language(file: &TestFile<'_>) -> Language {
         // It makes more instances than fit a pool for several memories each.
         ("wasm-v3", "const.wast") => Language::Second,
         (
-            "extended-const"
+            "exceptions"
+            | "extended-const"
             | "function-references"
             | "gc"
             | "memory64"
@@ -107,9 +101,6 @@ pub(crate) fn selected(filters: &[String]) -> Vec<TestFile<'static>> {
     let proposals = PROPOSALS.iter().flat_map(data::proposal);
     let matches = |file: &TestFile<'_>| {
         let path = path(file);
-        if NOT_YET.iter().any(|(skipped, _)| *skipped == path) {
-            return false;
-        }
         filters.is_empty() || filters.iter().any(|filter| path.contains(filter.as_str()))
     };
     let mut files: Vec<_> = versions.chain(proposals).filter(matches).collect();
@@ -125,9 +116,6 @@ pub(crate) fn print_skipped() {
             data::proposal(proposal),
             "not implemented, or no part of WebAssembly 3.0",
         );
-    }
-    for (file, reason) in NOT_YET {
-        println!("skipped: {file}: {reason}");
     }
     for (file, lines, reason) in OVERRULED {
         let lines: Vec<_> = lines.iter().map(usize::to_string).collect();

@@ -203,6 +203,7 @@ impl<'way> Runner<'way> {
                 ensure!(trap.trap_code() == Some(TrapCode::StackOverflow), "trapped with {trap}");
                 Ok(())
             }
+            Directive::AssertException { action } => check_exception(self.act(action)),
             Directive::AssertRejected { source } => self.assert_rejected(source),
             Directive::AssertUnlinkable { source, message } => {
                 self.assert_unlinkable(source, message)
@@ -335,6 +336,13 @@ fn check_trap(result: Result<Box<[Val]>>, message: &str) -> Result<Trap> {
         Err(error) => error,
     };
     Err(anyhow!("expected the trap `{message}`, found another error: {error:#}"))
+}
+
+fn check_exception(result: Result<Box<[Val]>>) -> Result<()> {
+    let Err(error) = result else { bail!("expected an exception, but it succeeded") };
+    let trap: Trap = error.downcast()?;
+    ensure!(trap.exception().is_some(), "expected an exception, found `{trap}`");
+    Ok(())
 }
 
 /// Whether a trap has the reason that the suite expects.

@@ -54,6 +54,10 @@ pub(crate) enum Directive {
         action: Action,
         message: String,
     },
+    /// The guest throws, and nobody catches it.
+    AssertException {
+        action: Action,
+    },
     /// The module is malformed or invalid.
     AssertRejected {
         source: Source,
@@ -171,7 +175,7 @@ fn convert(directive: WastDirective<'_>) -> Directive {
         D::AssertInvalidCustom { .. } | D::AssertMalformedCustom { .. } => {
             Directive::Unsupported("an assertion about annotations")
         }
-        D::AssertException { .. } => Directive::Unsupported("assert_exception"),
+        D::AssertException { exec, .. } => Directive::AssertException { action: action(exec) },
         D::AssertSuspension { .. } => Directive::Unsupported("assert_suspension"),
         D::Thread(_) | D::Wait { .. } => Directive::Unsupported("threads"),
     }

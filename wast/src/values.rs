@@ -14,6 +14,7 @@ pub(crate) enum Argument {
     NullFunc,
     NullExtern,
     NullAny,
+    NullExn,
     /// The same as a guest sees it that converts it.
     Converted(u32),
     Unsupported,
@@ -35,6 +36,7 @@ impl From<WastArg<'_>> for Argument {
                 Null::Func => Self::NullFunc,
                 Null::Extern => Self::NullExtern,
                 Null::Any => Self::NullAny,
+                Null::Exn => Self::NullExn,
                 Null::Other => Self::Unsupported,
             },
             A::V128(value) => Self::Number(Val::V128(u128::from_le_bytes(value.to_le_bytes()))),
@@ -52,6 +54,7 @@ impl Argument {
             Self::NullFunc => Some(Val::FuncRef(None)),
             Self::NullExtern => Some(Val::ExternRef(None)),
             Self::NullAny => Some(Val::AnyRef(None)),
+            Self::NullExn => Some(Val::ExnRef(None)),
             Self::Converted(value) => Some(AnyRef::from_extern(ExternRef::new(*value)).into()),
             Self::Unsupported => None,
         }
@@ -62,6 +65,7 @@ impl Argument {
 enum Null {
     Func,
     Extern,
+    Exn,
     Any,
     Other,
 }
@@ -69,8 +73,18 @@ enum Null {
 impl From<HeapType<'_>> for Null {
     fn from(ty: HeapType<'_>) -> Self {
         match ty {
-            HeapType::Abstract { shared: false, ty: AbstractHeapType::Func } => Self::Func,
-            HeapType::Abstract { shared: false, ty: AbstractHeapType::Extern } => Self::Extern,
+            HeapType::Abstract {
+                shared: false,
+                ty: AbstractHeapType::Func | AbstractHeapType::NoFunc,
+            } => Self::Func,
+            HeapType::Abstract {
+                shared: false,
+                ty: AbstractHeapType::Extern | AbstractHeapType::NoExtern,
+            } => Self::Extern,
+            HeapType::Abstract {
+                shared: false,
+                ty: AbstractHeapType::Exn | AbstractHeapType::NoExn,
+            } => Self::Exn,
             HeapType::Abstract {
                 shared: false,
                 ty:
@@ -182,6 +196,7 @@ pub(crate) enum Expected {
     NullFunc,
     NullExtern,
     NullAny,
+    NullExn,
     /// A null of any type.
     Null,
     /// Anything of that type which is not null.
@@ -213,6 +228,7 @@ impl From<WastRetCore<'_>> for Expected {
                 Null::Func => Self::NullFunc,
                 Null::Extern => Self::NullExtern,
                 Null::Any => Self::NullAny,
+                Null::Exn => Self::NullExn,
                 Null::Other => Self::Unsupported,
             },
             // An index would name a function of the module; the suite never gives one.
@@ -243,6 +259,7 @@ impl Expected {
             | (Self::NullExtern | Self::Null, Val::ExternRef(None))
             | (Self::Func, Val::FuncRef(Some(_)))
             | (Self::NullAny | Self::Null, Val::AnyRef(None))
+            | (Self::NullExn | Self::Null, Val::ExnRef(None))
             | (Self::AnyHost, Val::ExternRef(Some(_))) => true,
             (Self::Any(ty), Val::AnyRef(Some(value))) => is_of(value, *ty),
             (Self::Converted(expected), Val::AnyRef(Some(value))) => {

@@ -146,8 +146,7 @@ fn kind(ty: &ExternType) -> &'static str {
         ExternType::Global(_) => "global",
         ExternType::Table(_) => "table",
         ExternType::Memory(_) => "memory",
-        #[expect(unreachable_patterns, reason = "more kinds come with proposals")]
-        _ => "other",
+        ExternType::Tag(_) => "tag",
     }
 }
 
@@ -166,8 +165,7 @@ fn shown(ty: &ExternType) -> String {
             let wide = if ty.is_64() { "i64 " } else { "" };
             format!("{wide}{} pages", limits(ty.minimum(), ty.maximum()))
         }
-        #[expect(unreachable_patterns, reason = "more kinds come with proposals")]
-        other => format!("{other:?}"),
+        ExternType::Tag(ty) => function_type(ty.ty()),
     }
 }
 

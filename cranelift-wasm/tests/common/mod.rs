@@ -17,8 +17,8 @@ use cranelift_codegen::isa::{OwnedTargetIsa, TargetFrontendConfig};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, Variable};
 use cranelift_wasm::{
-    FuncEnvironment, FuncTranslator, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmError,
-    WasmResult,
+    FuncEnvironment, FuncTranslator, Handler, HeapAccess, HeapAddress, RelaxedSimd, Values,
+    WasmError, WasmResult,
 };
 use wasmparser::{
     FuncType, Operator, Parser, Payload, RefType, TypeRef, ValType, ValidPayload, Validator,
@@ -300,6 +300,46 @@ impl FuncEnvironment for Env {
         _: &[Value],
     ) -> WasmResult<()> {
         unreachable!("no test here makes tail calls")
+    }
+
+    fn return_call_ref(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: Value,
+        _: &[Value],
+    ) -> WasmResult<()> {
+        unreachable!("no test here makes tail calls")
+    }
+
+    fn type_of_tag(&self, _: u32) -> &FuncType {
+        unreachable!("no test here has tags")
+    }
+
+    fn enter_try(&mut self, _: &[Handler]) {}
+
+    fn leave_try(&mut self, _: usize) {}
+
+    fn handlers(&self) -> usize {
+        0
+    }
+
+    fn caught(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: [Value; 2],
+        _: Option<u32>,
+        _: bool,
+    ) -> WasmResult<Values> {
+        unreachable!("no test here catches exceptions")
+    }
+
+    fn throw(&mut self, _: &mut FunctionBuilder<'_>, _: u32, _: &[Value]) -> WasmResult<()> {
+        unreachable!("no test here throws exceptions")
+    }
+
+    fn throw_ref(&mut self, _: &mut FunctionBuilder<'_>, _: Value) -> WasmResult<()> {
+        unreachable!("no test here throws exceptions")
     }
 
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, _: RefType) -> WasmResult<Value> {

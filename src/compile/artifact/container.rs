@@ -24,6 +24,7 @@ const TRAPS: &str = ".lampwick.traps";
 const CALLS: &str = ".lampwick.calls";
 const MAPS: &str = ".lampwick.maps";
 const BITS: &str = ".lampwick.bits";
+const HANDLERS: &str = ".lampwick.handlers";
 const DATA: &str = ".lampwick.data";
 const TEXT: &str = ".text";
 
@@ -36,6 +37,7 @@ pub(super) struct Sections<'a> {
     pub(super) calls: &'a [u8],
     pub(super) maps: &'a [u8],
     pub(super) bits: &'a [u8],
+    pub(super) handlers: &'a [u8],
     pub(super) data: &'a [u8],
 }
 
@@ -47,6 +49,7 @@ pub(super) struct Found {
     pub(super) calls: Bytes,
     pub(super) maps: Bytes,
     pub(super) bits: Bytes,
+    pub(super) handlers: Bytes,
     pub(super) data: Bytes,
     pub(super) text: Bytes,
 }
@@ -69,6 +72,7 @@ pub(super) fn write(
         (CALLS, sections.calls, 4),
         (MAPS, sections.maps, 4),
         (BITS, sections.bits, 4),
+        (HANDLERS, sections.handlers, 4),
         (DATA, sections.data, 16),
     ] {
         let section = object.add_section(Vec::new(), name.into(), SectionKind::Other);
@@ -117,6 +121,7 @@ pub(super) fn read(artifact: &Bytes) -> Result<Found> {
         calls: find(CALLS)?,
         maps: find(MAPS)?,
         bits: find(BITS)?,
+        handlers: find(HANDLERS)?,
         data: find(DATA)?,
         text: find(TEXT)?,
     })
@@ -138,6 +143,7 @@ mod tests {
             calls: b"",
             maps: b"",
             bits: b"",
+            handlers: b"",
             data: b"data",
         };
         let symbols = [(symbol_name(3, Some("a\0b")), 0..10), (symbol_name(4, None), 32..40)];

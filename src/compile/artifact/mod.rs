@@ -12,6 +12,7 @@
 //!   .lampwick.calls   return addresses, as records
 //!   .lampwick.maps    for return addresses, where references are
 //!   .lampwick.bits    the words of these maps
+//!   .lampwick.handlers  for return addresses, where control goes when the call throws
 //!   .lampwick.data    the bytes of the data segments
 //!   .text             machine code, in pages that hold nothing else
 //! ```
@@ -94,9 +95,11 @@ impl Compiler {
         let declarations = Declarations { info, functions, addresses, trampolines };
         let declarations =
             postcard::to_stdvec(&declarations).context("cannot write what the module declares")?;
-        let [traps, calls, maps, bits] = sites.parts();
+        let [traps, calls, maps, bits, handlers] = sites.parts();
         let head = head::unfinished(&self.origin)?;
-        let sections = Sections { head, key, info: &declarations, traps, calls, maps, bits, data };
+
+        let sections =
+            Sections { head, key, info: &declarations, traps, calls, maps, bits, handlers, data };
         let symbols = (info.imported_functions..).zip(functions).map(|(function, range)| {
             (symbol_name(function, info.function_name(function)), range.clone())
         });
@@ -117,9 +120,14 @@ impl Compiler {
         let OwnedDeclarations { info, functions, addresses, trampolines } =
             postcard::from_bytes(&sections.info)
                 .context("damaged artifact: cannot read what the module declares")?;
-        let sites =
-            SiteTable::from_parts([sections.traps, sections.calls, sections.maps, sections.bits])
-                .context("damaged artifact: a table is cut")?;
+        let sites = SiteTable::from_parts([
+            sections.traps,
+            sections.calls,
+            sections.maps,
+            sections.bits,
+            sections.handlers,
+        ])
+        .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();
         let (key, data, text) = (sections.key, sections.data, sections.text);
         Ok(Artifact {

@@ -23,7 +23,8 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         | BrOnCast { .. }
         | BrOnCastFail { .. } => OperatorClass::Branch,
         Call { .. } | ReturnCall { .. } => OperatorClass::Call,
-        CallIndirect { .. } | CallRef { .. } | ReturnCallIndirect { .. } => {
+        Throw { .. } | ThrowRef => OperatorClass::Throw,
+        CallIndirect { .. } | CallRef { .. } | ReturnCallIndirect { .. } | ReturnCallRef { .. } => {
             OperatorClass::CallIndirect
         }
         RefNull { .. } | RefIsNull | RefFunc { .. } | RefAsNonNull => OperatorClass::Reference,
@@ -60,7 +61,17 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
 
 /// Whether an operator only tells where others stand, and does no work.
 pub(in crate::compile) fn is_idle(operator: &Operator<'_>) -> bool {
-    matches!(operator, Nop | Drop | Block { .. } | Loop { .. } | Else | End | Unreachable | Return)
+    matches!(
+        operator,
+        Nop | Drop
+            | Block { .. }
+            | Loop { .. }
+            | TryTable { .. }
+            | Else
+            | End
+            | Unreachable
+            | Return
+    )
 }
 
 fn object(operator: &Operator<'_>) -> Option<OperatorClass> {

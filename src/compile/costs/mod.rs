@@ -81,8 +81,11 @@ classes! {
     Branch, "branch", at least 1;
     /// `call`, `return_call`. Costs at least 1.
     Call, "call", at least 1;
-    /// `call_indirect`, `call_ref`, `return_call_indirect`. Costs at least 1.
+    /// `call_indirect`, `call_ref`, `return_call_indirect`, `return_call_ref`. Costs at least 1.
     CallIndirect, "call indirect", at least 1;
+    /// `throw`, `throw_ref`, without what is charged for the frames that are left and for values. Costs
+    /// at least 1.
+    Throw, "throw", at least 1;
     /// `ref.null`, `ref.is_null`, `ref.as_non_null`, `ref.func`, `ref.eq`, tests, casts and conversions of
     /// references.
     Reference, "reference", at least 0;
@@ -105,7 +108,7 @@ classes! {
 /// What operators cost, in units of fuel: a table with a cost for each [`OperatorClass`].
 ///
 /// In a new table everything costs 1. Of no class, and free under every table, are `nop`, `drop`,
-/// `block`, `loop`, `else`, `end`, `unreachable` and `return`, which do no work. What the
+/// `block`, `loop`, `try_table`, `else`, `end`, `unreachable` and `return`, which do no work. What the
 /// operators of [`Grow`](OperatorClass::Grow) and [`Bulk`](OperatorClass::Bulk) charge by size
 /// is the same under every table, too, since it bounds what one poll may do: 1 for each whole 64 bytes or
 /// 8 elements, 1 for each page that a memory grows by.

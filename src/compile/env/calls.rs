@@ -61,6 +61,9 @@ impl Env<'_> {
         ty: u32,
         args: &[Value],
     ) -> Values {
+        if self.is_in_try() {
+            return self.call_in_try(builder, callee, ty, args);
+        }
         let args = self.with_contexts(callee.context, args);
         let call = match callee.code {
             Code::Known(function) => builder.ins().call(function, &args),

@@ -130,6 +130,7 @@ fn transfers_control(operator: &Operator<'_>) -> bool {
             | Operator::Br { .. }
             | Operator::BrTable { .. }
             | Operator::Return
+            | Operator::TryTable { .. }
     )
 }
 

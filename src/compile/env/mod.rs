@@ -9,6 +9,7 @@
 mod bulk;
 mod calls;
 mod casts;
+mod exceptions;
 mod fuel;
 mod globals;
 mod interrupts;
@@ -30,7 +31,7 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_wasm::{
-    FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WasmResult,
+    FuncEnvironment, Handler, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WasmResult,
 };
 use wasmparser::{Operator, RefType};
 
@@ -77,6 +78,7 @@ pub(super) struct Env<'m> {
     builtins: u64,
     /// Whether a value was declared for the stack maps.
     declares_references: bool,
+    exceptions: exceptions::Exceptions,
     functions: HashMap<u32, FuncRef>,
     signatures: HashMap<u32, SigRef>,
     stubs: HashMap<Builtin, FuncRef>,
@@ -95,6 +97,7 @@ impl<'m> Env<'m> {
             fuel: fuel::Fuel::new(tracking),
             builtins: 0,
             declares_references: false,
+            exceptions: exceptions::Exceptions::default(),
             functions: HashMap::new(),
             signatures: HashMap::new(),
             stubs: HashMap::new(),
@@ -371,6 +374,58 @@ impl FuncEnvironment for Env<'_> {
         args: &[Value],
     ) -> WasmResult<()> {
         self.tail_call_through_table(builder, table, ty, callee, args);
+        Ok(())
+    }
+
+    fn return_call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.tail_call_reference(builder, ty, callee, args);
+        Ok(())
+    }
+
+    fn type_of_tag(&self, index: u32) -> &wasmparser::FuncType {
+        self.type_at(self.module.info.tags[index as usize])
+    }
+
+    fn enter_try(&mut self, handlers: &[Handler]) {
+        self.exceptions.enter(handlers);
+    }
+
+    fn leave_try(&mut self, handlers: usize) {
+        self.exceptions.leave(handlers);
+    }
+
+    fn handlers(&self) -> usize {
+        self.exceptions.handlers().count()
+    }
+
+    fn caught(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        words: [Value; 2],
+        tag: Option<u32>,
+        by_reference: bool,
+    ) -> WasmResult<Values> {
+        Ok(self.values_caught(builder, words, tag, by_reference))
+    }
+
+    fn throw(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        tag: u32,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.throw_values(builder, tag, args);
+        Ok(())
+    }
+
+    fn throw_ref(&mut self, builder: &mut FunctionBuilder<'_>, exception: Value) -> WasmResult<()> {
+        self.throw_again(builder, exception);
         Ok(())
     }
 

@@ -38,6 +38,18 @@ impl Env<'_> {
         self.give_way(builder, callee, ty, args);
     }
 
+    /// The same for the function of type `ty` that `callee` refers to, which may be null.
+    pub(super) fn tail_call_reference(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) {
+        let callee = self.reference_to_call(builder, callee);
+        self.give_way(builder, callee, ty, args);
+    }
+
     /// Lets a function of type `ty` take the place of this one. The fuel counter, which was handed
     /// over to it, does not come back.
     pub(super) fn give_way(

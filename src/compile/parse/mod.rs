@@ -102,7 +102,11 @@ impl<'a> Parsed<'a> {
                     self.info.memories.push(convert::memory_type(memory?)?);
                 }
             }
-            Payload::TagSection(tags) => unsupported("exception tags", tags.range())?,
+            Payload::TagSection(tags) => {
+                for tag in tags {
+                    self.info.tags.push(tag?.func_type_idx);
+                }
+            }
             Payload::GlobalSection(globals) => self.globals(globals)?,
             Payload::ExportSection(exports) => self.exports(exports)?,
             Payload::StartSection { func, .. } => {
@@ -170,7 +174,12 @@ impl<'a> Parsed<'a> {
                     info.imported_globals += 1;
                     EntityIndex::Global(info.imported_globals - 1)
                 }
-                TypeRef::Tag(_) | TypeRef::FuncExact(_) => {
+                TypeRef::Tag(ty) => {
+                    info.tags.push(ty.func_type_idx);
+                    info.imported_tags += 1;
+                    EntityIndex::Tag(info.imported_tags - 1)
+                }
+                TypeRef::FuncExact(_) => {
                     return unsupported("imports of this kind", range);
                 }
             };
@@ -215,7 +224,8 @@ impl<'a> Parsed<'a> {
                 ExternalKind::Table => EntityIndex::Table(export.index),
                 ExternalKind::Memory => EntityIndex::Memory(export.index),
                 ExternalKind::Global => EntityIndex::Global(export.index),
-                ExternalKind::Tag | ExternalKind::FuncExact => {
+                ExternalKind::Tag => EntityIndex::Tag(export.index),
+                ExternalKind::FuncExact => {
                     return unsupported("exports of this kind", range);
                 }
             };

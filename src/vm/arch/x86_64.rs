@@ -112,6 +112,38 @@ pub(in crate::vm) unsafe fn unwind(activation: *const Activation) -> ! {
     }
 }
 
+/// Goes on in a landing block at `pc`, with its two words, the frame that it belongs to, and the fuel
+/// counter.
+///
+/// # Safety
+///
+/// The block must belong to the function of the frame, whose frame pointer is `fp` and which is at a
+/// call with stack pointer `sp`; control must be below it, and no frame between may hold anything that
+/// is to be dropped.
+pub(in crate::vm) unsafe fn land(
+    pc: usize,
+    fp: usize,
+    sp: usize,
+    (first, second): (usize, usize),
+    fuel: i64,
+) -> ! {
+    // SAFETY: by the contract of this function the block expects these registers, and no others.
+    unsafe {
+        asm!(
+            "mov rbp, rdi",
+            "mov rsp, rsi",
+            "jmp rcx", // rax, rdx: the words; r15: fuel, where it is counted
+            in("rdi") fp,
+            in("rsi") sp,
+            in("rcx") pc,
+            in("rax") first,
+            in("rdx") second,
+            in("r15") fuel,
+            options(noreturn),
+        );
+    }
+}
+
 /// Makes, for each function that takes a context, two entry points that preserve the registers which
 /// a call may change otherwise: all of them, and all but the vector registers. Of those code uses
 /// the lower halves only, xmm0 to xmm15.

@@ -253,6 +253,12 @@ impl Marks {
 #[must_use = "dropping it runs code of the embedder's"]
 pub(super) struct Garbage(Vec<Value>);
 
+impl Garbage {
+    pub(super) fn new(values: Vec<Value>) -> Self {
+        Self(values)
+    }
+}
+
 impl Drop for Garbage {
     fn drop(&mut self) {
         let mut first = None;

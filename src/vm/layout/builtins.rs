@@ -82,6 +82,10 @@ macro_rules! for_each_builtin {
             array_fill(I32, I64, I64, I64, I64) -> ();
             /// `array.copy(dst array, dst, src array, src, len)`.
             array_copy(I32, I64, I32, I64, I64) -> ();
+            /// `throw(tag, values)`: the address of the exception's values, 16 bytes each. It does not return.
+            throw(I32, I64) -> ();
+            /// `throw_ref(exception)`. It does not return.
+            throw_ref(I32) -> ();
         }
     };
 }

@@ -17,6 +17,7 @@
 //! ```
 
 mod builtins;
+mod handlers;
 mod objects;
 mod records;
 mod sites;
@@ -30,6 +31,7 @@ use crate::types::MemoryType;
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
+pub(crate) use handlers::{Clause, Handler};
 pub(crate) use objects::{
     FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets,
     shift,

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::handlers::{Handler, HandlerTable};
 use super::records::{find, join, word};
 use super::stack_maps::{StackMapTable, StackMaps};
 
@@ -69,7 +70,6 @@ impl TrapCode {
             Self::IntegerDivisionByZero,
             Self::BadConversionToInteger,
             Self::UnreachableCodeReached,
-            Self::Interrupt,
             Self::NullReference,
             Self::NullFunctionReference,
             Self::NullStructReference,
@@ -77,6 +77,7 @@ impl TrapCode {
             Self::NullI31Reference,
             Self::ArrayOutOfBounds,
             Self::CastFailure,
+            Self::Interrupt,
         ];
         codes.into_iter().find(|code| *code as u8 == number)
     }
@@ -118,6 +119,7 @@ pub(crate) struct SiteTable {
     calls: Bytes,
     /// Where frames hold references to values of the host.
     stack_maps: StackMapTable,
+    handlers: HandlerTable,
 }
 
 /// `pc`, `wasm`, the offset of [`FuelAt::Frame`] and the delta, four little-endian bytes each; the
@@ -129,9 +131,14 @@ type TrapRecord = [u8; 20];
 type CallRecord = [u8; 8];
 
 impl SiteTable {
-    /// The table of these trap sites and return addresses with the operators that call, both
-    /// sorted, and of the stack maps.
-    pub(crate) fn new(traps: &[TrapSite], calls: &[(u32, u32)], stack_maps: &StackMaps) -> Self {
+    /// The table of these trap sites, return addresses with the operators that call, and handlers,
+    /// all sorted, and of the stack maps.
+    pub(crate) fn new(
+        traps: &[TrapSite],
+        calls: &[(u32, u32)],
+        stack_maps: &StackMaps,
+        handlers: &[Handler],
+    ) -> Self {
         debug_assert!(traps.is_sorted_by(|a, b| a.pc < b.pc) && calls.is_sorted());
         let traps: Vec<TrapRecord> = traps.iter().map(TrapSite::record).collect();
         debug_assert!(traps.iter().all(|record| TrapSite::from_record(record).is_some()));
@@ -141,21 +148,28 @@ impl SiteTable {
             traps: traps.into_flattened().into(),
             calls: calls.into_flattened().into(),
             stack_maps: stack_maps.table(),
+            handlers: HandlerTable::new(handlers),
         }
     }
 
     /// The table of what [`Self::parts`] answered, if it may be that.
-    pub(crate) fn from_parts([traps, calls, maps, bits]: [Bytes; 4]) -> Option<Self> {
+    pub(crate) fn from_parts([traps, calls, maps, bits, handlers]: [Bytes; 5]) -> Option<Self> {
         let whole = traps.len().is_multiple_of(size_of::<TrapRecord>())
             && calls.len().is_multiple_of(size_of::<CallRecord>());
         let stack_maps = StackMapTable::from_parts([maps, bits])?;
-        whole.then_some(Self { traps, calls, stack_maps })
+        let handlers = HandlerTable::from_bytes(handlers)?;
+        whole.then_some(Self { traps, calls, stack_maps, handlers })
     }
 
     /// What the table consists of.
-    pub(crate) fn parts(&self) -> [&[u8]; 4] {
+    pub(crate) fn parts(&self) -> [&[u8]; 5] {
         let [maps, bits] = self.stack_maps.parts();
-        [&self.traps, &self.calls, maps, bits]
+        [&self.traps, &self.calls, maps, bits, self.handlers.bytes()]
+    }
+
+    /// Where calls that throw go on.
+    pub(crate) fn handlers(&self) -> &HandlerTable {
+        &self.handlers
     }
 
     /// Where the frame that a call returns to holds references to values of the host.
@@ -237,13 +251,13 @@ mod tests {
             }
         }
         let calls = [(5, 6), (7, 0), (u32::MAX, 1)];
-        let table = SiteTable::new(&sites, &calls, &StackMaps::default());
+        let table = SiteTable::new(&sites, &calls, &StackMaps::default(), &[]);
         let parts = table.parts().map(Bytes::copy_from_slice);
         let table = SiteTable::from_parts(parts).expect("the same");
         assert!(sites.iter().all(|site| table.trap(site.pc) == Some(*site)));
         assert!(calls.iter().all(|&(address, wasm)| table.call(address) == Some(wasm)));
         assert_eq!((table.trap(2), table.trap(u32::MAX), table.call(6)), (None, None, None));
-        let parts = [Bytes::from_static(b"cut"), Bytes::new(), Bytes::new(), Bytes::new()];
+        let parts = [b"cut".as_slice(), b"", b"", b"", b""].map(Bytes::from_static);
         assert!(SiteTable::from_parts(parts).is_none());
     }
 }

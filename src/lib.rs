@@ -23,7 +23,7 @@ pub use async_trait::async_trait;
 pub use compile::{ModuleVersionStrategy, OperatorClass, OperatorCosts, OptLevel};
 pub use config::{Config, Strategy};
 pub use engine::{Engine, EngineStats};
-pub use externs::{Extern, Global, Memory, MemoryAccessError, Table};
+pub use externs::{Extern, Global, Memory, MemoryAccessError, SharedMemory, Table};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 pub use instance::{Export, Instance, InstancePre};
 /// Shared reservoirs of fuel, from which stores draw.
@@ -50,3 +50,4 @@ pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
 pub use vm::memory::{LinearMemory, MemoryCreator};
 pub use vm::supply::FuelPolicy;
+pub use vm::waiting::WaitResult;

@@ -230,14 +230,13 @@ fn proposals_can_be_turned_off() {
 #[test]
 fn proposals_that_are_not_implemented_are_refused_by_name() {
     type Setter = fn(&mut Config, bool) -> &mut Config;
-    let setters: [(Setter, &str); 2] =
-        [(Config::wasm_threads, "`threads`"), (Config::wasm_gc, "`gc`")];
+    let setters: [(Setter, &str); 1] = [(Config::wasm_gc, "`gc`")];
     for (set, name) in setters {
         let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
         assert!(text.contains(name), "{text}");
     }
     let mut config = Config::new();
-    config.wasm_threads(false).wasm_gc(false);
+    config.wasm_gc(false);
     Engine::new(&config).unwrap();
 }
 

@@ -8,7 +8,7 @@
 //!
 //! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
 //! values, bulk memory, reference types and vectors, with several memories and tables; relaxed vectors;
-//! and tail calls.
+//! tail calls; and the atomic operators of threads.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
@@ -22,12 +22,14 @@
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
 //! - `control`, `tail_calls`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `atomics`: the operators of threads
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
 
 #![forbid(unsafe_code)]
 
+mod atomics;
 mod control;
 mod distance;
 mod environ;
@@ -44,6 +46,8 @@ mod stack;
 mod tail_calls;
 mod translation;
 
-pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};
+pub use environ::{
+    AtomicAddress, FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WaitWidth,
+};
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;

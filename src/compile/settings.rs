@@ -147,7 +147,9 @@ const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
 
 /// The proposals that modules may use if the embedder says so.
 const OPTIONAL: WasmFeatures = {
-    let optional = WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::CUSTOM_PAGE_SIZES);
+    let optional = WasmFeatures::FUNCTION_REFERENCES
+        .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+        .union(WasmFeatures::THREADS);
     // Its types are implemented, and tested from within; its operators are not.
     if cfg!(test) { optional.union(WasmFeatures::GC) } else { optional }
 };

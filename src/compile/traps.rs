@@ -11,8 +11,10 @@ pub(super) const UNREACHABLE: Clif = Clif::unwrap_user(4);
 
 pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
 
+pub(super) const HEAP_MISALIGNED: Clif = Clif::unwrap_user(250);
+
 /// The first and the last of the codes for accesses to linear memory.
-const ACCESSES: (u8, u8) = (6, 250);
+const ACCESSES: (u8, u8) = (6, 249);
 
 /// A code for an access to linear memory that faults.
 ///
@@ -34,6 +36,7 @@ pub(super) fn wasm_trap(code: Clif) -> Option<TrapCode> {
     Some(match code {
         Clif::STACK_OVERFLOW => TrapCode::StackOverflow,
         MEMORY_OUT_OF_BOUNDS => TrapCode::MemoryOutOfBounds,
+        HEAP_MISALIGNED => TrapCode::HeapMisaligned,
         code if is_access(code) => TrapCode::MemoryOutOfBounds,
         Clif::INTEGER_OVERFLOW => TrapCode::IntegerOverflow,
         Clif::INTEGER_DIVISION_BY_ZERO => TrapCode::IntegerDivisionByZero,

@@ -3,11 +3,13 @@
 mod definition;
 mod global;
 mod memory;
+mod shared;
 mod table;
 
 pub(crate) use definition::Definition;
 pub use global::Global;
 pub use memory::{Memory, MemoryAccessError};
+pub use shared::SharedMemory;
 pub use table::Table;
 
 use crate::func::Func;
@@ -16,7 +18,7 @@ use crate::types::ExternType;
 use crate::vm::store::{Store, StoreId};
 
 /// Something that an instance imports or exports.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Extern {
     /// A function.
     Func(Func),
@@ -26,6 +28,8 @@ pub enum Extern {
     Table(Table),
     /// A linear memory.
     Memory(Memory),
+    /// A linear memory that other stores may use, too.
+    SharedMemory(SharedMemory),
 }
 
 macro_rules! variants {
@@ -56,6 +60,7 @@ variants! {
     Global "global" into_global;
     Table "table" into_table;
     Memory "memory" into_memory;
+    SharedMemory "shared memory" into_shared_memory;
 }
 
 impl Extern {
@@ -75,6 +80,7 @@ impl Extern {
             Self::Global(global) => global.ty(store).into(),
             Self::Table(table) => table.ty(store).into(),
             Self::Memory(memory) => memory.ty(store).into(),
+            Self::SharedMemory(memory) => memory.ty().into(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         let at = self.atomic_address(memarg)?;
         let size = narrow.bytes() as u8;
         let heap = self.env.atomic_address(&mut self.builder, at, size, kind)?;
-        let distance = self.builder.ins().iconst(I64, i64::from(i32::from(heap.offset)));
+        let distance = self.builder.ins().iconst(I64, i64::from(heap.offset));
         let address = self.builder.ins().iadd(heap.base, distance);
         let mut low = |value: Option<Value>| {
             let value = value.expect("the operator has the operand");

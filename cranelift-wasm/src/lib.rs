@@ -23,6 +23,7 @@
 //! - `operator`: the table from operators to methods
 //! - `control`, `tail_calls`, `numeric`, `memory`, `reference`: the methods, by families
 //! - `atomics`: the operators of threads
+//! - `rounds`: short loops, several rounds of which are written in a row
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
@@ -41,13 +42,14 @@ mod memory;
 mod numeric;
 mod operator;
 mod reference;
+mod rounds;
 mod simd;
 mod stack;
 mod tail_calls;
 mod translation;
 
 pub use environ::{
-    AtomicAddress, FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WaitWidth,
+    AtomicAddress, FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WaitWidth,
 };
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;

@@ -390,6 +390,8 @@ fn apply_segments(
             let memory = &store.memories[memory].value;
             checked_range(start, bytes.len() as u64, memory.len())
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
+            let end = start as usize + bytes.len();
+            memory.note_written(start as usize..end);
             pace.parts(bytes.len(), 1, |from, len| {
                 let bytes = &bytes[from..from + len];
                 let to = memory.base().wrapping_add(start as usize + from);

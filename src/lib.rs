@@ -26,7 +26,7 @@ pub use compile::{ModuleVersionStrategy, OperatorClass, OperatorCosts, OptLevel}
 pub use config::{Config, Strategy};
 pub use engine::{Engine, EngineStats};
 pub use exceptions::{Exception, ExnRef};
-pub use externs::{Extern, Global, Memory, MemoryAccessError, Table, Tag};
+pub use externs::{Extern, Global, Memory, MemoryAccessError, SharedMemory, Table, Tag};
 pub use func::{Caller, Func, IntoFunc, TypedFunc, WasmParams, WasmResults, WasmRet, WasmTy};
 pub use instance::{Export, Instance, InstancePre};
 /// Shared reservoirs of fuel, from which stores draw.
@@ -54,3 +54,4 @@ pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;
 pub use vm::memory::{LinearMemory, MemoryCreator};
 pub use vm::supply::FuelPolicy;
+pub use vm::waiting::WaitResult;

@@ -228,19 +228,6 @@ fn proposals_can_be_turned_off() {
 }
 
 #[test]
-fn proposals_that_are_not_implemented_are_refused_by_name() {
-    type Setter = fn(&mut Config, bool) -> &mut Config;
-    let setters: [(Setter, &str); 1] = [(Config::wasm_threads, "`threads`")];
-    for (set, name) in setters {
-        let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
-        assert!(text.contains(name), "{text}");
-    }
-    let mut config = Config::new();
-    config.wasm_threads(false);
-    Engine::new(&config).unwrap();
-}
-
-#[test]
 fn huge_declarations_are_errors_or_cheap() {
     let engine = Engine::default();
     // Counts that the bytes behind them do not hold.

@@ -269,15 +269,15 @@ fn exports_are_told_apart() -> anyhow::Result<()> {
     let module = Module::new(store.engine(), EACH_KIND)?;
     let instance = Instance::new(&mut store, &module, &[])?;
     let kinds = |item: Extern| {
-        let into = [item.into_func().is_some(), item.into_global().is_some()];
-        [into[0], into[1], item.into_table().is_some(), item.into_memory().is_some()]
+        let into = [item.clone().into_func().is_some(), item.clone().into_global().is_some()];
+        [into[0], into[1], item.clone().into_table().is_some(), item.into_memory().is_some()]
     };
     let exports: Vec<(String, Extern)> = instance
         .exports(&mut store)
         .map(|export| (export.name().to_owned(), export.into_extern()))
         .collect();
     for (place, (name, item)) in exports.iter().enumerate() {
-        assert_eq!(kinds(*item), [0, 1, 2, 3].map(|kind| kind == place), "{name}");
+        assert_eq!(kinds(item.clone()), [0, 1, 2, 3].map(|kind| kind == place), "{name}");
         assert_eq!(Some(item.ty(&store)), module.get_export(name), "{name}");
     }
     assert_eq!(exports.len(), 4);

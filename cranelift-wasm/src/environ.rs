@@ -6,7 +6,7 @@ use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 use wasmparser::{FuncType, Operator, RefType};
 
-use crate::{Handler, ObjectEnvironment, WasmResult};
+use crate::{Handler, ObjectEnvironment, WasmError, WasmResult};
 
 /// The results of a call: most functions have one or none.
 pub type Values = SmallVec<[Value; 2]>;
@@ -18,6 +18,26 @@ pub enum HeapAccess {
     Load,
     /// A store operator.
     Store,
+}
+
+/// What an atomic operator accesses: an index and a constant offset into a memory.
+#[derive(Clone, Copy, Debug)]
+pub struct AtomicAddress {
+    /// The index of the memory.
+    pub memory: u32,
+    /// The index into it, as wide as its addresses.
+    pub index: Value,
+    /// What is to be added, without wrapping around.
+    pub offset: u64,
+}
+
+/// How many bits a wait compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitWidth {
+    /// `memory.atomic.wait32`.
+    W32,
+    /// `memory.atomic.wait64`.
+    W64,
 }
 
 /// Where a load or store goes: `base + offset`, with the flags to use.
@@ -319,6 +339,40 @@ pub trait FuncEnvironment: ObjectEnvironment {
         access: HeapAccess,
     ) -> WasmResult<HeapAddress>;
 
+    /// As [`heap_address`](Self::heap_address), for an atomic access, which must trap as well where
+    /// the address is no multiple of `size`.
+    fn atomic_address(
+        &mut self,
+        _builder: &mut FunctionBuilder<'_>,
+        _at: AtomicAddress,
+        _size: u8,
+        _access: HeapAccess,
+    ) -> WasmResult<HeapAddress> {
+        Err(without_threads())
+    }
+
+    /// `memory.atomic.wait32` or `memory.atomic.wait64`: an i32.
+    fn atomic_wait(
+        &mut self,
+        _builder: &mut FunctionBuilder<'_>,
+        _at: AtomicAddress,
+        _width: WaitWidth,
+        _expected: Value,
+        _timeout: Value,
+    ) -> WasmResult<Value> {
+        Err(without_threads())
+    }
+
+    /// `memory.atomic.notify`: an i32, how many were woken.
+    fn atomic_notify(
+        &mut self,
+        _builder: &mut FunctionBuilder<'_>,
+        _at: AtomicAddress,
+        _count: Value,
+    ) -> WasmResult<Value> {
+        Err(without_threads())
+    }
+
     /// `memory.size`: pages.
     fn memory_size(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> WasmResult<Value>;
 
@@ -426,4 +480,9 @@ pub trait FuncEnvironment: ObjectEnvironment {
 
     /// `elem.drop`.
     fn elem_drop(&mut self, builder: &mut FunctionBuilder<'_>, segment: u32) -> WasmResult<()>;
+}
+
+/// The answer of an environment that knows no threads.
+fn without_threads() -> WasmError {
+    WasmError::Limit("this environment has no atomic operators")
 }

@@ -8,7 +8,7 @@
 //!
 //! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
 //! values, bulk memory, reference types and vectors, with several memories and tables; relaxed vectors;
-//! tail calls; and exceptions.
+//! tail calls; exceptions; structs and arrays; and the atomic operators of threads.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
@@ -22,6 +22,7 @@
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
 //! - `control`, `tail_calls`, `exceptions`, `numeric`, `memory`, `reference`, `objects`: the methods, by families
+//! - `atomics`: the operators of threads
 //! - `rounds`: short loops, several rounds of which are written in a row
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
@@ -29,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod atomics;
 mod control;
 mod distance;
 mod environ;
@@ -49,7 +51,9 @@ mod stack;
 mod tail_calls;
 mod translation;
 
-pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values};
+pub use environ::{
+    AtomicAddress, FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WaitWidth,
+};
 pub use error::{WasmError, WasmResult};
 pub use exceptions::Handler;
 pub use func::FuncTranslator;

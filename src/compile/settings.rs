@@ -147,7 +147,7 @@ const NEEDS: [(WasmFeatures, WasmFeatures); 3] = [
 ];
 
 /// The proposals that modules may use if the embedder says so.
-const OPTIONAL: WasmFeatures = WasmFeatures::CUSTOM_PAGE_SIZES;
+const OPTIONAL: WasmFeatures = WasmFeatures::CUSTOM_PAGE_SIZES.union(WasmFeatures::THREADS);
 
 /// The proposals that modules may use unless the embedder says otherwise.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL

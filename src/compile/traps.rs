@@ -20,6 +20,8 @@ pub(super) const CAST_FAILURE: Clif = Clif::unwrap_user(19);
 
 pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
 
+pub(super) const HEAP_MISALIGNED: Clif = Clif::unwrap_user(8);
+
 /// The first and the last of the codes for accesses to linear memory.
 const ACCESSES: (u8, u8) = (24, 250);
 
@@ -43,6 +45,7 @@ pub(super) fn wasm_trap(code: Clif) -> Option<TrapCode> {
     Some(match code {
         Clif::STACK_OVERFLOW => TrapCode::StackOverflow,
         MEMORY_OUT_OF_BOUNDS => TrapCode::MemoryOutOfBounds,
+        HEAP_MISALIGNED => TrapCode::HeapMisaligned,
         code if is_access(code) => TrapCode::MemoryOutOfBounds,
         Clif::INTEGER_OVERFLOW => TrapCode::IntegerOverflow,
         Clif::INTEGER_DIVISION_BY_ZERO => TrapCode::IntegerDivisionByZero,

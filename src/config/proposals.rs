@@ -195,8 +195,17 @@ impl Config {
         self
     }
 
-    /// Whether modules may use shared memories and atomic operators. Off by default, and not
-    /// implemented by this version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    /// Whether modules may use shared memories and atomic operators; see
+    /// [`SharedMemory`](crate::SharedMemory). Off by default: it is no part of WebAssembly 3.0, and
+    /// guests that share a memory have results that depend on the turns they get.
+    ///
+    /// A guest that waits (`memory.atomic.wait32`) suspends its call on an async store, and blocks no
+    /// thread; on a synchronous store it blocks the thread that called it. Its timeout is counted by
+    /// the tokio runtime in which the call is polled, or, outside of one, in one without timers, and
+    /// without the feature `tokio`, by a thread that exists while somebody waits. Interrupts,
+    /// deadlines in epochs, and handles that pause or stop guests ([`FuelHandle`](crate::FuelHandle))
+    /// are heard meanwhile. Waiting burns no fuel, so that of a closed tank a guest hears when it needs
+    /// fuel again.
     pub fn wasm_threads(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::THREADS, enable)
     }

@@ -20,7 +20,7 @@ impl Definition {
     /// used.
     pub(crate) fn place<T>(&self, store: &mut StoreInner<T>) -> Result<Extern> {
         Ok(match self {
-            Self::Extern(item) => *item,
+            Self::Extern(item) => item.clone(),
             Self::Host(definition) => definition.place_once(store)?.into(),
         })
     }

@@ -1,6 +1,6 @@
 //! Linear memories.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{OtherStore, Stored};
 use crate::store::{AsContext, AsContextMut, Counts, StoreContext, StoreContextMut, StoreInner};
@@ -63,7 +63,7 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// Fails if the type contradicts itself, if the store may not have another memory or its
+    /// Fails if the type contradicts itself or is [shared](crate::SharedMemory), if the store may not have another memory or its
     /// [limiter](crate::Store::limiter) refuses one of this size, or if the system has no address
     /// space or memory left.
     ///
@@ -94,6 +94,7 @@ impl Memory {
 
     /// Makes a memory that was permitted.
     fn make<T>(store: &mut StoreInner<T>, ty: &MemoryType) -> Result<Self> {
+        ensure!(!ty.is_shared(), "a {ty} belongs to no store: `SharedMemory::new` makes it");
         let memory = store.engine.memories().memory(ty);
         let memory = memory
             .map_err(GrowError::report)

@@ -3,12 +3,14 @@
 mod definition;
 mod global;
 mod memory;
+mod shared;
 mod table;
 mod tag;
 
 pub(crate) use definition::Definition;
 pub use global::Global;
 pub use memory::{Memory, MemoryAccessError};
+pub use shared::SharedMemory;
 pub use table::Table;
 pub use tag::Tag;
 
@@ -18,7 +20,7 @@ use crate::types::ExternType;
 use crate::vm::store::{Store, StoreId};
 
 /// Something that an instance imports or exports.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Extern {
     /// A function.
     Func(Func),
@@ -30,6 +32,8 @@ pub enum Extern {
     Memory(Memory),
     /// A tag of exceptions.
     Tag(Tag),
+    /// A linear memory that other stores may use, too.
+    SharedMemory(SharedMemory),
 }
 
 macro_rules! variants {
@@ -61,6 +65,7 @@ variants! {
     Table "table" into_table;
     Memory "memory" into_memory;
     Tag "tag" into_tag;
+    SharedMemory "shared memory" into_shared_memory;
 }
 
 impl Extern {
@@ -81,6 +86,7 @@ impl Extern {
             Self::Table(table) => table.ty(store).into(),
             Self::Memory(memory) => memory.ty(store).into(),
             Self::Tag(tag) => tag.ty(store).into(),
+            Self::SharedMemory(memory) => memory.ty().into(),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::vm::builtins::ENTRY_POINTS;
 use crate::vm::interrupts::Interrupts;
 use crate::vm::layout::{VMContext, VMDeadline, VMFuncRef, VMFunctionImport, VMGlobal, ValRaw};
 use crate::vm::limits::{Growth, Resource};
+use crate::vm::memory::{Memory, racy};
 use crate::vm::objects::NoObject;
 use crate::vm::pace::Pace;
 use crate::vm::store::{Owned, Store, push_exactly};
@@ -179,6 +180,14 @@ impl Building<'_> {
                         let definition = self.store.memories[id].definition.as_ptr();
                         self.instance.imported_memory(index).write(definition);
                         self.instance.memories.push(id as u32);
+                    }
+                    (EntityIndex::Memory(index), Extern::SharedMemory(shared)) => {
+                        let memory = Memory::of_shared(shared.inner().clone());
+                        let definition = memory.definition();
+                        let memory = Owned::boxed(memory, definition);
+                        self.instance.imported_memory(index).write(memory.definition.as_ptr());
+                        self.instance.memories.push(self.store.memories.len() as u32);
+                        push_exactly(&mut self.store.memories, memory);
                     }
                     (EntityIndex::Global(index), Extern::Global(global)) => {
                         let id = global.0.index(self.store);
@@ -417,18 +426,22 @@ fn apply_segments(
             let start = evaluate(store, instance, info, offset).to_u64();
             let memory = instance.memories[*target as usize] as usize;
             let bytes = &blueprint.bytes[blueprint.ranges[segment].clone()];
-            let definition = store.memories[memory].value.definition();
-            checked_range(start, bytes.len() as u64, definition.len)
+            let memory = &store.memories[memory].value;
+            checked_range(start, bytes.len() as u64, memory.len())
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
             let end = start as usize + bytes.len();
-            store.memories[memory].value.note_written(start as usize..end);
+            memory.note_written(start as usize..end);
             pace.parts(bytes.len(), 1, |from, len| {
                 let bytes = &bytes[from..from + len];
+                let to = memory.base().wrapping_add(start as usize + from);
                 // SAFETY: the range was checked, and nothing moves or shrinks a memory while we
-                // have the store; neither a guest nor a slice of the host's is using it.
+                // have the store. Unless it is shared neither a guest nor a slice of the host's
+                // is using it.
                 unsafe {
-                    let to = definition.base.add(start as usize + from);
-                    to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                    match memory.as_shared() {
+                        Some(_) => racy::copy(to, bytes.as_ptr(), bytes.len()),
+                        None => to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
+                    }
                 }
             })?;
             store.instances[index].drop_data(segment as u32);

@@ -70,6 +70,7 @@ pub(super) fn check_store<T>(store: &StoreInner<T>, import: &Import, item: &Exte
         | Extern::Table(Table(stored))
         | Extern::Memory(Memory(stored))
         | Extern::Tag(Tag(stored)) => stored.try_index(&store.vm).map(drop).map_err(Into::into),
+        Extern::SharedMemory(memory) => memory.check_engine(&store.engine),
     }
     .with_context(|| format!("import `{}::{}`", import.module, import.name))
 }
@@ -114,6 +115,7 @@ fn matches(types: &Registry, expected: &ExternType, found: &ExternType) -> bool 
         }
         (ExternType::Memory(expected), ExternType::Memory(found)) => {
             expected.is_64() == found.is_64()
+                && expected.is_shared() == found.is_shared()
                 && expected.page_size() == found.page_size()
                 && limits(
                     (expected.minimum(), expected.maximum()),

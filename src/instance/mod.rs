@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result, anyhow};
 
 use crate::compile::{EntityIndex, ModuleInfo};
-use crate::externs::{Extern, Global, Memory, Stored, Table, Tag};
+use crate::externs::{Extern, Global, Memory, SharedMemory, Stored, Table, Tag};
 use crate::func::{Func, TypedFunc, WasmParams, WasmResults};
 use crate::module::Module;
 use crate::store::{AsContext, AsContextMut, StoreContextMut, StoreInner};
@@ -288,6 +288,15 @@ impl Instance {
         self.get_export(store, name)?.into_memory()
     }
 
+    /// The shared memory that the instance exports under this name.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the instance belongs to another store.
+    pub fn get_shared_memory(&self, store: impl AsContextMut, name: &str) -> Option<SharedMemory> {
+        self.get_export(store, name)?.into_shared_memory()
+    }
+
     /// The global that the instance exports under this name.
     ///
     /// # Panics
@@ -340,7 +349,13 @@ fn entity<T>(store: &StoreInner<T>, instance: usize, entity: EntityIndex) -> Ext
             unsafe { Func::from_record(&store.vm, record) }.into()
         }
         EntityIndex::Table(index) => Table(stored(this.tables[index as usize])).into(),
-        EntityIndex::Memory(index) => Memory(stored(this.memories[index as usize])).into(),
+        EntityIndex::Memory(index) => {
+            let index = this.memories[index as usize];
+            match store.vm.memories[index as usize].value.as_shared() {
+                Some(memory) => SharedMemory::of(&store.engine, memory.clone()).into(),
+                None => Memory(stored(index)).into(),
+            }
+        }
         EntityIndex::Global(index) => Global(stored(this.globals[index as usize])).into(),
         EntityIndex::Tag(index) => Tag(stored(this.tags[index as usize])).into(),
     }

@@ -17,6 +17,7 @@ impl fmt::Display for TrapCode {
             Self::StackOverflow => "call stack exhausted",
             Self::MemoryOutOfBounds => "out of bounds memory access",
             Self::HeapMisaligned => "misaligned memory access",
+            Self::AtomicWaitNonSharedMemory => "atomic wait on a memory that is not shared",
             Self::TableOutOfBounds => "undefined element: out of bounds table access",
             Self::IndirectCallToNull => "uninitialized element",
             Self::BadSignature => "indirect call type mismatch",

@@ -109,13 +109,14 @@ pub struct MemoryType {
     pub(super) maximum: Option<u64>,
     pub(super) is_64: bool,
     pub(super) page_log2: u8,
+    pub(super) is_shared: bool,
 }
 
 impl MemoryType {
     /// A memory type with 32-bit addresses from its limits in pages of 64 KiB.
     pub fn new(minimum: u32, maximum: Option<u32>) -> Self {
         let (minimum, maximum) = (minimum.into(), maximum.map(u64::from));
-        Self { minimum, maximum, is_64: false, page_log2: PAGE_LOG2 }
+        Self { minimum, maximum, is_64: false, page_log2: PAGE_LOG2, is_shared: false }
     }
 
     /// A memory type with 64-bit addresses from its limits in pages of 64 KiB.
@@ -132,7 +133,24 @@ impl MemoryType {
     /// # }
     /// ```
     pub fn new64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum, is_64: true, page_log2: PAGE_LOG2 }
+        Self { minimum, maximum, is_64: true, page_log2: PAGE_LOG2, is_shared: false }
+    }
+
+    /// A shared memory type with 32-bit addresses from its limits in pages of 64 KiB; see
+    /// [`SharedMemory`](crate::SharedMemory).
+    pub fn shared(minimum: u32, maximum: u32) -> Self {
+        Self::new(minimum, Some(maximum)).into_shared(true)
+    }
+
+    /// A shared memory type with 64-bit addresses from its limits in pages of 64 KiB.
+    pub fn shared64(minimum: u64, maximum: u64) -> Self {
+        Self::new64(minimum, Some(maximum)).into_shared(true)
+    }
+
+    /// The same type for memories that are shared, or not.
+    pub(crate) fn into_shared(mut self, is_shared: bool) -> Self {
+        self.is_shared = is_shared;
+        self
     }
 
     /// The same type with pages of so many bytes, in which its limits are counted, and the sizes of
@@ -164,6 +182,11 @@ impl MemoryType {
     /// Whether addresses have 64 bits.
     pub fn is_64(&self) -> bool {
         self.is_64
+    }
+
+    /// Whether several stores, on several threads, may use such a memory at a time.
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// The size of a page in bytes.
@@ -220,9 +243,10 @@ pub(crate) fn most_pages(is_64: bool, page_log2: u8) -> u64 {
 
 impl fmt::Display for MemoryType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = if self.is_shared { "shared " } else { "" };
         let kind = if self.is_64 { "64-bit memory" } else { "memory" };
         let pages = if self.page_log2 == 0 { "pages of 1 byte" } else { "pages" };
-        write!(f, "{kind} ({} {pages}, {})", at_least(self.minimum), at_most(self.maximum))
+        write!(f, "{shared}{kind} ({} {pages}, {})", at_least(self.minimum), at_most(self.maximum))
     }
 }
 

@@ -257,16 +257,17 @@ impl Wire for TableType {
 }
 
 impl Wire for MemoryType {
-    type Form = (u64, Option<u64>, bool, u64);
+    type Form = (u64, Option<u64>, bool, u64, bool);
 
     fn to_form(&self) -> Self::Form {
         let Self { minimum, maximum, is_64, .. } = self;
-        (*minimum, *maximum, *is_64, self.page_size())
+        (*minimum, *maximum, *is_64, self.page_size(), self.is_shared)
     }
 
-    fn from_form((minimum, maximum, is_64, page_size): Self::Form) -> Option<Self> {
+    fn from_form(form: Self::Form) -> Option<Self> {
+        let (minimum, maximum, is_64, page_size, is_shared) = form;
         let ty = if is_64 { Self::new64(0, None) } else { Self::new(0, None) };
-        ty.with_limits(minimum, maximum).with_page_size(page_size).ok()
+        ty.with_limits(minimum, maximum).into_shared(is_shared).with_page_size(page_size).ok()
     }
 }
 
@@ -335,6 +336,6 @@ mod tests {
         assert_eq!(FuncType::from_form((vec![0], vec![u64::MAX])), None);
         assert_eq!(FieldType::from_form((u64::MAX, true)), None);
         assert_eq!(TableType::from_form((ValType::I32.to_form(), 0, None, false)), None);
-        assert_eq!(MemoryType::from_form((0, None, false, 2)), None);
+        assert_eq!(MemoryType::from_form((0, None, false, 2, false)), None);
     }
 }

@@ -5,6 +5,7 @@
 //! store, and nothing to the store itself; even so every chunk reads bases and sizes anew.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use lampwick_fibers::Suspender;
 
@@ -13,13 +14,15 @@ use super::arch;
 use super::exceptions::{throw, throw_ref};
 use super::instance::Instance;
 use super::layout::{
-    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, WASM_PAGE_SIZE,
+    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, WASM_PAGE_SIZE,
     for_each_builtin,
 };
+use super::memory::{BATCH, SharedMemory, racy};
 use super::object_builtins::*;
 use super::pace::Watch;
 use super::store::Store;
 use super::table::{RawRef, checked_range};
+use super::waiting::{self, Expected, WaitResult};
 
 /// Bytes and elements that are moved between two looks at fuel and clock. Of memory that was not
 /// touched before these are eight pages, which take the kernel some 20 us.
@@ -118,7 +121,12 @@ unsafe extern "C" fn memory_fill(
         run(context, |call| {
             let memory = call.memory(memory);
             call.in_byte_chunks(len, &[(memory, dst)], |start, len| {
-                call.at(memory, dst + start).write_bytes(byte as u8, len);
+                let to = call.at(memory, dst + start);
+                if call.shared(memory).is_some() {
+                    racy::fill(to, byte as u8, len);
+                } else {
+                    to.write_bytes(byte as u8, len);
+                }
             })
         })
     }
@@ -137,10 +145,18 @@ unsafe extern "C" fn memory_copy(
         run(context, |call| {
             let (to, from) = (call.memory(dst_memory), call.memory(src_memory));
             // Chunks from the end where the destination overlaps the source's rest.
-            let backwards = to == from && dst > src;
+            // A store may have a shared memory twice.
+            let is_shared = call.shared(to).is_some() || call.shared(from).is_some();
+            let is_same = to == from || is_shared && call.at(to, 0) == call.at(from, 0);
+            let backwards = is_same && dst > src;
             call.in_byte_chunks(len, &[(to, dst), (from, src)], |start, chunk| {
                 let start = if backwards { len - start - chunk as u64 } else { start };
-                call.at(to, dst + start).copy_from(call.at(from, src + start), chunk);
+                let (to, from) = (call.at(to, dst + start), call.at(from, src + start));
+                if is_shared {
+                    racy::copy(to, from, chunk);
+                } else {
+                    to.copy_from(from, chunk);
+                }
             })
         })
     }
@@ -175,10 +191,52 @@ unsafe extern "C" fn memory_init(
             }
             call.in_byte_chunks(len, &[(memory, dst)], |start, len| {
                 let from = bytes[(src + start) as usize..][..len].as_ptr();
-                call.at(memory, dst + start).copy_from_nonoverlapping(from, len);
+                let to = call.at(memory, dst + start);
+                if call.shared(memory).is_some() {
+                    racy::copy(to, from, len);
+                } else {
+                    to.copy_from_nonoverlapping(from, len);
+                }
             })
         })
     }
+}
+
+unsafe extern "C" fn memory_wait32(
+    context: *mut VMContext,
+    memory: u32,
+    index: u64,
+    offset: u64,
+    expected: u32,
+    timeout: u64,
+) -> u64 {
+    let address = index.checked_add(offset);
+    // SAFETY: machine code called; nothing of the store is borrowed.
+    unsafe { run(context, |call| call.wait(memory, address, Expected::W32(expected), timeout)) }
+}
+
+unsafe extern "C" fn memory_wait64(
+    context: *mut VMContext,
+    memory: u32,
+    index: u64,
+    offset: u64,
+    expected: u64,
+    timeout: u64,
+) -> u64 {
+    let address = index.checked_add(offset);
+    // SAFETY: machine code called; nothing of the store is borrowed.
+    unsafe { run(context, |call| call.wait(memory, address, Expected::W64(expected), timeout)) }
+}
+
+unsafe extern "C" fn memory_notify(
+    context: *mut VMContext,
+    memory: u32,
+    index: u64,
+    offset: u64,
+    count: u32,
+) -> u64 {
+    // SAFETY: machine code called; nothing of the store is borrowed.
+    unsafe { run(context, |call| call.notify(memory, index.checked_add(offset), count.into())) }
 }
 
 unsafe extern "C" fn data_drop(context: *mut VMContext, segment: u32) {
@@ -311,18 +369,74 @@ impl Call {
         unsafe { (&(*self.instance()).tables)[index as usize] }
     }
 
-    /// Where a memory of the store lies, and how large it is.
-    unsafe fn definition(self, memory: u32) -> VMMemory {
+    /// How large a memory of the store is.
+    unsafe fn len(self, memory: u32) -> usize {
         // SAFETY: the store is live while a builtin of its instance runs.
-        unsafe { (&(*self.store).memories)[memory as usize].definition.read() }
+        unsafe { (&(*self.store).memories)[memory as usize].value.len() }
     }
 
     /// An address in a memory, as of now: a suspension may let it move.
     unsafe fn at(self, memory: u32, address: u64) -> *mut u8 {
         // SAFETY: as above.
-        let VMMemory { base, len } = unsafe { self.definition(memory) };
-        debug_assert!(address <= len as u64);
-        base.wrapping_add(address as usize)
+        let memory = unsafe { &(&(*self.store).memories)[memory as usize].value };
+        debug_assert!(address <= memory.len() as u64);
+        memory.base().wrapping_add(address as usize)
+    }
+
+    /// A memory of the store, if it is shared.
+    unsafe fn shared(self, memory: u32) -> Option<Arc<SharedMemory>> {
+        // SAFETY: as above.
+        unsafe { (&(*self.store).memories)[memory as usize].value.as_shared().cloned() }
+    }
+
+    /// `memory.atomic.wait32` and `memory.atomic.wait64`.
+    unsafe fn wait(
+        self,
+        memory: u32,
+        address: Option<u64>,
+        expected: Expected,
+        timeout: u64,
+    ) -> Result<u64> {
+        // SAFETY: nothing of the store is borrowed across a suspension.
+        unsafe {
+            let Some(shared) = self.shared(self.memory(memory)) else {
+                return Err(Store::trap(self.store, TrapCode::AtomicWaitNonSharedMemory));
+            };
+            let joined = waiting::join(&shared, address, expected);
+            let result = match joined.map_err(|code| Store::trap(self.store, code))? {
+                None => WaitResult::Mismatch,
+                Some(waiter) => Store::wait_to_be_notified(self.store, waiter, timeout as i64)?,
+            };
+            Ok(result as u64)
+        }
+    }
+
+    /// `memory.atomic.notify`. Nobody waits in a memory that is not shared.
+    unsafe fn notify(self, memory: u32, address: Option<u64>, count: u64) -> Result<u64> {
+        // SAFETY: nothing of the store is borrowed across a suspension.
+        unsafe {
+            let memory = self.memory(memory);
+            let Some(shared) = self.shared(memory) else {
+                let inside = |address: &u64| checked_range(*address, 4, self.len(memory)).is_ok();
+                return match address.filter(inside) {
+                    Some(address) if address.is_multiple_of(4) => Ok(0),
+                    Some(_) => Err(Store::trap(self.store, TrapCode::HeapMisaligned)),
+                    None => Err(Store::trap(self.store, TrapCode::MemoryOutOfBounds)),
+                };
+            };
+            let (address, _) = waiting::aligned(&shared, address, 4)
+                .map_err(|code| Store::trap(self.store, code))?;
+            let (mark, mut woken) = (shared.waiters.mark(), 0);
+            loop {
+                let now = shared.waiters.notify(address, count - woken, mark);
+                woken += now;
+                if now < BATCH {
+                    return Ok(woken);
+                }
+                // Many of them are woken in parts.
+                Store::yield_now(self.store)?;
+            }
+        }
     }
 
     /// Charges for an operator that will not be done, and traps.
@@ -343,9 +457,8 @@ impl Call {
     ) -> Result<()> {
         // SAFETY: nothing of the store is borrowed across a suspension.
         unsafe {
-            let inside = |&(memory, start): &(u32, u64)| {
-                checked_range(start, len, self.definition(memory).len).is_ok()
-            };
+            let inside =
+                |&(memory, start): &(u32, u64)| checked_range(start, len, self.len(memory)).is_ok();
             if !ranges.iter().all(inside) {
                 return self.out_of_bounds(len / BYTES_PER_FUEL, TrapCode::MemoryOutOfBounds);
             }

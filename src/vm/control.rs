@@ -130,6 +130,11 @@ impl Control {
         })
     }
 
+    /// Ready when a guest that waits for something else has to stop or to pause.
+    pub(super) fn poll_attention(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_until(context, |commands| commands.paused || commands.stop.is_some())
+    }
+
     /// Waits for the end of a pause, or for a reason to stop.
     pub(super) fn pause_ended(&self) -> impl Future<Output = ()> + '_ {
         let ended = |commands: &Commands| !commands.paused || commands.stop.is_some();

@@ -11,9 +11,12 @@
 //! A word may still become zero after its interrupt was consumed; the check then finds nothing to
 //! do, and puts it right.
 
+use std::collections::BTreeMap;
 use std::ptr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use std::task::{Context, Poll, Waker};
 
 use super::activation::Unwind;
 use super::layout::{TrapCode, VMDeadline};
@@ -22,17 +25,68 @@ use super::store::Store;
 /// An engine's epoch: a number that goes up when the embedder says so. Guests on all cores read it
 /// all the time, so that it has a cache line of its own.
 #[derive(Debug, Default)]
+pub(crate) struct Epoch {
+    now: Line<AtomicU64>,
+    sleepers: Line<Sleepers>,
+}
+
+#[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Epoch(AtomicU64);
+struct Line<T>(T);
 
 impl Epoch {
     /// Begins the next one.
     pub(crate) fn increment(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        // In one order with those who go to sleep: they are seen here, or they see this.
+        let now = self.now.0.fetch_add(1, Ordering::SeqCst) + 1;
+        self.sleepers.0.wake(now);
     }
 
     fn now(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.now.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Guests that wait for something else, and are to be woken at their deadlines.
+#[derive(Debug, Default)]
+struct Sleepers {
+    any: AtomicBool,
+    by_deadline: Mutex<BTreeMap<(u64, usize), Waker>>,
+}
+
+impl Sleepers {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(u64, usize), Waker>> {
+        self.by_deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, place: (u64, usize), waker: Waker) {
+        let mut sleepers = self.lock();
+        let former = sleepers.insert(place, waker);
+        self.any.store(true, Ordering::SeqCst);
+        drop(sleepers);
+        drop(former);
+    }
+
+    fn remove(&self, place: (u64, usize)) {
+        let mut sleepers = self.lock();
+        let former = sleepers.remove(&place);
+        self.any.store(!sleepers.is_empty(), Ordering::SeqCst);
+        drop(sleepers);
+        drop(former);
+    }
+
+    /// Wakes those whose deadline has come.
+    fn wake(&self, now: u64) {
+        if !self.any.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut sleepers = self.lock();
+        let later = sleepers.split_off(&(now.saturating_add(1), 0));
+        let due = std::mem::replace(&mut *sleepers, later);
+        self.any.store(!sleepers.is_empty(), Ordering::SeqCst);
+        drop(sleepers);
+        // Wakers are foreign code.
+        due.into_values().for_each(Waker::wake);
     }
 }
 
@@ -42,6 +96,8 @@ pub(crate) struct Deadline {
     machine: VMDeadline,
     /// Whether there is an interrupt that no check has seen.
     interrupted: AtomicBool,
+    /// Whom to wake, while the guest waits for something else.
+    sleeper: Mutex<Option<Waker>>,
 }
 
 // SAFETY: only machine code follows the pointer to the epoch, and the store that it belongs to
@@ -55,6 +111,15 @@ impl Deadline {
     pub(crate) fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
         self.machine.word.store(0, Ordering::SeqCst);
+        // Behind the word, which who goes to sleep looks at behind leaving this.
+        let sleeper = self.sleeper().take();
+        if let Some(waker) = sleeper {
+            waker.wake();
+        }
+    }
+
+    fn sleeper(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the guest call [`Store::attend`] at its next check, to find whatever there is.
@@ -112,9 +177,9 @@ impl Interrupts {
     /// For a new store. Its deadline is the present epoch, if the engine has epochs.
     pub(crate) fn new(epoch: Option<Arc<Epoch>>) -> Self {
         let deadline = epoch.as_ref().map_or(u64::MAX, |epoch| epoch.now());
-        let place = epoch.as_ref().map_or(ptr::null(), |epoch| &raw const epoch.0);
+        let place = epoch.as_ref().map_or(ptr::null(), |epoch| &raw const epoch.now.0);
         let machine = VMDeadline { word: deadline.into(), epoch: place };
-        let shared = Deadline { machine, interrupted: false.into() };
+        let shared = Deadline { machine, interrupted: false.into(), sleeper: Mutex::default() };
         Self { shared: Arc::new(shared), epoch, deadline, at_deadline: AtDeadline::Trap }
     }
 
@@ -137,6 +202,33 @@ impl Interrupts {
 
     pub(crate) fn at_deadline(&mut self, action: AtDeadline) {
         self.at_deadline = action;
+    }
+
+    /// Ready when a check would find something due; else the guest is woken when one would.
+    pub(super) fn poll_due(&self, context: &mut Context<'_>) -> Poll<()> {
+        let waker = context.waker().clone();
+        let former = self.shared.sleeper().replace(waker);
+        drop(former);
+        if let Some(epoch) = &self.epoch {
+            epoch.sleepers.0.add(self.sleeping_place(), context.waker().clone());
+        }
+        let now = self.epoch.as_ref().map_or(0, |epoch| epoch.now.0.load(Ordering::SeqCst));
+        let is_due = now >= self.shared.machine.word.load(Ordering::SeqCst);
+        if is_due { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Ends what [`Self::poll_due`] began.
+    pub(super) fn forget_waker(&self) {
+        let former = self.shared.sleeper().take();
+        drop(former);
+        if let Some(epoch) = &self.epoch {
+            epoch.sleepers.0.remove(self.sleeping_place());
+        }
+    }
+
+    /// No other store has the same.
+    fn sleeping_place(&self) -> (u64, usize) {
+        (self.deadline, Arc::as_ptr(&self.shared).addr())
     }
 
     fn due(&mut self) -> Due {

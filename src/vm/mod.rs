@@ -31,3 +31,5 @@ pub(crate) mod signals;
 pub(crate) mod store;
 pub(crate) mod supply;
 pub(crate) mod table;
+pub(crate) mod timer;
+pub(crate) mod waiting;

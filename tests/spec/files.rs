@@ -23,6 +23,7 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::SignExtensionOps,
     Proposal::Simd,
     Proposal::TailCall,
+    Proposal::Threads,
 ];
 
 /// Directives that a later version than the file's contradicts, though they stand in a file that is
@@ -48,8 +49,12 @@ const OVERRULED: &[(&str, &[usize], &str)] = &[
         "since the end of that proposal, unreachable code may branch to labels of different types \
          (wasm-v2/unreached-valid.wast asserts that)",
     ),
+    ("threads/imports.wast", &[309, 313, 317, 404, 408, 412], SEVERAL_TABLES),
+    ("threads/memory.wast", &[14, 15], SEVERAL_TABLES),
 ];
 
+const SEVERAL_TABLES: &str =
+    "the proposal is older than several tables and memories, which later versions have, too";
 const SEVERAL_MEMORIES: &str =
     "the proposal is older than several memories, which WebAssembly 3.0 has, too";
 
@@ -72,7 +77,7 @@ pub(crate) enum Language {
 /// Which proposals a file is to be executed with.
 pub(crate) fn language(file: &TestFile<'_>) -> Language {
     match (file.parent(), file.name()) {
-        ("custom-page-sizes", _) => Language::All,
+        ("custom-page-sizes" | "threads", _) => Language::All,
         // It makes more instances than fit a pool for several memories each.
         ("wasm-v3", "const.wast") => Language::Second,
         (

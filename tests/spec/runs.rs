@@ -32,7 +32,7 @@ impl Runs {
             .wasm_memory64(false)
             .wasm_extended_const(false);
         let mut every = default.clone();
-        every.wasm_custom_page_sizes(true);
+        every.wasm_custom_page_sizes(true).wasm_threads(true);
         Self {
             second: all(&second, (2_000, 1)),
             default: all(&default, (200, 16)),

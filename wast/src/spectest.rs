@@ -5,8 +5,8 @@ use std::task::Poll;
 
 use anyhow::Result;
 use lampwick::{
-    FuncType, Global, GlobalType, Linker, Memory, MemoryType, Mutability, Store, Table, TableType,
-    Val, ValType,
+    FuncType, Global, GlobalType, Linker, Memory, MemoryType, Mutability, SharedMemory, Store,
+    Table, TableType, Val, ValType,
 };
 
 const NAME: &str = "spectest";
@@ -44,6 +44,8 @@ pub(crate) fn define(linker: &mut Linker<()>, store: &mut Store<()>, is_async: b
     let ty = TableType::new(ValType::FuncRef, 10, Some(20));
     linker.define(NAME, "table", Table::new(&mut *store, ty, Val::FuncRef(None))?)?;
     linker.define(NAME, "memory", Memory::new(&mut *store, MemoryType::new(1, Some(2)))?)?;
+    let shared = SharedMemory::new(store.engine(), MemoryType::shared(1, 2))?;
+    linker.define(NAME, "shared_memory", shared)?;
     Ok(())
 }
 

@@ -181,6 +181,8 @@ impl Env<'_> {
     /// or guard of these memories, so that no processor gets anywhere which runs past a check.
     fn reserve(&self, memories: &[u32], len: u64) -> bool {
         memories.iter().all(|&memory| match self.memory_style(memory) {
+            // What others write meanwhile is for functions that are made for that.
+            _ if self.is_shared(memory) => false,
             MemoryStyle::Static { reserved, guard } => {
                 reserved > u64::from(u32::MAX) && guard >= len && !self.is_64(memory)
             }

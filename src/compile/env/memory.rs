@@ -3,10 +3,11 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use cranelift_frontend::FunctionBuilder;
-use cranelift_wasm::HeapAddress;
+use cranelift_wasm::{AtomicAddress, HeapAddress};
 
 use super::{Env, Region, alias_region};
 use crate::compile::signature::POINTER;
+use crate::compile::traps;
 use crate::types::MemoryType;
 use crate::vm::layout::{MemoryStyle, VMMemory};
 
@@ -67,6 +68,11 @@ impl Env<'_> {
         &self.module.info.memories[memory as usize]
     }
 
+    /// Whether other threads may use a memory.
+    pub(super) fn is_shared(&self, memory: u32) -> bool {
+        self.memory_type(memory).is_shared()
+    }
+
     /// Whether addresses of a memory have 64 bits.
     pub(super) fn is_64(&self, memory: u32) -> bool {
         self.memory_type(memory).is_64()
@@ -108,6 +114,9 @@ impl Env<'_> {
         let base = offset + std::mem::offset_of!(VMMemory, base) as u32;
         match style {
             MemoryStyle::Static { .. } => self.load_constant(builder, POINTER, record, base),
+            MemoryStyle::Dynamic if self.memory_type(memory).is_shared() => {
+                self.load_constant(builder, POINTER, record, base)
+            }
             MemoryStyle::Dynamic => self.load_field(builder, POINTER, record, base),
         }
     }
@@ -116,7 +125,39 @@ impl Env<'_> {
     fn memory_len(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> Value {
         let (record, offset) = self.memory_record(builder, memory);
         let len = offset + std::mem::offset_of!(VMMemory, len) as u32;
-        self.load_field(builder, types::I64, record, len)
+        if !self.memory_type(memory).is_shared() {
+            return self.load_field(builder, types::I64, record, len);
+        }
+        let place = self.load_constant(builder, POINTER, record, len);
+        builder.ins().atomic_load(types::I64, MemFlagsData::trusted(), place)
+    }
+
+    /// The address of an atomic access: what [`Self::address`] answers, behind a check of its
+    /// alignment.
+    pub(super) fn aligned_address(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        at: AtomicAddress,
+        size: u8,
+    ) -> HeapAddress {
+        if size > 1 {
+            // The offset's lower bits are enough.
+            let index = widen(builder, at.index);
+            let sum = add(builder, index, at.offset);
+            let mask = builder.ins().iconst(types::I64, i64::from(size) - 1);
+            let misaligned = builder.ins().band(sum, mask);
+            self.trap_if(builder, misaligned, traps::HEAP_MISALIGNED);
+        }
+        self.address(builder, at.memory, at.index, at.offset, size)
+    }
+
+    /// The operands of a wait or notification that say where, as its builtin takes them.
+    pub(super) fn waiting_address(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        at: AtomicAddress,
+    ) -> [Value; 2] {
+        [at.index, builder.ins().iconst(types::I64, at.offset as i64)]
     }
 
     /// Where the [`VMMemory`] of a memory is.

@@ -31,7 +31,8 @@ use cranelift_codegen::ir::{
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_wasm::{
-    FuncEnvironment, Handler, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WasmResult,
+    AtomicAddress, FuncEnvironment, Handler, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values,
+    WaitWidth, WasmResult,
 };
 use wasmparser::{Operator, RefType};
 
@@ -482,6 +483,46 @@ impl FuncEnvironment for Env<'_> {
         _access: HeapAccess,
     ) -> WasmResult<HeapAddress> {
         Ok(self.address(builder, memory, index, offset, size))
+    }
+
+    fn atomic_address(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        at: AtomicAddress,
+        size: u8,
+        _access: HeapAccess,
+    ) -> WasmResult<HeapAddress> {
+        Ok(self.aligned_address(builder, at, size))
+    }
+
+    fn atomic_wait(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        at: AtomicAddress,
+        width: WaitWidth,
+        expected: Value,
+        timeout: Value,
+    ) -> WasmResult<Value> {
+        let [index, offset] = self.waiting_address(builder, at);
+        let builtin = match width {
+            WaitWidth::W32 => Builtin::memory_wait32,
+            WaitWidth::W64 => Builtin::memory_wait64,
+        };
+        let args = [index, offset, expected, timeout];
+        let result = self.builtin_of(builder, builtin, &[at.memory], &args);
+        Ok(memory::narrow(builder, result.expect("the builtin has a result"), false))
+    }
+
+    fn atomic_notify(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        at: AtomicAddress,
+        count: Value,
+    ) -> WasmResult<Value> {
+        let [index, offset] = self.waiting_address(builder, at);
+        let args = [index, offset, count];
+        let woken = self.builtin_of(builder, Builtin::memory_notify, &[at.memory], &args);
+        Ok(memory::narrow(builder, woken.expect("the builtin has a result"), false))
     }
 
     fn memory_size(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> WasmResult<Value> {

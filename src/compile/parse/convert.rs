@@ -115,12 +115,9 @@ pub(super) fn table_type(ty: wasmparser::TableType, kinds: &Kinds) -> Result<Tab
 }
 
 pub(super) fn memory_type(ty: wasmparser::MemoryType) -> Result<MemoryType> {
-    if ty.shared {
-        bail!("unsupported: shared memories");
-    }
     let kind = if ty.memory64 { MemoryType::new64(0, None) } else { MemoryType::new(0, None) };
     let page_size = 1_u64.checked_shl(ty.page_size_log2.unwrap_or(16)).unwrap_or(0);
-    kind.with_limits(ty.initial, ty.maximum).with_page_size(page_size)
+    kind.with_limits(ty.initial, ty.maximum).into_shared(ty.shared).with_page_size(page_size)
 }
 
 pub(super) fn global_type(ty: wasmparser::GlobalType, kinds: &Kinds) -> Result<GlobalType> {

@@ -51,6 +51,12 @@ macro_rules! for_each_builtin {
             move_bytes(I64, I64, I64) -> ();
             /// Sets bytes that are inside of a memory: address, byte, length. As `move_bytes`.
             set_bytes(I64, I32, I64) -> ();
+            /// `memory.atomic.wait32(memory, index, offset, expected, timeout)`.
+            memory_wait32(I32, I64, I64, I32, I64) -> I64;
+            /// `memory.atomic.wait64(memory, index, offset, expected, timeout)`.
+            memory_wait64(I32, I64, I64, I64, I64) -> I64;
+            /// `memory.atomic.notify(memory, index, offset, count)`: how many were woken.
+            memory_notify(I32, I64, I64, I32) -> I64;
             /// `data.drop(segment)`.
             data_drop(I32) -> ();
             /// `table.grow(table, init, elements)`: the former size in elements, or -1.

@@ -150,7 +150,7 @@ pub(crate) struct VMTable {
 pub(crate) struct VMMemory {
     /// The first byte. It never changes for a memory whose whole range is reserved.
     pub(crate) base: *mut u8,
-    /// The size in bytes.
+    /// The size in bytes; of a shared memory, where its size is, which other threads change.
     pub(crate) len: usize,
 }
 

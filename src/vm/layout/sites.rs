@@ -21,6 +21,9 @@ pub enum TrapCode {
     /// An atomic access to linear memory at an address that is no multiple of its size. Only the
     /// operators of the threads proposal raise it.
     HeapMisaligned,
+    /// `memory.atomic.wait32` or `memory.atomic.wait64` in a memory that is not shared, in which
+    /// nobody could notify.
+    AtomicWaitNonSharedMemory,
     /// An access to a table outside of its bounds.
     TableOutOfBounds,
     /// A call through a null reference.
@@ -63,6 +66,8 @@ impl TrapCode {
         let codes = [
             Self::StackOverflow,
             Self::MemoryOutOfBounds,
+            Self::HeapMisaligned,
+            Self::AtomicWaitNonSharedMemory,
             Self::TableOutOfBounds,
             Self::IndirectCallToNull,
             Self::BadSignature,

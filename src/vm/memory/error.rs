@@ -14,6 +14,11 @@ pub(crate) enum GrowError {
     /// The pool does not have memories that large.
     #[error(transparent)]
     Limit(#[from] PoolLimitError),
+    /// There is not as much address space for one memory.
+    #[error(
+        "a shared memory reserves its maximum, {maximum} bytes, and may reserve at most {bound}"
+    )]
+    Reserved { maximum: u64, bound: u64 },
     /// The system refused.
     #[error("the system refuses memory: {limit}")]
     System {

@@ -6,11 +6,14 @@ mod idles;
 mod image;
 mod moving;
 mod on_demand;
+pub(crate) mod racy;
 mod reservation;
 mod scarcity;
 mod settings;
+mod shared;
 mod slots;
 mod touched;
+mod waiters;
 mod written;
 
 use std::io;
@@ -31,7 +34,9 @@ pub use host::{LinearMemory, MemoryCreator};
 pub(crate) use image::MemoryImage;
 pub(super) use reservation::Reservation;
 pub(crate) use settings::MemorySettings;
+pub(crate) use shared::SharedMemory;
 pub(crate) use slots::MemorySlots;
+pub(crate) use waiters::{BATCH, Waiter};
 
 use host::HostBytes;
 use idles::Idles;
@@ -87,6 +92,21 @@ impl MemorySource {
         self.on_demand(ty, None)
     }
 
+    /// A shared memory of the host.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::memory`].
+    pub(crate) fn shared(&self, ty: &MemoryType) -> Result<Arc<SharedMemory>, GrowError> {
+        self.shared_up_to(ty, u64::MAX)
+    }
+
+    /// A shared memory of at most so many pages of 64 KiB. It lies in no slot of a pool and is none
+    /// of the embedder's, since it may outlive its instance.
+    fn shared_up_to(&self, ty: &MemoryType, limit: u64) -> Result<Arc<SharedMemory>, GrowError> {
+        SharedMemory::new(&self.idles, ty, limit).map(Arc::new)
+    }
+
     /// A memory outside of any pool, which starts with the image, if it can.
     fn on_demand(
         &self,
@@ -125,6 +145,10 @@ impl MemorySource {
         slot: usize,
         image: Option<&Shared<MemoryImage>>,
     ) -> Result<Memory, GrowError> {
+        if ty.is_shared() {
+            let limit = self.pool.as_ref().map_or(u64::MAX, |pool| pool.pages);
+            return self.shared_up_to(ty, limit).map(Memory::of_shared);
+        }
         let Some(pool) = &self.pool else { return self.on_demand(ty, image) };
         let pages = ty.minimum_bytes().div_ceil(WASM_PAGE_SIZE);
         PoolLimitError::check("memory_pages", pages, pool.pages)?;
@@ -139,7 +163,8 @@ impl MemorySource {
     /// Whether memories of instances with this type can start with an image.
     pub(crate) fn maps_images(&self, ty: &MemoryType) -> bool {
         let style = self.settings.style(ty);
-        self.pool.is_some() || self.host.is_none() && style != MemoryStyle::Dynamic
+        let maps = self.pool.is_some() || self.host.is_none() && style != MemoryStyle::Dynamic;
+        maps && !ty.is_shared()
     }
 
     /// The image of a memory of which these parts are set in turn.
@@ -185,6 +210,7 @@ enum Bytes {
     Moving(MovingBytes),
     Slot(SlotBytes),
     Host(HostBytes),
+    Shared(Arc<SharedMemory>),
 }
 
 /// A linear memory.
@@ -207,8 +233,28 @@ impl Memory {
         Self { bytes, len, declared_maximum, limit, is_64: ty.is_64(), page_log2: ty.page_log2() }
     }
 
-    fn base(&self) -> *mut u8 {
+    /// A shared memory, as one of a store.
+    pub(crate) fn of_shared(memory: Arc<SharedMemory>) -> Self {
+        let ty = memory.ty();
+        Self::new(Bytes::Shared(memory), 0, &ty, u64::MAX)
+    }
+
+    /// The shared memory, if it is one.
+    pub(crate) fn as_shared(&self) -> Option<&Arc<SharedMemory>> {
         match &self.bytes {
+            Bytes::Shared(memory) => Some(memory),
+            _ => None,
+        }
+    }
+
+    /// The size in bytes; a shared memory may have grown since.
+    pub(crate) fn len(&self) -> usize {
+        self.as_shared().map_or(self.len, |memory| memory.len())
+    }
+
+    pub(crate) fn base(&self) -> *mut u8 {
+        match &self.bytes {
+            Bytes::Shared(memory) => memory.base(),
             Bytes::Static(bytes) => bytes.base(),
             Bytes::Moving(bytes) => bytes.base(),
             Bytes::Slot(bytes) => bytes.base(),
@@ -218,17 +264,20 @@ impl Memory {
 
     /// What machine code needs to know. It changes when the memory grows.
     pub(crate) fn definition(&self) -> VMMemory {
-        VMMemory { base: self.base(), len: self.len }
+        match &self.bytes {
+            Bytes::Shared(memory) => memory.definition(),
+            _ => VMMemory { base: self.base(), len: self.len },
+        }
     }
 
     /// The size in pages.
     pub(crate) fn pages(&self) -> u64 {
-        self.len as u64 >> self.page_log2
+        self.len() as u64 >> self.page_log2
     }
 
     /// The size in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.len as u64
+        self.len() as u64
     }
 
     /// The size of a page as a power of two.
@@ -240,6 +289,7 @@ impl Memory {
     pub(crate) fn ty(&self) -> MemoryType {
         let ty = if self.is_64 { MemoryType::new64(0, None) } else { MemoryType::new(0, None) };
         let ty = ty.with_page_size(1 << self.page_log2).expect("the size was one of a type's");
+        let ty = ty.into_shared(self.as_shared().is_some());
         ty.with_limits(self.pages(), self.declared_maximum)
     }
 
@@ -250,6 +300,9 @@ impl Memory {
     /// Fails beyond the maximum or the pool's limit, or if the system or the embedder has no
     /// memory; the memory is then as before.
     pub(crate) fn grow(&mut self, delta: u64) -> Result<u64, GrowError> {
+        if let Bytes::Shared(memory) = &self.bytes {
+            return memory.grow(delta);
+        }
         let (old, maximum) = (self.pages(), maximum(&self.ty()));
         let new = old.checked_add(delta).filter(|&new| new <= maximum);
         let new = new.ok_or(GrowError::Maximum { pages: old, delta, maximum })?;
@@ -267,7 +320,7 @@ impl Memory {
             Bytes::Static(bytes) => bytes.has_image(),
             Bytes::Slot(bytes) => bytes.has_image(),
             // The one moves as a single mapping, the other is not ours.
-            Bytes::Moving(_) | Bytes::Host(_) => false,
+            Bytes::Moving(_) | Bytes::Host(_) | Bytes::Shared(_) => false,
         }
     }
 
@@ -295,6 +348,7 @@ impl Memory {
                 bytes.grow_to(len).map_err(GrowError::Host)?;
                 Ok(())
             }
+            Bytes::Shared(_) => unreachable!("they grow by themselves"),
         };
         grown.map_err(|error| GrowError::system(error, len))?;
         self.len = len;

@@ -67,6 +67,7 @@ mod pooling_waits;
 mod ported;
 mod profiling;
 mod programs;
+mod published;
 mod recursion;
 mod settings;
 mod signal_handler;

@@ -11,7 +11,8 @@ static WAYS: LazyLock<Vec<Way>> = LazyLock::new(ways);
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let mut bytes = Unstructured::new(data);
-    let Ok((way, seed)) = bytes.choose_index(WAYS.len()).and_then(|way| Ok((way, bytes.arbitrary()?)))
+    let Ok((way, seed)) =
+        bytes.choose_index(WAYS.len()).and_then(|way| Ok((way, bytes.arbitrary()?)))
     else {
         return Corpus::Reject;
     };

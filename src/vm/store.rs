@@ -117,6 +117,8 @@ pub struct Store {
     pub(crate) signal_handler: Option<signals::Handler>,
     /// Whether fuel is counted.
     metered: bool,
+    /// Whether a guest has run.
+    pub(super) has_run: bool,
     /// How the embedder's limiter is asked, if there is one.
     pub(crate) limiter: Option<&'static LimiterHooks>,
     pub(crate) code: CodeMap,
@@ -156,6 +158,7 @@ impl Store {
             accounts,
             signal_handler: None,
             metered,
+            has_run: false,
             limiter: None,
             code: CodeMap::default(),
             fuel: Fuel::default(),
@@ -252,6 +255,13 @@ impl Store {
         }
         let values = self.tables[src_table as usize].value.read(src, len)?;
         self.tables[dst_table as usize].value.write(dst, values.into_iter())
+    }
+
+    /// Lets memories know whether a guest may have written to them, before they go.
+    pub(super) fn note_guests(&self) {
+        if self.has_run {
+            self.memories.iter().for_each(|memory| memory.value.note_exposed());
+        }
     }
 
     /// Whether the slice has fuel for this.

@@ -131,17 +131,21 @@ async fn a_guest_without_a_memory_to_speak_of_is_told_so() {
 #[tokio::test]
 async fn a_guest_has_as_many_files_as_it_may() {
     let dir = tempdir().unwrap();
-    let (mut guest, first) = guest_with_file(&dir).await;
-    // Three streams, the directory, and a file are open.
-    for fd in first + 1..1024 {
+    std::fs::write(dir.path().join("file"), "contents").unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    builder.preopened_dir(dir.path(), "/", DirPerms::all(), FilePerms::all()).unwrap();
+    builder.limits(WasiLimits { open_files: 64, ..WasiLimits::default() });
+    let mut guest = Guest::new(&mut builder).await;
+    // Three streams and the directory are open.
+    for fd in 4..64 {
         assert_eq!(guest.open(3, "file", 0, READ).await, Ok(fd));
     }
     assert_eq!(guest.open(3, "file", 0, READ).await, Err(errno::MFILE));
     // It is refused before the file would be made.
     assert_eq!(guest.open(3, "new", CREAT, ALL).await, Err(errno::MFILE));
     assert!(!dir.path().join("new").exists());
-    guest.close(500).await.unwrap();
-    assert_eq!(guest.open(3, "file", 0, READ).await, Ok(500));
+    guest.close(50).await.unwrap();
+    assert_eq!(guest.open(3, "file", 0, READ).await, Ok(50));
 }
 
 #[test]
@@ -287,6 +291,57 @@ async fn calls_that_are_dropped_at_any_await_leave_the_guest_usable() {
         }
     }
     assert_eq!(guest.stat(3, "file", true).await.unwrap().size, 8);
+}
+
+/// How often a task with this program is polled until it ends.
+async fn polls(body: &str) -> u64 {
+    let engine = engine();
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "clock_time_get"
+                (func $clock (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "random_get"
+                (func $random (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 2)
+            (data (i32.const 0) "\00\10\00\00\00\00\01\00")
+            (func (export "run") (local $n i32)
+                (loop $again
+                    (br_if 1 {body})
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $again (i32.lt_u (local.get $n) (i32.const 10000))))))"#
+    );
+    let module = Module::new(&engine, text).unwrap();
+    let mut linker = Linker::new(&engine);
+    add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
+    let mut store = Store::new(&engine, WasiCtxBuilder::new().build());
+    let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+    let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
+    let task = tokio::spawn(async move {
+        let mut call = std::pin::pin!(run.call_async(&mut store, ()));
+        let mut polls = 0;
+        let poll = std::future::poll_fn(|cx| {
+            polls += 1;
+            call.as_mut().poll(cx)
+        });
+        poll.await.unwrap();
+        polls
+    });
+    task.await.unwrap()
+}
+
+/// A guest without fuel to account for, which calls the host ten thousand times.
+#[tokio::test]
+async fn no_poll_does_more_than_a_bounded_work_of_the_hosts() {
+    // 128 calls, or 512 KiB, are all that a poll has.
+    let calls = polls("(call $clock (i32.const 1) (i64.const 0) (i32.const 16))").await;
+    assert!(calls >= 10_000 / 128, "{calls} polls");
+    let random = polls("(call $random (i32.const 4096) (i32.const 16384))").await;
+    assert!(random >= 10_000 / (512 / 16), "{random} polls");
+    let writes = polls("(call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))");
+    let writes = writes.await;
+    assert!(writes >= 10_000 / (512 / 64), "{writes} polls");
 }
 
 /// Guests on two workers, each with files of its own in the same directory.

@@ -32,7 +32,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// Under its name in the module, each has its memory.
+    /// An instance; `memory` is what the module calls its memory.
     fn new(wasm: &[u8], memory: &str, sliced: bool) -> Self {
         let mut config = Config::new();
         config.async_support(true).consume_fuel(sliced);

@@ -73,6 +73,7 @@ mod pooling_waits;
 mod ported;
 mod profiling;
 mod programs;
+mod published;
 mod recursion;
 mod references;
 mod settings;

@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! header   may so many rounds run?  no → one
-//! many     round, round, round, round → header
+//! many     round, round → header
 //! one      may one round run? round → header
 //! ```
 //!
 //! and each round leaves the loop where it wants to. Only loops without calls and other loops are
-//! short, and a function grows by no more than about its own size.
+//! short, and a function grows by no more than a quarter and 24 operators.
 
 use std::collections::VecDeque;
 
@@ -29,7 +29,7 @@ use crate::{FuncEnvironment, WasmResult};
 const MAX_OPERATORS: usize = 24;
 
 /// How many operators a function of any size may grow by.
-const MIN_GROWTH: usize = 256;
+const MIN_GROWTH: usize = 24;
 
 /// The operators that were read, and not translated yet.
 pub(crate) struct Ahead<'b> {
@@ -41,8 +41,8 @@ pub(crate) struct Ahead<'b> {
 impl<'b> Ahead<'b> {
     /// Of a body of so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
-        // An operator has two bytes, or more.
-        Self { reads: VecDeque::new(), growth: MIN_GROWTH + bytes / 2 }
+        // An operator has two bytes, or more: a quarter at the most.
+        Self { reads: VecDeque::new(), growth: MIN_GROWTH + bytes / 8 }
     }
 
     /// The next operator of the function, if there is one.

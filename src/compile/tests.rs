@@ -186,8 +186,8 @@ fn short_loops_are_written_in_rounds() {
         artifact.sites.traps().filter(|site| site.code == TrapCode::MemoryOutOfBounds).count()
     };
     assert_eq!(loads(|_| {}), 1);
-    // Four in a row, and one by itself.
-    assert_eq!(loads(|s| s.metered = true), 5);
+    // Two in a row, and one by itself.
+    assert_eq!(loads(|s| s.metered = true), 3);
     assert_eq!(loads(|s| (s.metered, s.interruptable) = (true, true)), 1);
     assert_eq!(loads(|s| (s.metered, s.epochs) = (true, true)), 1);
     assert_eq!(loads(|s| (s.metered, s.opt_level) = (true, OptLevel::None)), 1);
@@ -210,7 +210,7 @@ fn counters_of_rounds_are_located() {
     // The counter is as many rounds behind the value that it is made from as there were before.
     let fuel: BTreeSet<String> =
         artifact.sites.traps().map(|it| format!("{:?}", it.fuel)).collect();
-    assert!(fuel.len() > 8, "{fuel:?}");
+    assert!(fuel.len() > 3, "{fuel:?}");
 }
 
 #[test]

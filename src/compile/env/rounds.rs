@@ -14,8 +14,9 @@ use super::Env;
 use crate::compile::costs::{OperatorClass, class_of, is_idle};
 use crate::compile::settings::OptLevel;
 
-/// How many rounds of a short loop follow one another.
-const ROUNDS: u32 = 4;
+/// How many rounds of a short loop follow one another. With more of them compiling takes longer, and
+/// little is won.
+const ROUNDS: u32 = 2;
 
 impl Env<'_> {
     /// Whether there are such loops. Interrupts and deadlines are looked for in each round.

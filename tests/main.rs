@@ -34,6 +34,7 @@ mod fuel_calls;
 mod fuel_handles;
 mod fuel_modern;
 mod fuel_random;
+mod fuel_spans;
 mod globals;
 mod host_functions;
 mod host_memory;

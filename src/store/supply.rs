@@ -143,7 +143,7 @@ impl<T> StoreInner<T> {
             "cannot wait when out of fuel: the store's engine is not async \
              (see `Config::async_support`)"
         );
-        self.vm.fuel.set_policy(&mut self.vm.machine.fuel, policy);
+        self.vm.fuel.set_policy(policy);
     }
 }
 

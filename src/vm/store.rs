@@ -21,7 +21,7 @@ use super::interrupts::Interrupts;
 use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
-use super::signals;
+use super::signals::{self, Way};
 use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
@@ -104,6 +104,10 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
+    /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
+    pub(super) way: Way,
+    /// Whether fuel is counted.
+    metered: bool,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
@@ -111,8 +115,6 @@ pub struct Store {
     pub(crate) accounts: Option<Box<Accounts>>,
     /// What is asked about a signal before we look at it ourselves.
     pub(crate) signal_handler: Option<signals::Handler>,
-    /// Whether fuel is counted.
-    metered: bool,
     /// How the embedder's limiter is asked, if there is one.
     pub(crate) limiter: Option<&'static LimiterHooks>,
     pub(crate) code: CodeMap,
@@ -147,11 +149,12 @@ impl Store {
         Self {
             machine: VMStore { stack_limit: usize::MAX, fuel: 0, exit_fp: 0, exit_pc: 0 },
             activation: ptr::null_mut(),
+            way: if accounts.is_some() { Way::Watched } else { Way::Straight },
+            metered,
             #[cfg(feature = "call-hook")]
             call_hook: None,
             accounts,
             signal_handler: None,
-            metered,
             limiter: None,
             code: CodeMap::default(),
             fuel: Fuel::default(),
@@ -187,7 +190,7 @@ impl Store {
     /// The hook must be made for this store.
     #[cfg(feature = "call-hook")]
     pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
-        self.call_hook = Some(hook);
+        (self.call_hook, self.way) = (Some(hook), Way::Watched);
         for function in &mut self.host_functions {
             function.lead_through(Detour::Hook);
         }

@@ -49,7 +49,8 @@ fn rounds() -> Result<u32> {
 /// Builds `benches/calls.rs` with these features, and answers where it is.
 fn build(features: &[&str]) -> Result<PathBuf> {
     let output = Command::new(env!("CARGO"))
-        .args(["bench", "--no-run", "--bench", "calls", "--message-format=json-render-diagnostics"])
+        .args(["bench", "-p", "lampwick", "--no-run", "--bench", "calls"])
+        .arg("--message-format=json-render-diagnostics")
         .args(features)
         .stderr(Stdio::inherit())
         .output()?;

@@ -2,7 +2,7 @@
 //!
 //! Each operation runs in a child under valgrind's callgrind, seldom and often; the difference,
 //! for one time, is compared with what `benches/quick.json` holds. More than that by over 5 % is
-//! a failure. `cargo bench --bench quick -- --update` writes the file anew; names of operations as
+//! a failure. `cargo bench -p lampwick --bench quick -- --update` writes the file anew; names of operations as
 //! arguments count only these. Where there is no valgrind it says so, and nothing fails.
 
 use std::collections::BTreeMap;

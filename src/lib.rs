@@ -29,7 +29,7 @@ pub use instance::{Export, Instance, InstancePre};
 /// Shared reservoirs of fuel, from which stores draw.
 pub use lampwick_tanks::{FuelTank, TankClosed};
 pub use linker::Linker;
-pub use module::Module;
+pub use module::{FunctionCode, Module};
 pub use pooling::{
     InstanceAllocationStrategy, InstanceLimits, ModuleLimits, PoolExhausted, PoolLimitError,
     PoolingAllocationStrategy,
@@ -43,8 +43,8 @@ pub use symbols::{FrameSymbol, WasmBacktraceDetails};
 pub use tools::ProfilingStrategy;
 pub use trap::{FrameInfo, Trap, TrapCode};
 pub use types::{
-    ExportType, ExternType, FuncType, GlobalType, ImportType, MemoryType, Mutability, TableType,
-    ValType,
+    CompositeKind, ConcreteType, ExportType, ExternType, FuncType, GlobalType, HeapType,
+    ImportType, MemoryType, Mutability, RefType, TableType, ValType,
 };
 pub use values::{ExternRef, Val};
 pub use vm::hooks::CallHook;

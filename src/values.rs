@@ -5,10 +5,10 @@ use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::func::Func;
-use crate::types::ValType;
+use crate::types::{HeapType, RefType, ValType};
 use crate::vm::externs::{Full, Value};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::Store;
@@ -172,9 +172,7 @@ impl Val {
     /// It never collects: [`make_room`] is for that, before the first of several values is
     /// converted.
     pub(crate) fn to_raw(&self, store: &mut Store, ty: ValType) -> Result<ValRaw> {
-        if self.ty() != ty {
-            bail!("expected a value of type {ty}, found {}", self.ty());
-        }
+        self.check(store, ty)?;
         Ok(match self {
             Self::I32(value) => ValRaw::from_u64((*value as u32).into()),
             Self::I64(value) => ValRaw::from_u64(*value as u64),
@@ -187,6 +185,36 @@ impl Val {
                 ValRaw::from_u64(store.externs.get_or_insert_default().index(&value.0)?.into())
             }
         })
+    }
+
+    /// Checks that the value is of a type.
+    #[inline]
+    fn check(&self, store: &Store, ty: ValType) -> Result<()> {
+        match ty {
+            ValType::Ref(ty) => self.check_ref(store, ty),
+            _ if self.ty() != ty => bail!("expected a value of type {ty}, found {}", self.ty()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_ref(&self, store: &Store, ty: RefType) -> Result<()> {
+        let (top, heap) = (ty.heap_type().top(), ty.heap_type());
+        let is_null = match (self, top) {
+            (Self::FuncRef(func), HeapType::Func) => func.is_none(),
+            (Self::ExternRef(value), HeapType::Extern) => value.is_none(),
+            _ => bail!("expected a value of type {ty}, found {}", self.ty()),
+        };
+        if is_null {
+            ensure!(ty.is_nullable(), "expected a value of type {ty}, found null");
+            return Ok(());
+        }
+        match (self, heap) {
+            _ if heap.is_bottom() => bail!("expected null, the only {ty}, found {}", self.ty()),
+            (Self::FuncRef(Some(func)), HeapType::Concrete(ty)) if !func.is(store, ty)? => {
+                bail!("expected a function of type {heap}, found one of another type")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A value that machine code left.
@@ -202,16 +230,18 @@ impl Val {
             ValType::F32 => Self::F32(bits as u32),
             ValType::F64 => Self::F64(bits),
             ValType::V128 => Self::V128(u128::from_le_bytes(raw.0)),
-            ValType::FuncRef => {
+            ty if ty.is_func_ref() => {
                 let record = NonNull::new(bits as usize as *mut VMFuncRef);
                 // SAFETY: a reference that is not null is a record of this store.
                 Self::FuncRef(record.map(|record| unsafe { Func::from_record(store, record) }))
             }
-            ValType::ExternRef => Self::ExternRef(externref_from_index(store, bits as u32)),
+            ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
+                Self::ExternRef(externref_from_index(store, bits as u32))
+            }
         }
     }
 
-    /// Zero, or null.
+    /// Zero, or null, even where the type has none.
     pub(crate) fn default_of(ty: ValType) -> Self {
         match ty {
             ValType::I32 => Self::I32(0),
@@ -219,8 +249,8 @@ impl Val {
             ValType::F32 => Self::F32(0),
             ValType::F64 => Self::F64(0),
             ValType::V128 => Self::V128(0),
-            ValType::FuncRef => Self::FuncRef(None),
-            ValType::ExternRef => Self::ExternRef(None),
+            ty if ty.is_func_ref() => Self::FuncRef(None),
+            ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => Self::ExternRef(None),
         }
     }
 }

@@ -183,9 +183,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
     for (wat, name) in [
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
-        ("(module (memory i64 1))", "memory64"),
-        ("(module (memory 1) (memory 1))", "multiple memories"),
-        ("(module (func $f return_call $f))", "tail calls"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
         ("(module (func (param (ref func))))", "function references"),
@@ -202,7 +199,7 @@ fn components_and_proposals_that_are_not_supported_are_named() {
 fn proposals_can_be_turned_off() {
     let engine = crate::support::engine(|config| {
         config.wasm_multi_value(false).wasm_bulk_memory(false).wasm_reference_types(false);
-        config.wasm_simd(false);
+        config.wasm_simd(false).wasm_multi_memory(false).wasm_memory64(false);
     });
     for (wat, name) in [
         ("(module (func (result i32 i32) i32.const 1 i32.const 2))", "multi-value"),
@@ -211,6 +208,9 @@ fn proposals_can_be_turned_off() {
             "bulk memory",
         ),
         ("(module (func ref.null extern drop))", "reference types"),
+        ("(module (memory 1) (memory 1))", "multiple memories"),
+        ("(module (memory i64 1))", "memory64"),
+        ("(module (table i64 1 funcref))", "memory64"),
         ("(module (func (param v128)))", "SIMD"),
         ("(module (func v128.const i64x2 0 0 drop))", "SIMD"),
         (
@@ -231,13 +231,13 @@ fn proposals_can_be_turned_off() {
 fn proposals_that_are_not_implemented_are_refused_by_name() {
     type Setter = fn(&mut Config, bool) -> &mut Config;
     let setters: [(Setter, &str); 2] =
-        [(Config::wasm_threads, "`threads`"), (Config::wasm_memory64, "`memory64`")];
+        [(Config::wasm_threads, "`threads`"), (Config::wasm_gc, "`gc`")];
     for (set, name) in setters {
         let text = Engine::new(set(&mut Config::new(), true)).unwrap_err().to_string();
         assert!(text.contains(name), "{text}");
     }
     let mut config = Config::new();
-    config.wasm_threads(false).wasm_memory64(false);
+    config.wasm_threads(false).wasm_gc(false);
     Engine::new(&config).unwrap();
 }
 

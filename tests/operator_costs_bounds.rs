@@ -58,6 +58,7 @@ fn endless() -> Vec<(&'static str, String, u64)> {
         ("a loop by table", "loop i32.const 0 br_table 0 0 end".into(), 2),
         ("a loop in a loop", "loop loop i32.const 0 br_if 0 end br 0 end".into(), 3),
         ("recursion", "call $run".into(), 1),
+        ("tail calls", "return_call $run".into(), 1),
         ("a tail of calls", "loop call $nothing br 0 end".into(), 2),
         ("a long line", format!("loop {line} br 0 end"), 3001),
         ("many ways", format!("loop {around} br 0 end"), 4001),

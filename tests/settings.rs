@@ -1,6 +1,6 @@
 //! Settings that change how a guest is run must not change what it computes.
 
-use lampwick::{Config, OptLevel, TrapCode};
+use lampwick::{Config, Engine, Module, OptLevel, TrapCode};
 
 use crate::support::{Change, engine, instantiate};
 
@@ -117,12 +117,13 @@ fn every_level_of_optimization_computes_the_same() {
 }
 
 #[test]
-fn several_memories_can_be_enabled() {
-    let engine = engine(|config| {
-        config.wasm_multi_memory(true);
+fn several_memories_can_be_disabled() {
+    let without = engine(|config| {
+        config.wasm_multi_memory(false);
     });
+    Module::new(&without, "(module (memory 1) (memory 1))").unwrap_err();
     let (mut store, instance) = instantiate(
-        &engine,
+        &Engine::default(),
         r#"(module
             (memory $a (export "a") 1) (memory $b (export "b") 1)
             (data (memory $b) (i32.const 8) "beta")

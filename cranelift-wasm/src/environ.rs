@@ -167,6 +167,24 @@ pub trait FuncEnvironment {
         args: &[Value],
     ) -> WasmResult<Values>;
 
+    /// `return_call`; terminates the current block.
+    fn return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<()>;
+
+    /// `return_call_indirect`: `callee` is the index into `table`; terminates the current block.
+    fn return_call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()>;
+
     /// `ref.null`.
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value>;
 

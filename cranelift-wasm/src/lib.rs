@@ -7,7 +7,8 @@
 //! tables, globals, references, traps, metering — it asks a [`FuncEnvironment`].
 //!
 //! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
-//! values, bulk memory, reference types and vectors, with several memories and tables; and relaxed vectors.
+//! values, bulk memory, reference types and vectors, with several memories and tables; relaxed vectors;
+//! and tail calls.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!
@@ -20,7 +21,7 @@
 //! - `func`: the driver, and what unreachable code means
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
-//! - `control`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `control`, `tail_calls`, `numeric`, `memory`, `reference`: the methods, by families
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
@@ -40,6 +41,7 @@ mod operator;
 mod reference;
 mod simd;
 mod stack;
+mod tail_calls;
 mod translation;
 
 pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};

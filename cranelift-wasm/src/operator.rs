@@ -33,6 +33,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             Op::CallIndirect { type_index, table_index } => {
                 self.call_indirect(type_index, table_index)?
             }
+            Op::ReturnCall { function_index } => self.return_call(function_index)?,
+            Op::ReturnCallIndirect { type_index, table_index } => {
+                self.return_call_indirect(type_index, table_index)?
+            }
 
             // Parametric and variables.
             Op::Drop => self.drop(),

@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
+use crate::types::composite::SubType;
 use crate::types::{ExternType, FuncType, GlobalType, MemoryType, TableType, wire};
 use crate::vm::layout::{ContextCounts, ContextLayout};
 
@@ -40,8 +42,55 @@ pub(crate) enum ConstExpr {
     F64(u64),
     V128(u128),
     GlobalGet(u32),
+    /// A list of operators, in [`ModuleInfo::arithmetic`].
+    Arithmetic(u32),
     RefNull,
     RefFunc(u32),
+}
+
+/// An operator of a constant expression that computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ConstOp {
+    /// Pushes a constant or a global.
+    Push(ConstExpr),
+    /// The others pop two integers of this width and push one.
+    Add(ConstWidth),
+    Sub(ConstWidth),
+    Mul(ConstWidth),
+}
+
+/// How wide the integers of a [`ConstOp`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ConstWidth {
+    I32,
+    I64,
+}
+
+impl ConstOp {
+    /// The result of a list of operators that the validator has passed, `read` being the value of
+    /// what is pushed; 32-bit integers are zero-extended.
+    pub(crate) fn evaluate(ops: &[Self], mut read: impl FnMut(&ConstExpr) -> u64) -> u64 {
+        let mut stack = SmallVec::<[u64; 8]>::new();
+        for op in ops {
+            let (width, compute): (_, fn(u64, u64) -> u64) = match op {
+                Self::Push(value) => {
+                    stack.push(read(value));
+                    continue;
+                }
+                Self::Add(width) => (width, u64::wrapping_add),
+                Self::Sub(width) => (width, u64::wrapping_sub),
+                Self::Mul(width) => (width, u64::wrapping_mul),
+            };
+            let (right, left) = (stack.pop(), stack.pop());
+            let (left, right) = left.zip(right).expect("validated: there are two operands");
+            let value = compute(left, right);
+            stack.push(match width {
+                ConstWidth::I32 => u64::from(value as u32),
+                ConstWidth::I64 => value,
+            });
+        }
+        stack.pop().expect("validated: there is a result")
+    }
 }
 
 /// When a segment is copied.
@@ -75,7 +124,10 @@ pub(crate) struct ElementSegment {
 pub(crate) struct ModuleInfo {
     pub(crate) name: Option<String>,
     #[serde(with = "wire")]
-    pub(crate) types: Vec<FuncType>,
+    pub(crate) types: Vec<SubType>,
+    /// The recursive groups with another number of types than one: where each begins, and how many
+    /// it has. All other types are groups of their own.
+    pub(crate) groups: Vec<(u32, u32)>,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<Export>,
     /// The type index of each function.
@@ -96,6 +148,8 @@ pub(crate) struct ModuleInfo {
     pub(crate) table_inits: Vec<ConstExpr>,
     /// One for each defined global.
     pub(crate) global_inits: Vec<ConstExpr>,
+    /// The constant expressions that compute.
+    pub(crate) arithmetic: Vec<Box<[ConstOp]>>,
     pub(crate) elements: Vec<ElementSegment>,
     pub(crate) data: Vec<DataSegment>,
     pub(crate) start: Option<u32>,
@@ -121,7 +175,12 @@ pub(crate) struct DebugSections {
 impl ModuleInfo {
     /// The type of a function.
     pub(crate) fn function_type(&self, function: u32) -> &FuncType {
-        &self.types[self.functions[function as usize] as usize]
+        self.func_type(self.functions[function as usize])
+    }
+
+    /// The type at an index of the type section, which is a function's.
+    pub(crate) fn func_type(&self, index: u32) -> &FuncType {
+        self.types[index as usize].func().expect("validated: the type of a function")
     }
 
     /// The slot of an escaping function's reference record.
@@ -136,6 +195,14 @@ impl ModuleInfo {
             EntityIndex::Table(index) => self.tables[index as usize].clone().into(),
             EntityIndex::Memory(index) => self.memories[index as usize].clone().into(),
             EntityIndex::Global(index) => self.globals[index as usize].clone().into(),
+        }
+    }
+
+    /// How many operators a constant expression has that computes.
+    pub(crate) fn operators_of(&self, expr: &ConstExpr) -> usize {
+        match *expr {
+            ConstExpr::Arithmetic(index) => self.arithmetic[index as usize].len(),
+            _ => 0,
         }
     }
 

@@ -48,8 +48,8 @@ pub(crate) use artifact::{Kind, Parts, kind};
 #[cfg(feature = "cache")]
 pub(crate) use cache::{Cache, CacheSettings};
 pub(crate) use info::{
-    ConstExpr, DataSegment, DebugSections, ElementSegment, EntityIndex, Import, ModuleInfo,
-    SegmentMode,
+    ConstExpr, ConstOp, DataSegment, DebugSections, ElementSegment, EntityIndex, Import,
+    ModuleInfo, SegmentMode,
 };
 pub(crate) use module::{AddressMap, Artifact};
 #[cfg(test)]

@@ -114,7 +114,7 @@ impl Settings {
     /// When a proposal is enabled that is not implemented, or without one that it needs, with its
     /// name.
     pub(super) fn check(&self) -> Result<()> {
-        let missing = self.features.difference(FEATURES.union(WasmFeatures::MULTI_MEMORY));
+        let missing = self.features.difference(FEATURES.union(OPTIONAL));
         if let Some((name, _)) = missing.iter_names().next() {
             let name = name.to_lowercase().replace('_', "-");
             bail!("the proposal `{name}` is enabled, which this version does not implement");
@@ -122,9 +122,35 @@ impl Settings {
         if self.features.relaxed_simd() && !self.features.simd() {
             bail!("the proposal `relaxed-simd` is enabled without `simd`, which it is a part of");
         }
+        for (proposal, needed) in NEEDS {
+            if self.features.contains(proposal) && !self.features.contains(needed) {
+                let name = |features: WasmFeatures| {
+                    let name = features.iter_names().next().map_or("", |(name, _)| name);
+                    name.to_lowercase().replace('_', "-")
+                };
+                bail!(
+                    "the proposal `{}` is enabled without `{}`, which it builds on",
+                    name(proposal),
+                    name(needed)
+                );
+            }
+        }
         Ok(())
     }
 }
+
+/// Proposals that build on others.
+const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
+    (WasmFeatures::FUNCTION_REFERENCES, WasmFeatures::REFERENCE_TYPES),
+    (WasmFeatures::GC, WasmFeatures::FUNCTION_REFERENCES),
+];
+
+/// The proposals that modules may use if the embedder says so.
+const OPTIONAL: WasmFeatures = {
+    let optional = WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::CUSTOM_PAGE_SIZES);
+    // Its types are implemented, and tested from within; its operators are not.
+    if cfg!(test) { optional.union(WasmFeatures::GC) } else { optional }
+};
 
 /// The proposals that modules may use unless the embedder says otherwise.
 const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -135,5 +161,9 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::GC_TYPES);

@@ -20,8 +20,8 @@ pub(super) fn clif_type(ty: ValType) -> Type {
         ValType::F32 => types::F32,
         ValType::F64 => types::F64,
         ValType::V128 => types::I8X16,
-        ValType::FuncRef => POINTER,
-        ValType::ExternRef => types::I32,
+        ty if ty.is_func_ref() => POINTER,
+        ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => types::I32,
     }
 }
 

@@ -208,7 +208,7 @@ fn artifacts_hold_the_trampolines_of_what_escapes() {
     let indexes: Vec<u32> = artifact.trampolines.iter().map(|&(ty, _)| ty).collect();
     assert_eq!(indexes, [0, 2], "each type once, and no others");
     for (ty, trampolines) in &artifact.trampolines {
-        let ty = &artifact.info.types[*ty as usize];
+        let ty = artifact.info.func_type(*ty);
         let again = compiler.compile_trampolines(ty).expect("trampolines");
         assert_eq!((&trampolines.text, trampolines.enter), (&again.text, again.enter));
     }

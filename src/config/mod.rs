@@ -93,8 +93,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The default configuration: synchronous, without fuel, and with everything enabled that
-    /// WebAssembly 2.0 has, and relaxed vectors.
+    /// The default configuration: synchronous, without fuel, and with the proposals enabled that
+    /// WebAssembly 3.0 has, as far as they are implemented.
     pub fn new() -> Self {
         Self::default()
     }

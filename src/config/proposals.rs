@@ -10,10 +10,30 @@ impl Config {
         self
     }
 
-    /// Whether modules may use reference types, and tables of them. On by default; turned off, bulk
-    /// memory goes on working.
+    /// Whether modules may use reference types, and tables of them. On by default; turned off, typed
+    /// function references are off, too, and bulk memory goes on working.
     pub fn wasm_reference_types(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_function_references(false);
+        }
         self.feature(WasmFeatures::REFERENCE_TYPES, enable)
+    }
+
+    /// Whether modules may use typed references to functions, references that are never null, and
+    /// tables with a first value. Off by default, as long as only the types are implemented; turned off, [garbage
+    /// collection](Self::wasm_gc) is off, too. [`Engine::new`](crate::Engine::new) fails where it is
+    /// on without [`wasm_reference_types`](Self::wasm_reference_types).
+    pub fn wasm_function_references(&mut self, enable: bool) -> &mut Self {
+        if !enable {
+            self.wasm_gc(false);
+        }
+        self.feature(WasmFeatures::FUNCTION_REFERENCES, enable)
+    }
+
+    /// Whether modules may use structs, arrays, subtypes and recursive types. Off by default, and
+    /// not implemented by this version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    pub fn wasm_gc(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::GC, enable)
     }
 
     /// Whether modules may use bulk memory and table operators. On by default.
@@ -26,16 +46,44 @@ impl Config {
         self.feature(WasmFeatures::MULTI_VALUE, enable)
     }
 
-    /// Whether modules may have several memories. Off by default, as in WebAssembly 2.0.
+    /// Whether modules may use tail calls, of which any number in a row takes the stack of one call. On
+    /// by default.
+    ///
+    /// A tail call costs what the same call costs otherwise, and its callee looks at fuel, interrupts
+    /// and deadlines as it begins. Backtraces do not show functions that have given way to their
+    /// callee.
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let sum = r#"(module (func $sum (export "sum") (param $n i64) (param $sum i64) (result i64)
+    ///     (if (i64.eqz (local.get $n)) (then (return (local.get $sum))))
+    ///     (return_call $sum
+    ///         (i64.sub (local.get $n) (i64.const 1))
+    ///         (i64.add (local.get $sum) (local.get $n)))))"#;
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), sum)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let sum = instance.get_typed_func::<(u64, u64), u64, _>(&mut store, "sum")?;
+    /// assert_eq!(sum.call(&mut store, (1_000_000, 0))?, 500_000_500_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wasm_tail_call(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::TAIL_CALL, enable)
+    }
+
+    /// Whether modules may have several memories. On by default.
     ///
     /// ```
     /// use lampwick::{Config, Engine, Module};
     ///
     /// # fn main() -> anyhow::Result<()> {
     /// let two = "(module (memory 1) (memory 1))";
-    /// assert!(Module::new(&Engine::default(), two).is_err());
-    /// let engine = Engine::new(Config::new().wasm_multi_memory(true))?;
-    /// Module::new(&engine, two)?;
+    /// Module::new(&Engine::default(), two)?;
+    /// let engine = Engine::new(Config::new().wasm_multi_memory(false))?;
+    /// assert!(Module::new(&engine, two).is_err());
     /// # Ok(())
     /// # }
     /// ```
@@ -93,9 +141,40 @@ impl Config {
         self.feature(WasmFeatures::THREADS, enable)
     }
 
-    /// Whether memories may have 64-bit addresses. Off by default, and not implemented by this
-    /// version: [`Engine::new`](crate::Engine::new) fails where it is on.
+    /// Whether memories and tables may have 64-bit addresses. On by default.
+    ///
+    /// Such a memory has 2^46 bytes (64 TiB) at the most, whatever its type says, and every access
+    /// to one that is not [static](Self::static_memory_maximum_size) is compared with its size.
+    ///
+    /// ```
+    /// use lampwick::{Instance, Module, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let mut store = Store::<()>::default();
+    /// let module = Module::new(store.engine(), r#"(module (memory i64 1)
+    ///     (func (export "load") (param i64) (result i32) (i32.load (local.get 0))))"#)?;
+    /// let instance = Instance::new(&mut store, &module, &[])?;
+    /// let load = instance.get_typed_func::<u64, i32, _>(&mut store, "load")?;
+    /// assert_eq!(load.call(&mut store, 65532)?, 0);
+    /// assert!(load.call(&mut store, u64::MAX - 2).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn wasm_memory64(&mut self, enable: bool) -> &mut Self {
         self.feature(WasmFeatures::MEMORY64, enable)
+    }
+
+    /// Whether constant expressions may add, subtract and multiply integers. On by default.
+    pub fn wasm_extended_const(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::EXTENDED_CONST, enable)
+    }
+
+    /// Whether memories may have pages of 1 byte in place of 64 KiB. Off by default, since
+    /// WebAssembly 3.0 has no such pages.
+    ///
+    /// A small memory saves a guest little here: it still takes whole pages of the system's, and every
+    /// access to it is compared with its size.
+    pub fn wasm_custom_page_sizes(&mut self, enable: bool) -> &mut Self {
+        self.feature(WasmFeatures::CUSTOM_PAGE_SIZES, enable)
     }
 }

@@ -1,7 +1,7 @@
 //! Engines: a compiler, and what the stores of a process share.
 
-mod signatures;
 mod stats;
+mod types;
 
 use std::sync::Arc;
 
@@ -20,10 +20,9 @@ use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemorySource;
 use crate::vm::signals;
 
-use signatures::Registry;
-pub(crate) use signatures::Signature;
 use stats::Compilations;
 pub use stats::EngineStats;
+pub(crate) use types::{DefinedType, Group, Registry, TypeHandle};
 
 /// A compiler with its configuration, and the stacks, memories and types that stores share.
 ///
@@ -54,7 +53,7 @@ struct Inner {
     stacks: StackPool,
     memories: MemorySource,
     pool: Option<Pool>,
-    signatures: Arc<Registry>,
+    types: Arc<Registry>,
     epoch: Arc<Epoch>,
     /// Where the configuration asks for accounts.
     gauges: Option<Shared<Gauges>>,
@@ -101,7 +100,7 @@ impl Engine {
             stacks,
             memories,
             pool,
-            signatures: Arc::default(),
+            types: Arc::default(),
             epoch: Arc::default(),
             gauges: config.accounts.is_kept.then(|| Shared::new(Gauges::new())),
             compilations: Compilations::default(),
@@ -213,8 +212,8 @@ impl Engine {
         self.0.config.async_support
     }
 
-    /// The function types in use.
-    pub(crate) fn signatures(&self) -> &Arc<Registry> {
-        &self.0.signatures
+    /// The types in use.
+    pub(crate) fn types(&self) -> &Arc<Registry> {
+        &self.0.types
     }
 }

@@ -32,10 +32,12 @@ impl Global {
     ///
     /// # Errors
     ///
-    /// Fails if the value is not of the type, or belongs to another store.
+    /// Fails if the value is not of the type, or belongs to another store, or if the type names one
+    /// that the engine does not have.
     pub fn new(mut store: impl AsContextMut, ty: GlobalType, value: Val) -> Result<Self> {
         let store = store.as_context_mut().0;
         let raw = value.to_raw_alone(&mut store.vm, *ty.content())?;
+        store.keep_type(*ty.content())?;
         let index = store.vm.globals.len();
         store.vm.globals.push(Owned::boxed(ty, VMGlobal(raw.0)));
         Ok(Self(Stored::new(&store.vm, index)))

@@ -28,7 +28,8 @@ enum Refusal {
 /// A linear memory of a store. A handle: small, copied freely, valid with the store that it came
 /// from.
 ///
-/// Sizes are in pages of 64 KiB where a method says `pages`, else in bytes.
+/// Sizes are in [pages](MemoryType::page_size), of 64 KiB unless its type says otherwise, where a
+/// method says `pages`, else in bytes.
 ///
 /// ```
 /// # fn main() -> anyhow::Result<()> {
@@ -114,8 +115,7 @@ impl Memory {
     ///
     /// Panics if it belongs to another store.
     pub fn ty(&self, store: impl AsContext) -> MemoryType {
-        let memory = &self.slot(&store.as_context().0.vm).value;
-        MemoryType::new_u64(memory.pages(), memory.declared_maximum())
+        self.slot(&store.as_context().0.vm).value.ty()
     }
 
     /// Copies bytes out of the memory.

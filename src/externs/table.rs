@@ -38,7 +38,7 @@ impl Table {
     /// # Errors
     ///
     /// Fails if the value is not of the elements' type or belongs to another store, if the type
-    /// contradicts itself, if the store may not have another table or its
+    /// contradicts itself or names one that the engine does not have, if the store may not have another table or its
     /// [limiter](crate::Store::limiter) refuses one of this size, or without memory. No table
     /// has more than 10,000,000 elements.
     ///
@@ -72,6 +72,7 @@ impl Table {
 
     /// Makes a table that was permitted.
     fn make<T>(store: &mut StoreInner<T>, ty: &TableType, raw: u64) -> Result<Self> {
+        store.keep_type(ty.element())?;
         let Some(mut table) = vm::table::Table::new(ty) else {
             let error = anyhow!("cannot make a {ty}");
             store.grow_failed(Resource::Table, &error);
@@ -79,7 +80,7 @@ impl Table {
         };
         let store = &mut store.vm;
         if raw != 0 {
-            table.fill(0, raw, ty.minimum().into()).expect("the whole table");
+            table.fill(0, raw, ty.minimum64()).expect("the whole table");
         }
         let definition = table.definition();
         let index = store.tables.len();
@@ -99,7 +100,7 @@ impl Table {
     pub fn ty(&self, store: impl AsContext) -> TableType {
         let table = &self.slot(&store.as_context().0.vm).value;
         let ty = table.ty();
-        TableType::new(ty.element(), table.len() as u32, ty.maximum())
+        TableType::with_limits(ty.element(), table.len() as u64, ty.maximum64(), ty.is_64())
     }
 
     /// An element; `None` beyond the end.

@@ -77,24 +77,24 @@ impl HostDefinition {
     ///
     /// # Panics
     ///
-    /// Panics if there is no memory for the trampolines of its type.
+    /// Panics if there is no memory for the trampolines of its type, or if that names a type which
+    /// the engine does not have.
     pub(crate) fn place<T>(&self, store: &mut StoreInner<T>) -> Func {
         self.try_place(store).unwrap_or_else(|error| panic!("{error:?}"))
     }
 
     /// The function in a store.
     pub(crate) fn try_place<T>(&self, store: &mut StoreInner<T>) -> Result<Func> {
-        let signature = store.engine.signatures().signature(&self.ty);
-        let trampolines = signature
-            .trampolines(&store.engine)
-            .with_context(|| format!("cannot make a host function of type {}", self.ty))?;
+        let failed = || format!("cannot make a host function of type {}", self.ty);
+        let ty = store.engine.types().function(&self.ty).with_context(failed)?;
+        let trampolines = ty.trampolines(&store.engine).with_context(failed)?;
         let code = (trampolines.enter, trampolines.exit);
         let vm = &raw mut store.vm;
-        // SAFETY: the function is kept in this store, and so is its signature with the trampolines;
-        // `call` was made for the closure, which is of that type.
+        // SAFETY: the function is kept in this store, and so is its type with the trampolines; `call`
+        // was made for the closure, which is of that type.
         let mut function =
-            unsafe { HostFunction::new(vm, self.call, self.closure.clone(), code, signature.id()) };
-        store.signatures.push(signature);
+            unsafe { HostFunction::new(vm, self.call, self.closure.clone(), code, ty.record()) };
+        store.types.push(ty.into_group());
         let record = NonNull::new(function.func_ref()).expect("in a box");
         store.vm.add_host_function(function);
         // SAFETY: the record is in this store.

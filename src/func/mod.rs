@@ -19,9 +19,10 @@ pub use ty::{WasmParams, WasmResults, WasmTy};
 pub use typed::TypedFunc;
 pub use wrap::{IntoFunc, WasmRet};
 
+use crate::engine::DefinedType;
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
-use crate::types::FuncType;
+use crate::types::{ConcreteType, FuncType, ValType};
 use crate::values::{Val, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
@@ -155,14 +156,8 @@ impl Func {
     /// The type of the function, if it belongs to this store.
     fn ty_in<'a, T>(&self, store: &'a StoreInner<T>) -> Result<&'a FuncType> {
         let record = self.record(store)?;
-        // SAFETY: records live as long as their store.
-        let id = unsafe { record.as_ref() }.type_id;
-        let mut modules = store.modules.iter();
-        let ty = modules.find_map(|module| module.function_type(id)).or_else(|| {
-            let mut of_host = store.signatures.iter();
-            of_host.find(|signature| signature.id() == id).map(|signature| signature.ty())
-        });
-        Ok(ty.expect("the store keeps the types of its functions"))
+        // SAFETY: records live as long as their store, which keeps the types of its functions, too.
+        Ok(unsafe { DefinedType::of(record.as_ref().ty) }.func())
     }
 
     /// Calls the function and waits for it.
@@ -227,12 +222,20 @@ impl Func {
         Results: WasmResults,
         S: AsContext,
     {
-        let ty = self.ty_in(store.as_context().0)?;
-        if !(ty.params().eq(Params::types()) && ty.results().eq(Results::types())) {
+        let store = store.as_context().0;
+        let ty = self.ty_in(store)?;
+        let types = store.engine.types();
+        let fits = |found: Vec<ValType>, expected: Vec<ValType>| {
+            let mut pairs = found.iter().zip(&expected);
+            found.len() == expected.len()
+                && pairs.all(|(&found, &expected)| types.val_matches(found, expected))
+        };
+        let params = fits(Params::types().collect(), ty.params().collect());
+        if !(params && fits(ty.results().collect(), Results::types().collect())) {
             let asked = FuncType::new(Params::types(), Results::types());
             bail!("the function has type {ty}, not {asked}");
         }
-        // SAFETY: the types are the same.
+        // SAFETY: what is passed is of the function's types, and what comes back of those asked for.
         Ok(unsafe { TypedFunc::new_unchecked(*self) })
     }
 
@@ -250,6 +253,13 @@ impl Func {
             bail!("a function was used with another store than its own");
         }
         Ok(self.record)
+    }
+
+    /// Whether the function is of a declared type, or of one below it.
+    pub(crate) fn is(&self, store: &Store, ty: ConcreteType) -> Result<bool> {
+        let record = self.record(store)?;
+        // SAFETY: records live as long as their store, which keeps the types of its functions, too.
+        Ok(unsafe { (*record.as_ref().ty).is(ty) })
     }
 
     fn prepare<T>(

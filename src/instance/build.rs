@@ -6,11 +6,13 @@ use anyhow::{Result, bail};
 use lampwick_fibers::Cancelled;
 
 use super::{Instance, func_record, image};
-use crate::compile::{ConstExpr, EntityIndex, ModuleInfo, SegmentMode};
+use crate::compile::{ConstExpr, ConstOp, EntityIndex, ModuleInfo, SegmentMode};
 use crate::engine::Engine;
 use crate::externs::Extern;
 use crate::module::Module;
-use crate::module::blueprint::{PER_ELEMENT, PER_FUNCTION, PER_GLOBAL, PER_IMPORT, PER_SEGMENT};
+use crate::module::blueprint::{
+    PER_ELEMENT, PER_FUNCTION, PER_GLOBAL, PER_IMPORT, PER_OPERATOR, PER_SEGMENT,
+};
 use crate::pooling::InstanceSlot;
 use crate::store::{Counts, Invocation, StoreInner};
 use crate::trap::{Trap, TrapCode};
@@ -94,7 +96,7 @@ fn new_instance(
     let head = VMContext {
         store: store.cast(),
         builtins: ENTRY_POINTS.as_ptr(),
-        type_ids: module.type_ids().as_ptr(),
+        types: module.type_records(),
         deadline,
         instance: index + 1,
     };
@@ -180,10 +182,10 @@ impl Building<'_> {
                 continue;
             }
             let (code, enter) = self.module.function(function)?;
-            let type_id = self.module.type_ids()[self.info.functions[function as usize] as usize];
+            let ty = self.module.type_record(self.info.functions[function as usize]);
             // SAFETY: this is the place of the record.
             unsafe {
-                let record = VMFuncRef { code, context, enter, type_id };
+                let record = VMFuncRef { code, context, enter, ty };
                 self.instance.func_ref(slot as u32).write(record);
             }
         }
@@ -271,7 +273,7 @@ impl Building<'_> {
         let imported = self.info.imported_globals as usize;
         let defined = self.info.globals[imported..].iter().zip(&self.info.global_inits);
         for (index, (ty, init)) in defined.enumerate() {
-            pace.spend(PER_GLOBAL)?;
+            pace.spend(PER_GLOBAL + PER_OPERATOR * self.info.operators_of(init))?;
             let value = self.evaluate(init);
             let place = self.instance.global(index as u32);
             self.instance.globals.push(self.store.globals.len() as u32);
@@ -318,6 +320,11 @@ fn evaluate(
         ConstExpr::F32(bits) => ValRaw::from_u64(bits.into()),
         ConstExpr::F64(bits) => ValRaw::from_u64(bits),
         ConstExpr::V128(value) => ValRaw(value.to_le_bytes()),
+        ConstExpr::Arithmetic(index) => {
+            let ops = &info.arithmetic[index as usize];
+            let read = |value: &_| evaluate(store, instance, info, value).to_u64();
+            ValRaw::from_u64(ConstOp::evaluate(ops, read))
+        }
         ConstExpr::RefNull => ValRaw::ZERO,
         ConstExpr::RefFunc(function) => {
             ValRaw::from_u64(func_record(instance, info, function).as_ptr() as u64)
@@ -341,7 +348,7 @@ fn apply_segments(
     let (info, blueprint) = (module.info(), module.blueprint());
     for (segment, element) in info.elements.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &element.mode {
-            pace.spend(PER_SEGMENT)?;
+            pace.spend(PER_SEGMENT + PER_OPERATOR * info.operators_of(offset))?;
             let instance = &store.instances[index];
             let start = evaluate(store, instance, info, offset).to_u64();
             let (table, len) = (instance.tables[*target as usize], element.items.len());
@@ -362,7 +369,7 @@ fn apply_segments(
         && memory.is_some_and(|memory| store.memories[memory].value.has_image());
     for (segment, data) in info.data.iter().enumerate() {
         if let SegmentMode::Active { target, offset } = &data.mode {
-            pace.spend(PER_SEGMENT)?;
+            pace.spend(PER_SEGMENT + PER_OPERATOR * info.operators_of(offset))?;
             if has_image {
                 store.instances[index].drop_data(segment as u32);
                 continue;

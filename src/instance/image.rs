@@ -5,7 +5,6 @@ use lampwick_fibers::{Cancelled, Shared};
 use crate::compile::{ConstExpr, ModuleInfo, SegmentMode};
 use crate::module::Module;
 use crate::vm::instance::Blueprint;
-use crate::vm::layout::WASM_PAGE_SIZE;
 use crate::vm::memory::{MemoryImage, MemorySource};
 use crate::vm::pace::Pace;
 
@@ -53,13 +52,12 @@ fn parts<'d>(info: &ModuleInfo, data: &'d Blueprint) -> Option<Vec<(usize, &'d [
     if info.imported_memories > 0 || info.memories.is_empty() || !elements_fit(info) {
         return None;
     }
-    let size = usize::try_from(info.memories[0].minimum().checked_mul(WASM_PAGE_SIZE)?).ok()?;
+    let size = usize::try_from(info.memories[0].minimum_bytes()).ok()?;
     let mut parts = Vec::new();
     for (segment, range) in info.data.iter().zip(&data.ranges) {
         let SegmentMode::Active { target, offset } = &segment.mode else { continue };
-        let ConstExpr::I32(offset) = *offset else { return None };
-        let (start, bytes) = (offset as u32 as usize, &data.bytes[range.clone()]);
-        if *target != 0 || start + bytes.len() > size {
+        let (start, bytes) = (known(offset)? as usize, &data.bytes[range.clone()]);
+        if *target != 0 || start.checked_add(bytes.len()).is_none_or(|end| end > size) {
             return None;
         }
         if !bytes.is_empty() {
@@ -76,12 +74,20 @@ fn parts<'d>(info: &ModuleInfo, data: &'d Blueprint) -> Option<Vec<(usize, &'d [
 /// before the data is there, and functions of it may be in an imported table by then.
 fn elements_fit(info: &ModuleInfo) -> bool {
     info.elements.iter().all(|segment| match &segment.mode {
-        SegmentMode::Active { target, offset: ConstExpr::I32(offset) } => {
-            let size = info.tables[*target as usize].minimum();
-            let end = u64::from(*offset as u32) + segment.items.len() as u64;
-            end <= size.into()
+        SegmentMode::Active { target, offset } => {
+            let size = info.tables[*target as usize].minimum64();
+            let end = known(offset).and_then(|start| start.checked_add(segment.items.len() as u64));
+            end.is_some_and(|end| end <= size)
         }
-        SegmentMode::Active { .. } => false,
         _ => true,
     })
+}
+
+/// An offset that does not depend on globals.
+fn known(offset: &ConstExpr) -> Option<u64> {
+    match *offset {
+        ConstExpr::I32(offset) => Some((offset as u32).into()),
+        ConstExpr::I64(offset) => Some(offset as u64),
+        _ => None,
+    }
 }

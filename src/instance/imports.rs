@@ -3,11 +3,12 @@
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::compile::{EntityIndex, Import, ModuleInfo};
+use crate::engine::Registry;
 use crate::externs::{Definition, Extern, Global, Memory, Table};
 use crate::module::Module;
 use crate::module::blueprint::PER_IMPORT;
 use crate::store::{StoreContext, StoreInner};
-use crate::types::ExternType;
+use crate::types::{ExternType, Mutability};
 use crate::vm::pace::Pace;
 
 /// That each import is of this store and of the type that the module expects.
@@ -37,7 +38,7 @@ pub(super) fn check_definition<T>(
     match (definition, import.entity) {
         (Definition::Extern(item), _) => check_extern(store, info, import, item),
         (Definition::Host(host), EntityIndex::Function(index))
-            if info.function_type(index) == host.ty() =>
+            if store.engine.types().func_matches(host.ty(), info.function_type(index)) =>
         {
             Ok(())
         }
@@ -55,7 +56,7 @@ fn check_extern<T>(
 ) -> Result<()> {
     check_store(store, import, item)?;
     let (expected, found) = (info.entity_type(import.entity), item.ty(StoreContext(store)));
-    if !matches(&expected, &found) {
+    if !matches(store.engine.types(), &expected, &found) {
         return Err(mismatch(import, &expected, &found));
     }
     Ok(())
@@ -85,7 +86,7 @@ fn mismatch(import: &Import, expected: &ExternType, found: &ExternType) -> anyho
 
 /// Whether something of type `found` can stand where `expected` is imported (core specification,
 /// 3.3 "Import matching").
-fn matches(expected: &ExternType, found: &ExternType) -> bool {
+fn matches(types: &Registry, expected: &ExternType, found: &ExternType) -> bool {
     fn limits<L: PartialOrd>(expected: (L, Option<L>), found: (L, Option<L>)) -> bool {
         found.0 >= expected.0
             && match (expected.1, found.1) {
@@ -95,17 +96,26 @@ fn matches(expected: &ExternType, found: &ExternType) -> bool {
             }
     }
     match (expected, found) {
-        (ExternType::Func(expected), ExternType::Func(found)) => expected == found,
-        (ExternType::Global(expected), ExternType::Global(found)) => expected == found,
+        (ExternType::Func(expected), ExternType::Func(found)) => {
+            types.func_matches(found, expected)
+        }
+        (ExternType::Global(expected), ExternType::Global(found)) => {
+            expected == found
+                || (expected.mutability(), found.mutability())
+                    == (Mutability::Const, Mutability::Const)
+                    && types.val_matches(*found.content(), *expected.content())
+        }
         (ExternType::Table(expected), ExternType::Table(found)) => {
             expected.element() == found.element()
+                && expected.is_64() == found.is_64()
                 && limits(
-                    (expected.minimum(), expected.maximum()),
-                    (found.minimum(), found.maximum()),
+                    (expected.minimum64(), expected.maximum64()),
+                    (found.minimum64(), found.maximum64()),
                 )
         }
         (ExternType::Memory(expected), ExternType::Memory(found)) => {
             expected.is_64() == found.is_64()
+                && expected.page_size() == found.page_size()
                 && limits(
                     (expected.minimum(), expected.maximum()),
                     (found.minimum(), found.maximum()),

@@ -29,6 +29,7 @@ pub(crate) const PER_GLOBAL: usize = 32;
 pub(crate) const PER_FUNCTION: usize = 32;
 pub(crate) const PER_ELEMENT: usize = 8;
 pub(crate) const PER_SEGMENT: usize = 32;
+pub(crate) const PER_OPERATOR: usize = 8;
 
 impl Module {
     /// Whether the imports are looked at part by part.
@@ -51,6 +52,7 @@ fn entities_work(info: &ModuleInfo) -> usize {
         + PER_FUNCTION * info.escaping.len()
         + PER_ELEMENT * elements.sum::<usize>()
         + PER_SEGMENT * (info.elements.len() + info.data.len())
+        + PER_OPERATOR * info.arithmetic.iter().map(|ops| ops.len()).sum::<usize>()
 }
 
 fn data_work(info: &ModuleInfo) -> usize {

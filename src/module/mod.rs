@@ -3,7 +3,9 @@
 pub(crate) mod blueprint;
 #[cfg(feature = "cache")]
 mod cached;
+mod functions;
 mod serialize;
+mod types;
 
 use std::borrow::Cow;
 use std::fs;
@@ -14,15 +16,18 @@ use anyhow::{Context, Result, bail};
 use lampwick_fibers::Shared;
 
 use crate::compile::{AddressMap, Artifact, Kind, ModuleInfo, kind};
-use crate::engine::{Engine, Signature};
+use crate::engine::Engine;
 use crate::symbols::Symbolizer;
 use crate::tools::{self, Registration};
 use crate::trap::FrameInfo;
-use crate::types::{ExportType, ExternType, FuncType, ImportType};
+use crate::types::{ExportType, ExternType, ImportType};
 use crate::vm::backtrace::Frame;
 use crate::vm::code::Code;
 use crate::vm::instance::Blueprint;
-use crate::vm::layout::EnterTrampoline;
+use crate::vm::layout::{EnterTrampoline, VMType};
+use types::ModuleTypes;
+
+pub use functions::FunctionCode;
 
 /// A compiled module.
 ///
@@ -38,9 +43,7 @@ struct Inner {
     /// The range of each defined function in the text.
     functions: Vec<std::ops::Range<u32>>,
     addresses: AddressMap,
-    /// The engine's entry for each type of the module, and the ids as machine code reads them.
-    signatures: Box<[Arc<Signature>]>,
-    type_ids: Box<[u32]>,
+    types: ModuleTypes,
     blueprint: Shared<Blueprint>,
     /// Where the engine wants details of frames and the module has them.
     symbolizer: Option<Arc<Symbolizer>>,
@@ -127,15 +130,14 @@ impl Module {
         if let Some(name) = name {
             info.name = Some(name.to_owned());
         }
-        let signatures: Box<[_]> =
-            info.types.iter().map(|ty| engine.signatures().signature(ty)).collect();
+        let types = ModuleTypes::resolve(engine, &mut info)?;
         for (ty, trampolines) in &trampolines {
-            signatures[*ty as usize].publish(engine, trampolines)?;
+            types.get(*ty).publish(engine, trampolines)?;
         }
         // Only what escapes can be called by the host.
         for &function in &info.escaping {
             let ty = info.functions[function as usize];
-            signatures[ty as usize].trampolines(engine)?;
+            types.get(ty).trampolines(engine)?;
         }
         let blueprint = blueprint::of(&info, layout, data);
         let info = Arc::new(info);
@@ -151,8 +153,7 @@ impl Module {
             code,
             addresses,
             functions,
-            type_ids: signatures.iter().map(|signature| signature.id()).collect(),
-            signatures,
+            types,
             blueprint: Shared::new(blueprint),
         })))
     }
@@ -194,12 +195,6 @@ impl Module {
         Self(self.0.local())
     }
 
-    /// The function type with this id of the engine's, if the module has it.
-    pub(crate) fn function_type(&self, id: u32) -> Option<&FuncType> {
-        let index = self.0.type_ids.iter().position(|&other| other == id)?;
-        Some(self.0.signatures[index].ty())
-    }
-
     pub(crate) fn info(&self) -> &ModuleInfo {
         &self.0.info
     }
@@ -208,8 +203,14 @@ impl Module {
         &self.0.code
     }
 
-    pub(crate) fn type_ids(&self) -> &[u32] {
-        &self.0.type_ids
+    /// The record of the type at this index of the type section.
+    pub(crate) fn type_record(&self, index: u32) -> *const VMType {
+        self.0.types.record(index)
+    }
+
+    /// The records of all types, in order.
+    pub(crate) fn type_records(&self) -> *const *const VMType {
+        self.0.types.records()
     }
 
     pub(crate) fn blueprint(&self) -> &Shared<Blueprint> {
@@ -220,8 +221,8 @@ impl Module {
     pub(crate) fn function(&self, index: u32) -> Result<(*const u8, EnterTrampoline)> {
         let defined = index - self.0.info.imported_functions;
         let code = self.0.code.at(self.0.functions[defined as usize].start);
-        let signature = &self.0.signatures[self.0.info.functions[index as usize] as usize];
-        Ok((code, signature.trampolines(&self.0.engine)?.enter))
+        let ty = self.0.types.get(self.0.info.functions[index as usize]);
+        Ok((code, ty.trampolines(&self.0.engine)?.enter))
     }
 
     /// What is known of a frame, if it is one of this module's.

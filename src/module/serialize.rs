@@ -44,9 +44,10 @@ impl Module {
     /// ```
     pub fn serialize(&self) -> Result<Vec<u8>> {
         let inner = &*self.0;
+        let declared = inner.types.as_declared(&inner.info);
         inner.engine.compiler().write_artifact(Parts {
             key: &[],
-            info: &inner.info,
+            info: declared.as_ref().unwrap_or(&inner.info),
             functions: &inner.functions,
             addresses: &inner.addresses,
             sites: inner.code.sites(),

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::PoolLimitError;
 use crate::compile::ModuleInfo;
-use crate::vm::layout::MAX_PAGES_32;
+use crate::vm::layout::{MAX_PAGES_32, WASM_PAGE_SIZE};
 use crate::vm::table::MAX_ELEMENTS;
 
 /// What a module of a pooling engine may import and define. A module beyond a limit is refused when
@@ -122,11 +122,12 @@ impl ModuleLimits {
             PoolLimitError::check(limit, value, bound.into()).with_context(refused)?;
         }
         for table in &module.tables[module.imported_tables as usize..] {
-            PoolLimitError::check("table_elements", table.minimum().into(), self.elements())
+            PoolLimitError::check("table_elements", table.minimum64(), self.elements())
                 .with_context(refused)?;
         }
         for memory in &module.memories[module.imported_memories as usize..] {
-            PoolLimitError::check("memory_pages", memory.minimum(), self.memory_pages)
+            let pages = memory.minimum_bytes().div_ceil(WASM_PAGE_SIZE);
+            PoolLimitError::check("memory_pages", pages, self.memory_pages)
                 .with_context(refused)?;
         }
         Ok(())

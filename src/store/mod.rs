@@ -22,6 +22,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use anyhow::Result;
 use lampwick_fibers::Resident;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
@@ -35,10 +36,11 @@ pub use report::{CallEnd, CallReport};
 pub use stats::StoreStats;
 pub use supply::FuelHandle;
 
-use crate::engine::{Engine, Signature};
+use crate::engine::{Engine, Group};
 use crate::func::Placed;
 use crate::module::Module;
 use crate::pooling::InstanceSlot;
+use crate::types::ValType;
 use crate::vm;
 use home::Home;
 use limiter::Limiter;
@@ -83,8 +85,8 @@ pub(crate) struct StoreInner<T> {
     pub(crate) engine: Engine,
     /// The modules of the instances; each once.
     pub(crate) modules: SmallVec<[Module; 1]>,
-    /// The types of the host functions.
-    pub(crate) signatures: ThinVec<Arc<Signature>>,
+    /// The types of what the host has made.
+    pub(crate) types: ThinVec<Arc<Group>>,
     /// Where the host functions of linkers are.
     pub(crate) placed: Placed,
     /// The slots of the instances, where the engine has a pool. Behind `vm`, and so dropped after
@@ -126,7 +128,7 @@ impl<T> Store<T> {
                 vm: vm::store::Store::new(engine.metered(), engine.interrupts(), engine.account()),
                 engine: engine.local(),
                 modules: SmallVec::new(),
-                signatures: ThinVec::new(),
+                types: ThinVec::new(),
                 placed: Placed::default(),
                 slots: ThinVec::new(),
                 fiber,
@@ -174,5 +176,16 @@ impl<T: Default> Default for Store<T> {
 impl<T: fmt::Debug> fmt::Debug for Store<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("data", &self.inner.data).finish_non_exhaustive()
+    }
+}
+
+impl<T> StoreInner<T> {
+    /// Keeps the declared type that a table or global of the host is of, as long as the store lives.
+    pub(crate) fn keep_type(&mut self, ty: ValType) -> Result<()> {
+        if let Some(declared) = ty.concrete() {
+            let ty = self.engine.types().find(declared)?;
+            self.types.push(ty.into_group());
+        }
+        Ok(())
     }
 }

@@ -1,11 +1,23 @@
 //! The types of WebAssembly, as the API shows them.
 
+pub(crate) mod composite;
+mod limits;
+mod reference;
 pub(crate) mod wire;
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+
+pub use reference::{CompositeKind, ConcreteType, HeapType, RefType};
+
+pub(crate) use limits::most_pages;
+pub use limits::{MemoryType, TableType};
 
 /// The type of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// `FuncRef` and `Ref(RefType::FUNCREF)` are the same type, and so are `ExternRef` and
+/// `Ref(RefType::EXTERNREF)`; whatever Lampwick answers has the first form.
+#[derive(Clone, Copy, Debug)]
 pub enum ValType {
     /// A 32-bit integer, signed or unsigned as its operators see it.
     I32,
@@ -21,6 +33,8 @@ pub enum ValType {
     FuncRef,
     /// A reference to a value of the host, or null.
     ExternRef,
+    /// A reference of any other type.
+    Ref(RefType),
 }
 
 impl ValType {
@@ -31,7 +45,63 @@ impl ValType {
 
     /// Whether this is a reference.
     pub fn is_ref(&self) -> bool {
-        matches!(self, Self::FuncRef | Self::ExternRef)
+        matches!(self, Self::FuncRef | Self::ExternRef | Self::Ref(_))
+    }
+
+    /// The type as that of a reference, if it is one.
+    pub fn ref_type(&self) -> Option<RefType> {
+        match *self {
+            Self::FuncRef => Some(RefType::FUNCREF),
+            Self::ExternRef => Some(RefType::EXTERNREF),
+            Self::Ref(ty) => Some(ty),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a reference to a function.
+    pub(crate) fn is_func_ref(&self) -> bool {
+        self.ref_type().is_some_and(|ty| ty.heap_type().top() == HeapType::Func)
+    }
+
+    /// Whether this is a reference to what a collector looks after.
+    pub(crate) fn is_collected(&self) -> bool {
+        self.is_ref() && !self.is_func_ref()
+    }
+
+    /// The one form of types that have two.
+    fn normal(self) -> Self {
+        match self {
+            Self::Ref(RefType::FUNCREF) => Self::FuncRef,
+            Self::Ref(RefType::EXTERNREF) => Self::ExternRef,
+            other => other,
+        }
+    }
+}
+
+impl From<RefType> for ValType {
+    fn from(ty: RefType) -> Self {
+        Self::Ref(ty).normal()
+    }
+}
+
+impl PartialEq for ValType {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.ref_type(), other.ref_type()) {
+            (None, None) => std::mem::discriminant(self) == std::mem::discriminant(other),
+            (this, other) => this == other,
+        }
+    }
+}
+
+impl Eq for ValType {}
+
+impl Hash for ValType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let normal = self.normal();
+        std::mem::discriminant(&normal).hash(state);
+        if let Self::Ref(ty) = normal {
+            ty.hash(state);
+        }
     }
 }
 
@@ -45,6 +115,7 @@ impl fmt::Display for ValType {
             Self::V128 => "v128",
             Self::FuncRef => "funcref",
             Self::ExternRef => "externref",
+            Self::Ref(ty) => return ty.fmt(f),
         })
     }
 }
@@ -60,6 +131,11 @@ pub enum Mutability {
 
 /// The type of a function: its parameters and results.
 ///
+/// A function whose type a module declares as open to subtypes, as a subtype, or in a recursive group
+/// has a type of its own, equal to no other with the same parameters and results. It comes from
+/// [`Func::ty`](crate::Func::ty) or a module's imports and exports, and host functions may be
+/// made of it.
+///
 /// ```
 /// use lampwick::{FuncType, ValType};
 ///
@@ -70,6 +146,7 @@ pub enum Mutability {
 pub struct FuncType {
     params: Box<[ValType]>,
     results: Box<[ValType]>,
+    declared: Option<ConcreteType>,
 }
 
 impl FuncType {
@@ -78,7 +155,12 @@ impl FuncType {
         params: impl IntoIterator<Item = ValType>,
         results: impl IntoIterator<Item = ValType>,
     ) -> Self {
-        Self { params: params.into_iter().collect(), results: results.into_iter().collect() }
+        let normal = |ty: ValType| ty.normal();
+        Self {
+            params: params.into_iter().map(normal).collect(),
+            results: results.into_iter().map(normal).collect(),
+            declared: None,
+        }
     }
 
     /// The types of the parameters.
@@ -103,7 +185,8 @@ impl fmt::Display for FuncType {
         };
         list(f, &self.params)?;
         f.write_str(" -> ")?;
-        list(f, &self.results)
+        list(f, &self.results)?;
+        self.declared.map_or(Ok(()), |ty| write!(f, " (type {})", ty.id))
     }
 }
 
@@ -117,7 +200,7 @@ pub struct GlobalType {
 impl GlobalType {
     /// A global type from the type of its value and its mutability.
     pub fn new(content: ValType, mutability: Mutability) -> Self {
-        Self { content, mutability }
+        Self { content: content.normal(), mutability }
     }
 
     /// The type of the value.
@@ -138,104 +221,6 @@ impl fmt::Display for GlobalType {
             Mutability::Var => write!(f, "mut {}", self.content),
         }
     }
-}
-
-/// The type of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TableType {
-    element: ValType,
-    minimum: u32,
-    maximum: Option<u32>,
-}
-
-impl TableType {
-    /// A table type from its element type and its limits in elements.
-    ///
-    /// # Panics
-    ///
-    /// Panics if `element` is not a reference type.
-    pub fn new(element: ValType, minimum: u32, maximum: Option<u32>) -> Self {
-        assert!(element.is_ref(), "the elements of a table are references, not {element}");
-        Self { element, minimum, maximum }
-    }
-
-    /// The type of the elements.
-    pub fn element(&self) -> ValType {
-        self.element
-    }
-
-    /// The least number of elements.
-    pub fn minimum(&self) -> u32 {
-        self.minimum
-    }
-
-    /// The greatest number of elements, if there is a bound.
-    pub fn maximum(&self) -> Option<u32> {
-        self.maximum
-    }
-}
-
-impl fmt::Display for TableType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table of {} ({}, ", self.element, at_least(self.minimum.into()))?;
-        write!(f, "{})", at_most(self.maximum.map(u64::from)))
-    }
-}
-
-/// The type of a linear memory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct MemoryType {
-    minimum: u64,
-    maximum: Option<u64>,
-    is_64: bool,
-}
-
-impl MemoryType {
-    /// A memory type with 32-bit addresses from its limits in pages of 64 KiB.
-    pub fn new(minimum: u32, maximum: Option<u32>) -> Self {
-        Self::new_u64(minimum.into(), maximum.map(u64::from))
-    }
-
-    /// A memory type with 64-bit addresses from its limits in pages of 64 KiB. Such memories cannot
-    /// be made yet.
-    pub fn new64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum, is_64: true }
-    }
-
-    /// A type with 32-bit addresses, with limits as they are kept.
-    pub(crate) fn new_u64(minimum: u64, maximum: Option<u64>) -> Self {
-        Self { minimum, maximum, is_64: false }
-    }
-
-    /// Whether addresses have 64 bits.
-    pub fn is_64(&self) -> bool {
-        self.is_64
-    }
-
-    /// The least size in pages.
-    pub fn minimum(&self) -> u64 {
-        self.minimum
-    }
-
-    /// The greatest size in pages, if there is a bound.
-    pub fn maximum(&self) -> Option<u64> {
-        self.maximum
-    }
-}
-
-impl fmt::Display for MemoryType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_64 { "64-bit memory" } else { "memory" };
-        write!(f, "{kind} ({} pages, {})", at_least(self.minimum), at_most(self.maximum))
-    }
-}
-
-fn at_least(minimum: u64) -> String {
-    format!("at least {minimum}")
-}
-
-fn at_most(maximum: Option<u64>) -> String {
-    maximum.map_or_else(|| "no maximum".to_owned(), |maximum| format!("at most {maximum}"))
 }
 
 /// The type of something that a module imports or exports.

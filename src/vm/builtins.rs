@@ -12,7 +12,8 @@ use super::activation::{self, Unwind};
 use super::arch;
 use super::instance::Instance;
 use super::layout::{
-    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, for_each_builtin,
+    BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, VMMemory, WASM_PAGE_SIZE,
+    for_each_builtin,
 };
 use super::pace::Watch;
 use super::store::Store;
@@ -95,8 +96,9 @@ unsafe extern "C" fn memory_grow(context: *mut VMContext, memory: u32, delta: u6
     // SAFETY: machine code called; ranges are checked before the work on them is done.
     unsafe {
         run(context, |call| {
-            Store::charge(call.store, delta)?;
             let memory = call.memory(memory);
+            let page_log2 = (&(*call.store).memories)[memory as usize].value.page_log2();
+            Store::charge(call.store, delta >> (WASM_PAGE_SIZE.trailing_zeros() - page_log2))?;
             Store::guest_grows_memory(call.store, memory, delta)
         })
     }

@@ -19,7 +19,6 @@ use super::externs::{Externs, Marks};
 use super::layout::ValRaw;
 use super::pace::Pace;
 use super::store::Store;
-use crate::types::ValType;
 
 /// What finding a frame's map takes, in words of tables.
 const WORK_PER_FRAME: usize = 32;
@@ -146,7 +145,7 @@ impl Store {
             let len = (*this).globals.len();
             pace.parts(len, PER_WORD, |start, len| {
                 for global in &(&(*this).globals)[start..start + len] {
-                    if *global.value.content() == ValType::ExternRef {
+                    if global.value.content().is_collected() {
                         let [a, b, c, d, ..] = global.definition.read().0;
                         marks.mark(u32::from_le_bytes([a, b, c, d]));
                     }

@@ -9,7 +9,7 @@ use lampwick_fibers::Suspender;
 
 use super::activation::{self, Exit, Unwind};
 use super::hooks::{self, CallHook};
-use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, ValRaw};
+use super::layout::{EnterTrampoline, VMContext, VMFuncRef, VMHostContext, VMType, ValRaw};
 use super::pace::Pace;
 use super::store::Store;
 
@@ -39,25 +39,25 @@ impl HostFunction {
     /// # Safety
     ///
     /// `store` must be where the function is kept, `call` must take what the closure is, and
-    /// `enter` and `exit` must be the trampolines of the type that `type_id` names, which the
-    /// closure has.
+    /// `enter` and `exit` must be the trampolines of the type `ty`, which the closure has
+    /// and which outlives the function.
     pub(crate) unsafe fn new(
         store: *mut Store,
         call: HostCall,
         closure: Arc<dyn Any + Send + Sync>,
         (enter, exit): (EnterTrampoline, *const u8),
-        type_id: u32,
+        ty: *const VMType,
     ) -> Box<Self> {
         let head = VMContext {
             store: store.cast(),
             builtins: ptr::null(),
-            type_ids: ptr::null(),
+            types: ptr::null(),
             deadline: ptr::null(),
             instance: 0,
         };
         let mut this = Box::new(Self {
             context: VMHostContext { head, call },
-            func_ref: VMFuncRef { code: exit, context: ptr::null_mut(), enter, type_id },
+            func_ref: VMFuncRef { code: exit, context: ptr::null_mut(), enter, ty },
             call,
             closure,
         });

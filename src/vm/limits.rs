@@ -8,7 +8,6 @@ use std::fmt;
 use lampwick_fibers::{Cancelled, Suspender};
 
 use super::activation::Unwind;
-use super::layout::WASM_PAGE_SIZE;
 use super::pace::Pace;
 use super::store::Store;
 use super::table::RawRef;
@@ -35,33 +34,35 @@ pub(crate) struct Growth {
 
 impl Growth {
     /// From `current` pages.
-    fn of_memory(current: u64, desired: u64, maximum: Option<u64>) -> Self {
-        let bytes = |pages: u64| {
-            usize::try_from(pages.saturating_mul(WASM_PAGE_SIZE)).unwrap_or(usize::MAX)
-        };
-        let (current, desired, maximum) = (bytes(current), bytes(desired), maximum.map(bytes));
-        Self { resource: Resource::Memory, current, desired, maximum }
+    fn of_memory(ty: &MemoryType, current: u64, desired: u64) -> Self {
+        let bytes = |pages: u64| usize::try_from(ty.bytes(pages)).unwrap_or(usize::MAX);
+        Self {
+            resource: Resource::Memory,
+            current: bytes(current),
+            desired: bytes(desired),
+            maximum: ty.maximum().map(bytes),
+        }
     }
 
-    /// From `current` elements. A table's sizes are 32-bit numbers, asked for or not.
-    fn of_table(current: u64, desired: u64, maximum: Option<u32>) -> Self {
+    /// From `current` elements. A limiter sees the sizes of tables as 32-bit numbers.
+    fn of_table(current: u64, desired: u64, maximum: Option<u64>) -> Self {
         let elements = |count: u64| count.min(u32::MAX.into()) as usize;
         Self {
             resource: Resource::Table,
             current: elements(current),
             desired: elements(desired),
-            maximum: maximum.map(|maximum| maximum as usize),
+            maximum: maximum.map(elements),
         }
     }
 
     /// The making of a memory.
     pub(crate) fn to_new_memory(ty: &MemoryType) -> Self {
-        Self::of_memory(0, ty.minimum(), ty.maximum())
+        Self::of_memory(ty, 0, ty.minimum())
     }
 
     /// The making of a table.
     pub(crate) fn to_new_table(ty: &TableType) -> Self {
-        Self::of_table(0, ty.minimum().into(), ty.maximum())
+        Self::of_table(0, ty.minimum64(), ty.maximum64())
     }
 }
 
@@ -97,14 +98,14 @@ impl Store {
     pub(crate) fn memory_growth(&self, index: u32, delta: u64) -> Growth {
         let memory = &self.memories[index as usize].value;
         let desired = memory.pages().saturating_add(delta);
-        Growth::of_memory(memory.pages(), desired, memory.declared_maximum())
+        Growth::of_memory(&memory.ty(), memory.pages(), desired)
     }
 
     /// The growth of a table by `delta` elements, from what it is now.
     pub(crate) fn table_growth(&self, index: u32, delta: u64) -> Growth {
         let table = &self.tables[index as usize].value;
         let len = table.len() as u64;
-        Growth::of_table(len, len.saturating_add(delta), table.ty().maximum())
+        Growth::of_table(len, len.saturating_add(delta), table.ty().maximum64())
     }
 
     /// A guest's `memory.grow`.
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn sizes_saturate() {
-        let growth = Growth::of_memory(1, u64::MAX, Some(u64::MAX));
+        let growth = Growth::of_memory(&MemoryType::new64(0, Some(u64::MAX)), 1, u64::MAX);
         assert_eq!((growth.current, growth.desired), (1 << 16, usize::MAX));
         assert_eq!(growth.maximum, Some(usize::MAX));
         let growth = Growth::of_table(1, 1 << 40, None);

@@ -97,6 +97,10 @@ pub(crate) fn push_exactly<T>(list: &mut ThinVec<T>, value: T) {
     list.push(value);
 }
 
+/// The most fuel that is charged at a time; nothing that can be done takes as much. A guest that
+/// asks for 2^64 of something, which then fails, does not sink its tank.
+const MAX_CHARGE: u64 = u32::MAX as u64;
+
 /// A store without its data. It is kept small: a process may have a hundred thousand.
 #[repr(C)]
 pub struct Store {
@@ -255,7 +259,7 @@ impl Store {
 
     /// Whether the slice has fuel for this.
     pub(super) fn covers(&self, cost: u64) -> bool {
-        !self.metered || self.machine.fuel >= cost as i64
+        !self.metered || i64::try_from(cost).is_ok_and(|cost| self.machine.fuel >= cost)
     }
 
     /// Charges for work that a guest sized, with as many suspensions as that takes.
@@ -269,8 +273,7 @@ impl Store {
             if !(*this).metered {
                 return Ok(());
             }
-            // Costs are numbers of pages or of parts of a 32-bit memory, far from an overflow.
-            (*this).machine.fuel -= cost as i64;
+            (*this).machine.fuel -= cost.min(MAX_CHARGE) as i64;
             Self::refuel(this)
         }
     }

@@ -3,7 +3,7 @@
 use super::elements::Elements as List;
 use super::layout::{VMFuncRef, VMTable};
 use crate::pooling::PoolLimitError;
-use crate::types::{TableType, ValType};
+use crate::types::TableType;
 
 /// The most elements that a table can have, whatever its type says. It bounds what one operator of
 /// a guest can make the host allocate (80 MB), and initial sizes are held to it, too.
@@ -66,19 +66,20 @@ pub(crate) fn checked_range(
 
 /// The most elements that a table of this type can have.
 fn maximum(ty: &TableType) -> u64 {
-    ty.maximum().map_or(MAX_ELEMENTS, u64::from).min(MAX_ELEMENTS)
+    ty.maximum64().map_or(MAX_ELEMENTS, |maximum| maximum.min(MAX_ELEMENTS))
 }
 
 impl Table {
     /// A table of this type, all null, or `None` beyond the implementation's limit.
     pub(crate) fn new(ty: &TableType) -> Option<Self> {
-        if u64::from(ty.minimum()) > maximum(ty) {
+        if ty.minimum64() > maximum(ty) {
             return None;
         }
-        let (len, maximum) = (ty.minimum() as usize, maximum(ty) as usize);
-        let elements = match ty.element() {
-            ValType::FuncRef => Elements::Funcs(List::new(len, maximum).ok()?),
-            _ => Elements::Externs(List::new(len, maximum).ok()?),
+        let (len, maximum) = (ty.minimum64() as usize, maximum(ty) as usize);
+        let elements = if ty.element().is_func_ref() {
+            Elements::Funcs(List::new(len, maximum).ok()?)
+        } else {
+            Elements::Externs(List::new(len, maximum).ok()?)
         };
         Some(Self { elements, ty: ty.clone(), limit: None })
     }
@@ -273,6 +274,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ValType;
 
     #[test]
     fn ranges_are_checked_without_overflow() {

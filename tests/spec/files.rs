@@ -8,6 +8,9 @@ const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2];
 /// The proposals that became part of WebAssembly 2.0, and those beyond it that are implemented.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
+    Proposal::CustomPageSizes,
+    Proposal::ExtendedConst,
+    Proposal::Memory64,
     Proposal::MultiMemory,
     Proposal::MultiValue,
     Proposal::MutableGlobal,
@@ -16,10 +19,14 @@ const PROPOSALS: &[Proposal] = &[
     Proposal::RelaxedSimd,
     Proposal::SignExtensionOps,
     Proposal::Simd,
+    Proposal::TailCall,
 ];
 
-/// Directives that WebAssembly 2.0 contradicts, though they stand in a file that is in scope: the
-/// file's path, their lines, and the reason. They are executed, too, and must not hold.
+/// Files of later versions that need nothing else.
+const LATER: &[&str] = &["return_call.wast", "return_call_indirect.wast"];
+
+/// Directives that a later version than the file's contradicts, though they stand in a file that is
+/// in scope: the file's path, their lines, and the reason. They are executed, too, and must not hold.
 const OVERRULED: &[(&str, &[usize], &str)] = &[
     (
         "bulk-memory/table-sub.wast",
@@ -31,6 +38,9 @@ const OVERRULED: &[(&str, &[usize], &str)] = &[
         &[2272, 2286],
         "a module with arrays of the garbage collector, which is later than WebAssembly 2.0",
     ),
+    ("memory64/binary.wast", &[876, 896, 915, 934, 973, 992, 1010, 1028], SEVERAL_MEMORIES),
+    ("memory64/memory.wast", &[10, 11], SEVERAL_MEMORIES),
+    ("memory64/memory64.wast", &[8, 9], SEVERAL_MEMORIES),
     (
         "mutable-global/linking.wast",
         &[206, 227, 236, 238, 248, 298, 334, 342, 344, 354],
@@ -45,14 +55,34 @@ const OVERRULED: &[(&str, &[usize], &str)] = &[
     ),
 ];
 
-/// Whether WebAssembly 2.0 contradicts the directive at this line.
+const SEVERAL_MEMORIES: &str =
+    "the proposal is older than several memories, which WebAssembly 3.0 has, too";
+
+/// Whether a later version contradicts the directive at this line.
 pub(crate) fn is_overruled(path: &str, line: usize) -> bool {
     OVERRULED.iter().any(|(file, lines, _)| *file == path && lines.contains(&line))
 }
 
-/// Whether a file uses several memories, which WebAssembly 2.0 forbids.
-pub(crate) fn needs_multi_memory(file: &TestFile<'_>) -> bool {
-    file.parent() == "multi-memory" || file.name() == "simd_memory-multi.wast"
+/// Which proposals a file is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// Those of WebAssembly 2.0. Files assert that later ones are refused.
+    Second,
+    /// Those that are on by default.
+    Default,
+    /// All that there are.
+    All,
+}
+
+/// Which proposals a file is to be executed with.
+pub(crate) fn language(file: &TestFile<'_>) -> Language {
+    match (file.parent(), file.name()) {
+        ("custom-page-sizes", _) => Language::All,
+        ("extended-const" | "memory64" | "multi-memory", _) | (_, "simd_memory-multi.wast") => {
+            Language::Default
+        }
+        _ => Language::Second,
+    }
 }
 
 /// The path of a file in the suite.
@@ -62,7 +92,8 @@ pub(crate) fn path(file: &TestFile<'_>) -> String {
 
 /// All files in scope whose path contains one of the filters, or all if there are none.
 pub(crate) fn selected(filters: &[String]) -> Vec<TestFile<'static>> {
-    let versions = VERSIONS.iter().flat_map(data::spec);
+    let later = data::spec(SpecVersion::V3).filter(|file| LATER.contains(&file.name()));
+    let versions = VERSIONS.iter().flat_map(data::spec).chain(later);
     let proposals = PROPOSALS.iter().flat_map(data::proposal);
     let matches = |file: &TestFile<'_>| {
         filters.is_empty() || filters.iter().any(|filter| path(file).contains(filter.as_str()))
@@ -72,8 +103,7 @@ pub(crate) fn selected(filters: &[String]) -> Vec<TestFile<'static>> {
     files
 }
 
-/// Prints which parts of the suite are out of scope, and which directives WebAssembly 2.0
-/// contradicts.
+/// Prints which parts of the suite are out of scope, and which directives are contradicted.
 pub(crate) fn print_skipped() {
     for version in [SpecVersion::V3, SpecVersion::Latest] {
         print_skipped_part(data::spec(version), "later than WebAssembly 2.0");

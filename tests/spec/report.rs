@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::runs::{Fuel, Run};
+use lampwick_wast::{Fuel, Outcome, Way};
 
 /// How many assertions the pinned version of the suite has in scope. Fewer mean that it was not
 /// read properly.
@@ -14,19 +14,6 @@ const YIELDS: u64 = 50_000_000;
 
 /// No more failures than this are printed for a file in a run.
 const SHOWN: usize = 20;
-
-/// What came of a file in a run.
-#[derive(Default)]
-pub(crate) struct Outcome {
-    /// Assertions that hold.
-    pub(crate) passed: usize,
-    /// Assertions that do not hold, and other directives that failed.
-    pub(crate) failed: usize,
-    /// A line for each failure, beginning with the line in the file.
-    pub(crate) failures: Vec<String>,
-    /// How often guests were suspended.
-    pub(crate) yields: u64,
-}
 
 /// What came of a file in all runs, in their order.
 pub(crate) struct FileReport {
@@ -48,12 +35,12 @@ impl FileReport {
 
 /// What came of all files.
 pub(crate) struct Report {
-    runs: Arc<[Run]>,
+    runs: Arc<[Way]>,
     totals: Vec<Outcome>,
 }
 
 impl Report {
-    pub(crate) fn new(runs: &Arc<[Run]>) -> Self {
+    pub(crate) fn new(runs: &Arc<[Way]>) -> Self {
         let totals = runs.iter().map(|_| Outcome::default()).collect();
         Self { runs: runs.clone(), totals }
     }
@@ -66,10 +53,10 @@ impl Report {
             total.failed += outcome.failed;
             total.yields += outcome.yields;
             for failure in outcome.failures.iter().take(SHOWN) {
-                eprintln!("{} ({}):{failure}", report.file, run.name);
+                eprintln!("{} ({}):{failure}", report.file, run.name());
             }
             if let Some(more @ 1..) = outcome.failures.len().checked_sub(SHOWN) {
-                eprintln!("{} ({}): and {more} more", report.file, run.name);
+                eprintln!("{} ({}): and {more} more", report.file, run.name());
             }
         }
     }
@@ -77,8 +64,8 @@ impl Report {
     /// Prints a line for each run, and the closing one.
     pub(crate) fn print(&self) {
         for (run, total) in self.runs.iter().zip(&self.totals) {
-            println!("{}: {} passed, {} failed", run.name, total.passed, total.failed);
-            if run.fuel == Fuel::Sliced {
+            println!("{}: {} passed, {} failed", run.name(), total.passed, total.failed);
+            if run.fuel() == Fuel::Sliced {
                 println!("  (guests were suspended {} times)", total.yields);
             }
         }
@@ -96,11 +83,11 @@ impl Report {
         let mut plausible = true;
         for (run, total) in self.runs.iter().zip(&self.totals) {
             if total.passed < ASSERTIONS {
-                eprintln!("{}: expected at least {ASSERTIONS} assertions", run.name);
+                eprintln!("{}: expected at least {ASSERTIONS} assertions", run.name());
                 plausible = false;
             }
-            if run.fuel == Fuel::Sliced && total.yields < YIELDS {
-                eprintln!("{}: expected at least {YIELDS} yields", run.name);
+            if run.fuel() == Fuel::Sliced && total.yields < YIELDS {
+                eprintln!("{}: expected at least {YIELDS} yields", run.name());
                 plausible = false;
             }
         }

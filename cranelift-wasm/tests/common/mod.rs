@@ -267,6 +267,21 @@ impl FuncEnvironment for Env {
         Ok(self.call_pointer(builder, ty, pointer, args))
     }
 
+    fn return_call(&mut self, _: &mut FunctionBuilder<'_>, _: u32, _: &[Value]) -> WasmResult<()> {
+        unreachable!("no test here makes tail calls")
+    }
+
+    fn return_call_indirect(
+        &mut self,
+        _: &mut FunctionBuilder<'_>,
+        _: u32,
+        _: u32,
+        _: Value,
+        _: &[Value],
+    ) -> WasmResult<()> {
+        unreachable!("no test here makes tail calls")
+    }
+
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, _: RefType) -> WasmResult<Value> {
         Self::index(builder, types::I64, 0)
     }

@@ -144,7 +144,7 @@ impl Compiler {
         // A module may declare a type more than once.
         let mut seen = HashSet::new();
         let distinct = indexes.into_iter().filter(|&ty| seen.insert(&info.types[ty as usize]));
-        let compile = |ty: u32| Ok((ty, self.compile_trampolines(&info.types[ty as usize])?));
+        let compile = |ty: u32| Ok((ty, self.compile_trampolines(info.func_type(ty))?));
         distinct.map(compile).collect()
     }
 }

@@ -78,9 +78,9 @@ classes! {
     Store, "store", at least 0;
     /// `if`, `br`, `br_if`, `br_table`, whether taken or not. Costs at least 1.
     Branch, "branch", at least 1;
-    /// `call`. Costs at least 1.
+    /// `call`, `return_call`. Costs at least 1.
     Call, "call", at least 1;
-    /// `call_indirect`. Costs at least 1.
+    /// `call_indirect`, `return_call_indirect`. Costs at least 1.
     CallIndirect, "call indirect", at least 1;
     /// `ref.null`, `ref.is_null`, `ref.func`.
     Reference, "reference", at least 0;

@@ -11,6 +11,7 @@ use cranelift_codegen::ir::{Block, InstBuilder, MemFlagsData, Type, Value, Value
 use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 
+use super::memory::widen;
 use super::{Env, Region, alias_region};
 use crate::compile::traps;
 use crate::vm::layout::{BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, MemoryStyle};
@@ -126,13 +127,13 @@ impl Env<'_> {
         self.flush(builder);
         let otherwise = builder.create_block();
         builder.set_cold_block(otherwise);
-        let len = builder.ins().uextend(types::I64, len);
+        let len = widen(builder, len);
         let most = builder.ins().iconst(types::I64, BYTES_PER_CHUNK as i64);
         let long = builder.ins().icmp(IntCC::UnsignedGreaterThan, len, most);
         go_if(builder, long, otherwise);
         let mut addresses = SmallVec::new();
         for &(memory, start) in ranges {
-            let start = builder.ins().uextend(types::I64, start);
+            let start = widen(builder, start);
             let end = builder.ins().iadd(start, len);
             let outside = self.beyond_size(builder, memory, end, 0);
             go_if(builder, outside, otherwise);
@@ -181,7 +182,7 @@ impl Env<'_> {
     fn reserve(&self, memories: &[u32], len: u64) -> bool {
         memories.iter().all(|&memory| match self.memory_style(memory) {
             MemoryStyle::Static { reserved, guard } => {
-                reserved > u64::from(u32::MAX) && guard >= len
+                reserved > u64::from(u32::MAX) && guard >= len && !self.is_64(memory)
             }
             MemoryStyle::Dynamic => false,
         })
@@ -195,7 +196,7 @@ impl Env<'_> {
         start: Value,
         len: u64,
     ) -> Value {
-        let start = builder.ins().uextend(types::I64, start);
+        let start = widen(builder, start);
         let outside = self.beyond_size(builder, memory, start, len);
         self.trap_if(builder, outside, traps::MEMORY_OUT_OF_BOUNDS);
         let base = self.memory_base(builder, memory, self.memory_style(memory));
@@ -227,7 +228,7 @@ fn heap(builder: &mut FunctionBuilder<'_>) -> MemFlagsData {
     MemFlagsData::new().with_notrap().with_alias_region(Some(region))
 }
 
-/// The value, where it is an `i32.const`.
+/// The value, where it is an `i32.const` or `i64.const`.
 fn constant(builder: &FunctionBuilder<'_>, value: Value) -> Option<u64> {
     let dfg = &builder.func.dfg;
     let ValueDef::Result(inst, _) = dfg.value_def(dfg.resolve_aliases(value)) else { return None };
@@ -235,7 +236,7 @@ fn constant(builder: &FunctionBuilder<'_>, value: Value) -> Option<u64> {
         cranelift_codegen::ir::InstructionData::UnaryImm { imm, .. } => imm.bits(),
         _ => return None,
     };
-    Some(u64::from(imm as u32))
+    Some(if dfg.value_type(value) == types::I64 { imm as u64 } else { u64::from(imm as u32) })
 }
 
 /// The parts in which `len` bytes are moved, as offsets and types: the widest first.

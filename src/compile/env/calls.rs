@@ -1,6 +1,5 @@
 //! Calls: direct, through tables, and of builtins.
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, MemFlagsData, SigRef, Type,
     UserExternalName, Value, types,
@@ -11,8 +10,21 @@ use cranelift_wasm::Values;
 use super::Env;
 use crate::compile::link::Symbol;
 use crate::compile::signature::{self, POINTER};
-use crate::compile::traps;
 use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFuncRef, VMFunctionImport};
+
+/// A function that is about to be called.
+pub(super) struct Callee {
+    pub(super) context: Value,
+    pub(super) code: Code,
+}
+
+/// Where a callee's entry point is.
+pub(super) enum Code {
+    /// In the same text.
+    Known(FuncRef),
+    /// At this address.
+    Loaded(Value),
+}
 
 impl Env<'_> {
     /// Calls function `function` of the index space.
@@ -22,33 +34,9 @@ impl Env<'_> {
         function: u32,
         args: &[Value],
     ) -> Values {
-        let imported = function < self.module.info.imported_functions;
-        let callee = if imported {
-            let at = self.module.layout.imported_function(function);
-            let context = at + std::mem::offset_of!(VMFunctionImport, context) as u32;
-            let code = at + std::mem::offset_of!(VMFunctionImport, code) as u32;
-            let context = self.load_constant(builder, POINTER, self.context, context);
-            let code = self.load_constant(builder, POINTER, self.context, code);
-            Some((context, code))
-        } else {
-            None
-        };
-        self.locate(builder);
-        self.hand_over_fuel(builder);
-        let call = match callee {
-            Some((context, code)) => {
-                let signature =
-                    self.signature(builder, self.module.info.functions[function as usize]);
-                let args = self.with_contexts(context, args);
-                builder.ins().call_indirect(signature, code, &args)
-            }
-            None => {
-                let function = self.function(builder, function);
-                let args = self.with_contexts(self.context, args);
-                builder.ins().call(function, &args)
-            }
-        };
-        self.results(builder, call, self.module.info.functions[function as usize])
+        let callee = self.function_to_call(builder, function);
+        let ty = self.module.info.functions[function as usize];
+        self.call_and_take_back(builder, callee, ty, args)
     }
 
     /// Calls the function in element `callee` of `table`, which must have type `ty`.
@@ -60,28 +48,72 @@ impl Env<'_> {
         callee: Value,
         args: &[Value],
     ) -> Values {
+        let callee = self.element_to_call(builder, table, ty, callee);
+        self.call_and_take_back(builder, callee, ty, args)
+    }
+
+    /// Calls a function of type `ty`, to which the fuel counter was handed over.
+    fn call_and_take_back(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        callee: Callee,
+        ty: u32,
+        args: &[Value],
+    ) -> Values {
+        let args = self.with_contexts(callee.context, args);
+        let call = match callee.code {
+            Code::Known(function) => builder.ins().call(function, &args),
+            Code::Loaded(code) => {
+                let signature = self.signature(builder, ty);
+                builder.ins().call_indirect(signature, code, &args)
+            }
+        };
+        self.results(builder, call, ty)
+    }
+
+    /// What is called as function `function` of the index space; hands the fuel counter over.
+    pub(super) fn function_to_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+    ) -> Callee {
+        let callee = if function < self.module.info.imported_functions {
+            let at = self.module.layout.imported_function(function);
+            let context = at + std::mem::offset_of!(VMFunctionImport, context) as u32;
+            let code = at + std::mem::offset_of!(VMFunctionImport, code) as u32;
+            let context = self.load_constant(builder, POINTER, self.context, context);
+            let code = self.load_constant(builder, POINTER, self.context, code);
+            Callee { context, code: Code::Loaded(code) }
+        } else {
+            let function = self.function(builder, function);
+            Callee { context: self.context, code: Code::Known(function) }
+        };
+        self.locate(builder);
+        self.hand_over_fuel(builder);
+        callee
+    }
+
+    /// What is called as element `callee` of `table`, which must have type `ty`; hands the fuel
+    /// counter over.
+    pub(super) fn element_to_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+    ) -> Callee {
         // Before the checks, whose traps then need no code of their own for it.
         self.hand_over_fuel(builder);
         let func_ref = self.read_element(builder, table, callee);
         self.locate(builder);
-        // Null faults here: the first page of the address space is never mapped.
-        let flags =
-            MemFlagsData::new().with_aligned().with_trap_code(Some(traps::INDIRECT_CALL_TO_NULL));
-        let type_id = std::mem::offset_of!(VMFuncRef, type_id) as i32;
-        let actual = builder.ins().load(types::I32, flags, func_ref, type_id);
-        let expected = self.type_id(builder, ty);
-        let differs = builder.ins().icmp(IntCC::NotEqual, actual, expected);
-        self.trap_if(builder, differs, traps::BAD_SIGNATURE);
+        self.check_callee(builder, func_ref, ty);
 
         let flags = MemFlagsData::trusted().with_readonly();
         let code = std::mem::offset_of!(VMFuncRef, code) as i32;
         let code = builder.ins().load(POINTER, flags, func_ref, code);
         let context = std::mem::offset_of!(VMFuncRef, context) as i32;
         let context = builder.ins().load(POINTER, flags, func_ref, context);
-        let signature = self.signature(builder, ty);
-        let args = self.with_contexts(context, args);
-        let call = builder.ins().call_indirect(signature, code, &args);
-        self.results(builder, call, ty)
+        Callee { context, code: Code::Loaded(code) }
     }
 
     /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.
@@ -178,13 +210,6 @@ impl Env<'_> {
         builder.ins().iadd(self.context, at)
     }
 
-    /// The engine's id for a type of the module.
-    fn type_id(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> Value {
-        let ids = std::mem::offset_of!(VMContext, type_ids) as u32;
-        let ids = self.load_constant(builder, POINTER, self.context, ids);
-        self.load_constant(builder, types::I32, ids, ty * size_of::<u32>() as u32)
-    }
-
     fn function(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> FuncRef {
         if let Some(&known) = self.functions.get(&function) {
             return known;
@@ -196,13 +221,13 @@ impl Env<'_> {
         imported
     }
 
-    fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
+    pub(super) fn signature(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
         *self.signatures.entry(ty).or_insert_with(|| {
-            builder.import_signature(signature::wasm(&self.module.info.types[ty as usize]))
+            builder.import_signature(signature::wasm(self.module.info.func_type(ty)))
         })
     }
 
-    fn with_contexts(&self, callee: Value, args: &[Value]) -> Values {
+    pub(super) fn with_contexts(&self, callee: Value, args: &[Value]) -> Values {
         [callee, self.context].into_iter().chain(args.iter().copied()).collect()
     }
 
@@ -210,7 +235,7 @@ impl Env<'_> {
     fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst, ty: u32) -> Values {
         self.take_back_fuel(builder);
         let results = Values::from(builder.inst_results(call));
-        for (ty, &value) in self.module.info.types[ty as usize].results().zip(&results) {
+        for (ty, &value) in self.module.info.func_type(ty).results().zip(&results) {
             self.declare(builder, ty, value);
         }
         results

@@ -283,6 +283,11 @@ impl Env<'_> {
         self.fuel.handed_over = false;
     }
 
+    /// Goes on with other blocks after a call that does not come back.
+    pub(super) fn keep_fuel(&mut self) {
+        self.fuel.handed_over = false;
+    }
+
     /// Traps; terminates the current block.
     pub(super) fn trap(&mut self, builder: &mut FunctionBuilder<'_>, code: TrapCode) {
         // Cranelift moves a block that ends in a trap out of line, and does not tell of such blocks

@@ -7,7 +7,8 @@ use cranelift_wasm::HeapAddress;
 
 use super::{Env, Region, alias_region};
 use crate::compile::signature::POINTER;
-use crate::vm::layout::{MemoryStyle, VMMemory, WASM_PAGE_SIZE};
+use crate::types::MemoryType;
+use crate::vm::layout::{MemoryStyle, VMMemory};
 
 impl Env<'_> {
     /// The address of an access of `size` bytes at `index + offset`.
@@ -25,13 +26,15 @@ impl Env<'_> {
     ) -> HeapAddress {
         let style = self.memory_style(memory);
         let base = self.memory_base(builder, memory, style);
-        let index = builder.ins().uextend(types::I64, index);
-        let outside = match style {
-            MemoryStyle::Static { reserved, guard } => {
-                beyond_reservation(builder, index, offset + u64::from(size), reserved, guard)
+        let range = if self.is_64(memory) { u64::MAX } else { u32::MAX.into() };
+        let index = widen(builder, index);
+        let outside = match (offset.checked_add(size.into()), style) {
+            (None, _) => Some(builder.ins().iconst(types::I8, 1)),
+            (Some(end), MemoryStyle::Static { reserved, guard }) => {
+                beyond_reservation(builder, (index, range), end, reserved, guard)
             }
-            MemoryStyle::Dynamic => {
-                Some(self.beyond_size(builder, memory, index, offset + u64::from(size)))
+            (Some(end), MemoryStyle::Dynamic) => {
+                Some(self.beyond_size(builder, memory, index, end))
             }
         };
         let address = builder.ins().iadd(base, index);
@@ -51,15 +54,26 @@ impl Env<'_> {
         HeapAddress { base, offset, flags }
     }
 
-    /// `memory.size`: an i32.
+    /// `memory.size`, as wide as the memory's addresses.
     pub(super) fn pages(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> Value {
         let len = self.memory_len(builder, memory);
-        let shift = builder.ins().iconst(types::I64, i64::from(WASM_PAGE_SIZE.trailing_zeros()));
+        let page_log2 = self.memory_type(memory).page_log2();
+        let shift = builder.ins().iconst(types::I64, i64::from(page_log2));
         let pages = builder.ins().ushr(len, shift);
-        builder.ins().ireduce(types::I32, pages)
+        narrow(builder, pages, self.is_64(memory))
     }
 
-    /// Whether an access that ends `end` bytes behind `index` leaves the memory's current size.
+    fn memory_type(&self, memory: u32) -> &MemoryType {
+        &self.module.info.memories[memory as usize]
+    }
+
+    /// Whether addresses of a memory have 64 bits.
+    pub(super) fn is_64(&self, memory: u32) -> bool {
+        self.memory_type(memory).is_64()
+    }
+
+    /// Whether an access that ends `end` bytes behind `index`, an i64, leaves the memory's current
+    /// size.
     pub(super) fn beyond_size(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
@@ -68,18 +82,20 @@ impl Env<'_> {
         end: u64,
     ) -> Value {
         let len = self.memory_len(builder, memory);
-        // Both terms fit 33 bits, so that the sum cannot wrap.
-        let end = add(builder, index, end);
-        builder.ins().icmp(IntCC::UnsignedGreaterThan, end, len)
+        let sum = add(builder, index, end);
+        let outside = builder.ins().icmp(IntCC::UnsignedGreaterThan, sum, len);
+        if !self.is_64(memory) || end == 0 {
+            // Both terms fit 33 bits, so that the sum cannot wrap.
+            return outside;
+        }
+        let wrapped = builder.ins().icmp(IntCC::UnsignedLessThan, sum, index);
+        builder.ins().bor(outside, wrapped)
     }
 
     pub(super) fn memory_style(&self, memory: u32) -> MemoryStyle {
         let settings = self.module.settings;
-        MemoryStyle::of(
-            self.module.info.memories[memory as usize].maximum(),
-            settings.static_memory_maximum,
-            settings.static_memory_guard,
-        )
+        let ty = self.memory_type(memory);
+        MemoryStyle::of(ty, settings.static_memory_maximum, settings.static_memory_guard)
     }
 
     pub(super) fn memory_base(
@@ -116,11 +132,11 @@ impl Env<'_> {
     }
 }
 
-/// Whether an access that ends `end` bytes behind `index` may leave reservation and guard, if it
-/// can.
+/// Whether an access that ends `end` bytes behind `index`, which is at most `range`, may leave
+/// reservation and guard, if it can.
 fn beyond_reservation(
     builder: &mut FunctionBuilder<'_>,
-    index: Value,
+    (index, range): (Value, u64),
     end: u64,
     reserved: u64,
     guard: u64,
@@ -128,13 +144,27 @@ fn beyond_reservation(
     // Where the guard covers offset and size, all accesses share one comparison.
     let last = if end <= guard { Some(reserved) } else { (reserved + guard).checked_sub(end) };
     match last {
-        Some(last) if last >= u64::from(u32::MAX) => None,
+        Some(last) if last >= range => None,
         Some(last) => {
             let last = builder.ins().iconst(types::I64, last as i64);
             Some(builder.ins().icmp(IntCC::UnsignedGreaterThan, index, last))
         }
         None => Some(builder.ins().iconst(types::I8, 1)),
     }
+}
+
+/// An address, index or length as an i64.
+pub(super) fn widen(builder: &mut FunctionBuilder<'_>, value: Value) -> Value {
+    match builder.func.dfg.value_type(value) {
+        types::I64 => value,
+        _ => builder.ins().uextend(types::I64, value),
+    }
+}
+
+/// An i64 as an operator answers it for memories and tables with 64-bit addresses or others; -1
+/// stays -1.
+pub(super) fn narrow(builder: &mut FunctionBuilder<'_>, value: Value, is_64: bool) -> Value {
+    if is_64 { value } else { builder.ins().ireduce(types::I32, value) }
 }
 
 /// `value + constant`.

@@ -12,7 +12,9 @@ mod fuel;
 mod globals;
 mod interrupts;
 mod memory;
+mod references;
 mod tables;
+mod tail_calls;
 
 use std::collections::HashMap;
 
@@ -39,7 +41,7 @@ pub(super) use fuel::{Access, Tracking};
 pub(super) struct ModuleScope<'m> {
     pub(super) info: &'m ModuleInfo,
     /// The types of the module as the translator wants them.
-    pub(super) types: &'m [wasmparser::FuncType],
+    pub(super) types: &'m [wasmparser::SubType],
     pub(super) layout: &'m ContextLayout,
     pub(super) settings: &'m Settings,
     pub(super) frontend: TargetFrontendConfig,
@@ -109,9 +111,9 @@ impl<'m> Env<'m> {
         builder.set_srcloc(SourceLoc::new(self.offset));
     }
 
-    /// Lets a collection find a value, if it is a reference to a value of the host.
+    /// Lets a collection find a value, if it is a reference to what it looks after.
     fn declare(&mut self, builder: &mut FunctionBuilder<'_>, ty: ValType, value: Value) {
-        if ty == ValType::ExternRef {
+        if ty.is_collected() {
             self.declares_references = true;
             builder.declare_value_needs_stack_map(value);
         }
@@ -195,11 +197,11 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn reference_type(&self, ty: RefType) -> Type {
-        if ty.is_extern_ref() { types::I32 } else { POINTER }
+        if self.is_func_ref(ty) { POINTER } else { types::I32 }
     }
 
     fn needs_stack_map(&self, ty: RefType) -> bool {
-        ty.is_extern_ref()
+        !self.is_func_ref(ty)
     }
 
     fn declares_references(&self) -> bool {
@@ -207,7 +209,7 @@ impl FuncEnvironment for Env<'_> {
     }
 
     fn type_at(&self, index: u32) -> &wasmparser::FuncType {
-        &self.module.types[index as usize]
+        self.module.types[index as usize].unwrap_func()
     }
 
     fn type_of_function(&self, index: u32) -> &wasmparser::FuncType {
@@ -309,6 +311,28 @@ impl FuncEnvironment for Env<'_> {
         Ok(self.call_through_table(builder, table, ty, callee, args))
     }
 
+    fn return_call(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: u32,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.direct_tail_call(builder, function, args);
+        Ok(())
+    }
+
+    fn return_call_indirect(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        table: u32,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<()> {
+        self.tail_call_through_table(builder, table, ty, callee, args);
+        Ok(())
+    }
+
     fn ref_null(&mut self, builder: &mut FunctionBuilder<'_>, ty: RefType) -> WasmResult<Value> {
         let ty = self.reference_type(ty);
         Ok(builder.ins().iconst(ty, 0))
@@ -366,7 +390,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::memory_grow, &[memory], &[delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_64(memory)))
     }
 
     fn memory_fill(
@@ -438,7 +463,7 @@ impl FuncEnvironment for Env<'_> {
 
     fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> WasmResult<Value> {
         let elements = self.table_len(builder, table);
-        Ok(builder.ins().ireduce(types::I32, elements))
+        Ok(memory::narrow(builder, elements, self.is_table_64(table)))
     }
 
     fn table_grow(
@@ -449,7 +474,8 @@ impl FuncEnvironment for Env<'_> {
         delta: Value,
     ) -> WasmResult<Value> {
         let former = self.builtin_of(builder, Builtin::table_grow, &[table], &[init, delta]);
-        Ok(narrow(builder, former))
+        let former = former.expect("the builtin has a result");
+        Ok(memory::narrow(builder, former, self.is_table_64(table)))
     }
 
     fn table_fill(
@@ -495,10 +521,4 @@ impl FuncEnvironment for Env<'_> {
         self.builtin_of(builder, Builtin::elem_drop, &[segment], &[]);
         Ok(())
     }
-}
-
-/// A builtin's 64-bit answer as the operator's i32; -1 stays -1.
-fn narrow(builder: &mut FunctionBuilder<'_>, answer: Option<Value>) -> Value {
-    let answer = answer.expect("the builtin has a result");
-    builder.ins().ireduce(types::I32, answer)
 }

@@ -4,6 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::FunctionBuilder;
 
+use super::memory::widen;
 use super::{Env, Region};
 use crate::compile::signature::{POINTER, clif_type};
 use crate::compile::traps;
@@ -41,7 +42,7 @@ impl Env<'_> {
     /// The number of elements, an i64.
     pub(super) fn table_len(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> Value {
         if let Some(len) = self.fixed_len(table) {
-            return builder.ins().iconst(types::I64, i64::from(len));
+            return builder.ins().iconst(types::I64, len as i64);
         }
         let (record, offset) = self.table_record(builder, table);
         let len = offset + std::mem::offset_of!(VMTable, len) as u32;
@@ -50,16 +51,21 @@ impl Env<'_> {
 
     /// The number of elements of a table that can neither grow nor, by the rules for imports, be
     /// larger than its type says. It never moves.
-    fn fixed_len(&self, table: u32) -> Option<u32> {
+    fn fixed_len(&self, table: u32) -> Option<u64> {
         let ty = &self.module.info.tables[table as usize];
-        ty.maximum().filter(|&maximum| maximum == ty.minimum())
+        ty.maximum64().filter(|&maximum| maximum == ty.minimum64())
+    }
+
+    /// Whether indices of a table have 64 bits.
+    pub(super) fn is_table_64(&self, table: u32) -> bool {
+        self.module.info.tables[table as usize].is_64()
     }
 
     /// The address of element `index`; traps if there is none.
     fn element(&mut self, builder: &mut FunctionBuilder<'_>, table: u32, index: Value) -> Value {
         let (record, offset) = self.table_record(builder, table);
         let len = self.table_len(builder, table);
-        let index = builder.ins().uextend(types::I64, index);
+        let index = widen(builder, index);
         let outside = builder.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, index, len);
         self.locate(builder);
         self.trap_if(builder, outside, traps::TABLE_OUT_OF_BOUNDS);

@@ -21,6 +21,8 @@ use super::info::{EntityIndex, Export, Import, ModuleInfo};
 use super::settings::Settings;
 use segments::Escaping;
 
+use crate::types::CompositeKind;
+
 /// A function to compile.
 pub(super) struct Body<'a> {
     pub(super) validator: FuncToValidate<ValidatorResources>,
@@ -39,7 +41,9 @@ impl Body<'_> {
 pub(super) struct Parsed<'a> {
     pub(super) info: ModuleInfo,
     /// The types of the module as the validator knows them.
-    pub(super) types: Vec<wasmparser::FuncType>,
+    pub(super) types: Vec<wasmparser::SubType>,
+    /// What each of them is.
+    kinds: Vec<CompositeKind>,
     /// The functions that the module defines, in order.
     pub(super) bodies: Vec<Body<'a>>,
     /// The bytes of all data segments, one after the other.
@@ -122,10 +126,20 @@ impl<'a> Parsed<'a> {
     }
 
     fn types(&mut self, types: wasmparser::TypeSectionReader<'a>) -> Result<()> {
-        for ty in types.into_iter_err_on_gc_types() {
-            let ty = ty?;
-            self.info.types.push(convert::func_type(&ty)?);
-            self.types.push(ty);
+        for group in types {
+            let group = group?;
+            let (start, len) = (self.kinds.len() as u32, group.types().len() as u32);
+            if len != 1 {
+                self.info.groups.push((start, len));
+            }
+            // Types of a group may name those that come later.
+            for ty in group.types() {
+                self.kinds.push(convert::kind(ty)?);
+            }
+            for ty in group.into_types() {
+                self.info.types.push(convert::sub_type(&ty, &self.kinds)?);
+                self.types.push(ty);
+            }
         }
         Ok(())
     }
@@ -142,7 +156,7 @@ impl<'a> Parsed<'a> {
                     EntityIndex::Function(info.imported_functions - 1)
                 }
                 TypeRef::Table(ty) => {
-                    info.tables.push(convert::table_type(ty)?);
+                    info.tables.push(convert::table_type(ty, &self.kinds)?);
                     info.imported_tables += 1;
                     EntityIndex::Table(info.imported_tables - 1)
                 }
@@ -152,7 +166,7 @@ impl<'a> Parsed<'a> {
                     EntityIndex::Memory(info.imported_memories - 1)
                 }
                 TypeRef::Global(ty) => {
-                    info.globals.push(convert::global_type(ty)?);
+                    info.globals.push(convert::global_type(ty, &self.kinds)?);
                     info.imported_globals += 1;
                     EntityIndex::Global(info.imported_globals - 1)
                 }
@@ -169,7 +183,7 @@ impl<'a> Parsed<'a> {
     fn tables(&mut self, tables: wasmparser::TableSectionReader<'a>) -> Result<()> {
         for table in tables {
             let table = table?;
-            self.info.tables.push(convert::table_type(table.ty)?);
+            self.info.tables.push(convert::table_type(table.ty, &self.kinds)?);
             let init = match table.init {
                 wasmparser::TableInit::RefNull => super::info::ConstExpr::RefNull,
                 wasmparser::TableInit::Expr(init) => self.constant(&init)?,
@@ -182,7 +196,7 @@ impl<'a> Parsed<'a> {
     fn globals(&mut self, globals: wasmparser::GlobalSectionReader<'a>) -> Result<()> {
         for global in globals {
             let global = global?;
-            self.info.globals.push(convert::global_type(global.ty)?);
+            self.info.globals.push(convert::global_type(global.ty, &self.kinds)?);
             let init = self.constant(&global.init_expr)?;
             self.info.global_inits.push(init);
         }

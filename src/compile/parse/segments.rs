@@ -60,7 +60,7 @@ impl<'a> Parsed<'a> {
                 Ok(items.into())
             }
             ElementItems::Expressions(ty, exprs) => {
-                convert::ref_type(ty)?;
+                convert::ref_type(ty, &self.kinds)?;
                 let mut items = Vec::new();
                 for expr in exprs {
                     items.push(self.constant(&expr?)?);

@@ -5,7 +5,7 @@
 //! arrays whose places [`ContextLayout`] computes from a module's counts:
 //!
 //! ```text
-//!   VMContext            header: store, builtins, type ids, deadline, instance
+//!   VMContext            header: store, builtins, types, deadline, instance
 //!   imported functions   [VMFunctionImport]
 //!   imported tables      [*mut VMTable]
 //!   imported memories    [*mut VMMemory]
@@ -20,8 +20,11 @@ mod builtins;
 mod records;
 mod sites;
 mod stack_maps;
+mod types;
 
 use std::sync::atomic::AtomicU64;
+
+use crate::types::MemoryType;
 
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
@@ -29,6 +32,7 @@ pub(crate) use builtins::{
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
 pub(crate) use stack_maps::StackMaps;
+pub(crate) use types::VMType;
 
 /// The size of a page of linear memory, in bytes (core specification, 4.2.8).
 pub(crate) const WASM_PAGE_SIZE: u64 = 1 << 16;
@@ -59,8 +63,8 @@ pub(crate) struct VMContext {
     pub(crate) store: *mut VMStore,
     /// The entry points of [`Builtin`]s, in their order.
     pub(crate) builtins: *const *const u8,
-    /// The engine's id for each of the module's types.
-    pub(crate) type_ids: *const u32,
+    /// The engine's record of each of the module's types.
+    pub(crate) types: *const *const VMType,
     /// When the guest is to stop; null where code does not look at it.
     pub(crate) deadline: *const VMDeadline,
     /// The place of the instance in its store, plus one; zero for a host function. Machine code
@@ -99,8 +103,8 @@ pub(crate) struct VMFuncRef {
     pub(crate) context: *mut VMContext,
     /// The engine's trampoline from the host for this signature.
     pub(crate) enter: EnterTrampoline,
-    /// The engine's id for the signature.
-    pub(crate) type_id: u32,
+    /// The function's type.
+    pub(crate) ty: *const VMType,
 }
 
 /// Enters wasm from the host: callee's context, caller's context, entry point, and arguments,
@@ -172,15 +176,13 @@ pub(crate) enum MemoryStyle {
 }
 
 impl MemoryStyle {
-    /// The style of a 32-bit memory with this maximum (in pages), under the engine's settings (in
-    /// bytes).
+    /// The style of a memory of this type, under the engine's settings (in bytes).
     ///
     /// A memory passed for an import has at most the maximum that the import declares, so that
     /// code which relies on `Static` only ever meets such memories; code for `Dynamic` works on
-    /// both.
-    pub(crate) fn of(maximum: Option<u64>, static_maximum: u64, static_guard: u64) -> Self {
-        let bytes = maximum.unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32) * WASM_PAGE_SIZE;
-        if bytes <= static_maximum {
+    /// both. Where pages are bytes a memory may end within a page of the system's.
+    pub(crate) fn of(ty: &MemoryType, static_maximum: u64, static_guard: u64) -> Self {
+        if ty.page_size() == WASM_PAGE_SIZE && ty.maximum_bytes() <= static_maximum {
             Self::Static { reserved: static_maximum, guard: static_guard }
         } else {
             Self::Dynamic

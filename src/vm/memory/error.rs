@@ -14,9 +14,6 @@ pub(crate) enum GrowError {
     /// The pool does not have memories that large.
     #[error(transparent)]
     Limit(#[from] PoolLimitError),
-    /// There are no such memories.
-    #[error("memories with 64-bit addresses are not implemented")]
-    Is64,
     /// The system refused.
     #[error("the system refuses memory: {limit}")]
     System {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::settings::MemorySettings;
 use crate::types::MemoryType;
-use crate::vm::layout::{MAX_PAGES_32, MemoryStyle, WASM_PAGE_SIZE};
+use crate::vm::layout::MemoryStyle;
 
 /// What provides the bytes of linear memories, in the engine's place; see
 /// [`Config::with_host_memory`](crate::Config::with_host_memory).
@@ -20,7 +20,7 @@ use crate::vm::layout::{MAX_PAGES_32, MemoryStyle, WASM_PAGE_SIZE};
 pub unsafe trait MemoryCreator: Send + Sync {
     /// Makes a memory of `minimum` bytes, all zero. All sizes here are in bytes.
     ///
-    /// - `minimum` and `maximum` are the limits of `ty`, which are in pages of 64 KiB; `maximum` is
+    /// - `minimum` and `maximum` are the limits of `ty`, which are in [pages](MemoryType::page_size); `maximum` is
     ///   `None` where the type has none.
     /// - Where `reserved` is `Some`, machine code leaves out checks: from the base, `reserved`
     ///   bytes and then `guard` bytes must belong to the memory for as long as it lives, all of
@@ -109,10 +109,9 @@ impl HostBytes {
         settings: &MemorySettings,
         ty: &MemoryType,
     ) -> Result<Self> {
-        let bytes = |pages: u64| (pages * WASM_PAGE_SIZE) as usize;
-        let (minimum, maximum) =
-            (bytes(ty.minimum()), ty.maximum().map(|pages| bytes(pages.min(MAX_PAGES_32))));
-        let (reserved, guard) = match settings.style(ty.maximum()) {
+        let minimum = ty.minimum_bytes() as usize;
+        let maximum = ty.maximum().map(|_| ty.maximum_bytes() as usize);
+        let (reserved, guard) = match settings.style(ty) {
             MemoryStyle::Static { reserved, guard } => (Some(reserved as usize), guard),
             MemoryStyle::Dynamic => (None, settings.dynamic_guard),
         };

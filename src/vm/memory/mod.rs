@@ -18,10 +18,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use lampwick_fibers::{Cancelled, Shared};
 
-use super::layout::{MAX_PAGES_32, MemoryStyle, VMMemory, WASM_PAGE_SIZE};
+use super::layout::{MemoryStyle, VMMemory, WASM_PAGE_SIZE};
 use super::pace::Pace;
 use crate::pooling::PoolLimitError;
-use crate::types::MemoryType;
+use crate::types::{MemoryType, most_pages};
 
 pub(crate) use error::GrowError;
 pub(crate) use host::HostMemories;
@@ -92,7 +92,7 @@ impl MemorySource {
         image: Option<&Shared<MemoryImage>>,
     ) -> Result<Memory, GrowError> {
         let len = initial_len(ty)?;
-        let bytes = match (&self.host, self.settings.style(ty.maximum())) {
+        let bytes = match (&self.host, self.settings.style(ty)) {
             (Some(host), _) => {
                 let bytes = HostBytes::new(&*host.0, &self.settings, ty);
                 Bytes::Host(bytes.map_err(GrowError::Host)?)
@@ -104,11 +104,11 @@ impl MemorySource {
                 })?)
             }
             (None, MemoryStyle::Dynamic) => {
-                let bytes = MovingBytes::new(&self.idles, len);
+                let bytes = MovingBytes::new(&self.idles, accessible(len));
                 Bytes::Moving(bytes.map_err(|error| GrowError::system(error, len))?)
             }
         };
-        Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: None })
+        Ok(Memory::new(bytes, len, ty, u64::MAX))
     }
 
     /// A memory of an instance; in a pooling engine in this slot, which must be the instance's. It
@@ -124,18 +124,19 @@ impl MemorySource {
         image: Option<&Shared<MemoryImage>>,
     ) -> Result<Memory, GrowError> {
         let Some(pool) = &self.pool else { return self.on_demand(ty, image) };
-        PoolLimitError::check("memory_pages", ty.minimum(), pool.pages)?;
+        let pages = ty.minimum_bytes().div_ceil(WASM_PAGE_SIZE);
+        PoolLimitError::check("memory_pages", pages, pool.pages)?;
         let len = initial_len(ty)?;
-        let bytes = SlotBytes::new(&pool.slots, slot, len, image.map(|image| &**image));
+        let bytes = SlotBytes::new(&pool.slots, slot, accessible(len), image.map(|image| &**image));
         let bytes = Bytes::Slot(bytes.map_err(|error| GrowError::system(error, len))?);
-        Ok(Memory { bytes, len, declared_maximum: ty.maximum(), limit: Some(pool.pages) })
+        Ok(Memory::new(bytes, len, ty, pool.pages))
     }
 }
 
 impl MemorySource {
     /// Whether memories of instances with this type can start with an image.
     pub(crate) fn maps_images(&self, ty: &MemoryType) -> bool {
-        let style = self.settings.style(ty.maximum());
+        let style = self.settings.style(ty);
         self.pool.is_some() || self.host.is_none() && style != MemoryStyle::Dynamic
     }
 
@@ -156,14 +157,23 @@ impl MemorySource {
 
 /// The size in bytes that a memory of this type starts with, if there can be one.
 fn initial_len(ty: &MemoryType) -> Result<usize, GrowError> {
-    if ty.is_64() {
-        return Err(GrowError::Is64);
-    }
-    let maximum = ty.maximum().unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32);
+    let maximum = maximum(ty);
     if ty.minimum() > maximum {
         return Err(GrowError::Maximum { pages: 0, delta: ty.minimum(), maximum });
     }
-    Ok((ty.minimum() * WASM_PAGE_SIZE) as usize)
+    Ok(ty.minimum_bytes() as usize)
+}
+
+/// The most pages of a memory of this type.
+fn maximum(ty: &MemoryType) -> u64 {
+    let most = most_pages(ty.is_64(), ty.page_log2());
+    ty.maximum().map_or(most, |maximum| maximum.min(most))
+}
+
+/// What has to be accessible for so many bytes: whole pages of the system's. Behind the end of a
+/// memory whose pages are bytes, code finds the end by comparing.
+fn accessible(len: usize) -> usize {
+    len.next_multiple_of(WASM_PAGE_SIZE as usize)
 }
 
 /// Where the bytes of a memory are.
@@ -183,11 +193,18 @@ pub(crate) struct Memory {
     len: usize,
     /// The greatest size in pages that the memory's type allows.
     declared_maximum: Option<u64>,
-    /// The greatest size in pages that the pool allows.
-    limit: Option<u64>,
+    /// The greatest size in pages of 64 KiB that the pool allows, if there is one.
+    limit: u64,
+    is_64: bool,
+    page_log2: u8,
 }
 
 impl Memory {
+    fn new(bytes: Bytes, len: usize, ty: &MemoryType, limit: u64) -> Self {
+        let declared_maximum = ty.maximum();
+        Self { bytes, len, declared_maximum, limit, is_64: ty.is_64(), page_log2: ty.page_log2() }
+    }
+
     fn base(&self) -> *mut u8 {
         match &self.bytes {
             Bytes::Static(bytes) => bytes.base(),
@@ -204,7 +221,7 @@ impl Memory {
 
     /// The size in pages.
     pub(crate) fn pages(&self) -> u64 {
-        self.len as u64 / WASM_PAGE_SIZE
+        self.len as u64 >> self.page_log2
     }
 
     /// The size in bytes.
@@ -212,13 +229,16 @@ impl Memory {
         self.len as u64
     }
 
-    /// The maximum in pages of the memory's type.
-    pub(crate) fn declared_maximum(&self) -> Option<u64> {
-        self.declared_maximum
+    /// The size of a page as a power of two.
+    pub(crate) fn page_log2(&self) -> u32 {
+        self.page_log2.into()
     }
 
-    fn maximum(&self) -> u64 {
-        self.declared_maximum.unwrap_or(MAX_PAGES_32).min(MAX_PAGES_32)
+    /// The type of the memory; its minimum is the current size.
+    pub(crate) fn ty(&self) -> MemoryType {
+        let ty = if self.is_64 { MemoryType::new64(0, None) } else { MemoryType::new(0, None) };
+        let ty = ty.with_page_size(1 << self.page_log2).expect("the size was one of a type's");
+        ty.with_limits(self.pages(), self.declared_maximum)
     }
 
     /// Grows by `delta` pages. Answers the former size in pages.
@@ -228,14 +248,13 @@ impl Memory {
     /// Fails beyond the maximum or the pool's limit, or if the system or the embedder has no
     /// memory; the memory is then as before.
     pub(crate) fn grow(&mut self, delta: u64) -> Result<u64, GrowError> {
-        let old = self.pages();
-        let new = old.checked_add(delta).filter(|&new| new <= self.maximum());
-        let new = new.ok_or(GrowError::Maximum { pages: old, delta, maximum: self.maximum() })?;
-        if let Some(limit) = self.limit {
-            PoolLimitError::check("memory_pages", new, limit)?;
-        }
+        let (old, maximum) = (self.pages(), maximum(&self.ty()));
+        let new = old.checked_add(delta).filter(|&new| new <= maximum);
+        let new = new.ok_or(GrowError::Maximum { pages: old, delta, maximum })?;
+        let len = new << self.page_log2;
+        PoolLimitError::check("memory_pages", len.div_ceil(WASM_PAGE_SIZE), self.limit)?;
         if delta > 0 {
-            self.grow_to((new * WASM_PAGE_SIZE) as usize)?;
+            self.grow_to(len as usize)?;
         }
         Ok(old)
     }
@@ -253,8 +272,8 @@ impl Memory {
     fn grow_to(&mut self, len: usize) -> Result<(), GrowError> {
         let grown = match &mut self.bytes {
             Bytes::Static(bytes) => bytes.grow_to(len),
-            Bytes::Moving(bytes) => bytes.grow_to(len),
-            Bytes::Slot(bytes) => bytes.grow_to(len),
+            Bytes::Moving(bytes) => bytes.grow_to(accessible(len)),
+            Bytes::Slot(bytes) => bytes.grow_to(accessible(len)),
             Bytes::Host(bytes) => {
                 bytes.grow_to(len).map_err(GrowError::Host)?;
                 Ok(())

@@ -1,5 +1,6 @@
 //! How an engine lays memories out.
 
+use crate::types::MemoryType;
 use crate::vm::layout::MemoryStyle;
 
 /// How an engine lays memories out, in bytes.
@@ -13,9 +14,9 @@ pub(crate) struct MemorySettings {
 }
 
 impl MemorySettings {
-    /// The style of a memory with this maximum in pages.
-    pub(super) fn style(&self, maximum: Option<u64>) -> MemoryStyle {
-        MemoryStyle::of(maximum, self.static_maximum, self.static_guard)
+    /// The style of a memory of this type.
+    pub(super) fn style(&self, ty: &MemoryType) -> MemoryStyle {
+        MemoryStyle::of(ty, self.static_maximum, self.static_guard)
     }
 
     /// Bytes that a static memory reserves in all.

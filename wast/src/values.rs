@@ -1,4 +1,4 @@
-//! The values of the suite's files: arguments, and what results must match.
+//! The values of scripts: arguments, and what results must match.
 
 use std::fmt;
 

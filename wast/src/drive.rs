@@ -67,8 +67,8 @@ thread_local! {
     static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on panics within [`catching`] are recorded rather than printed.
-pub(crate) fn record_panics() {
+/// From now on panics of this process within [`catching`] are recorded rather than printed.
+pub fn record_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         CAUGHT.with_borrow_mut(|caught| match caught {
@@ -79,7 +79,7 @@ pub(crate) fn record_panics() {
 }
 
 /// Calls a function, whose panic becomes an error marked by [`Panicked`].
-pub(crate) fn catching<R>(function: impl FnOnce() -> Result<R>) -> Result<R> {
+pub fn catching<R>(function: impl FnOnce() -> Result<R>) -> Result<R> {
     let outer = CAUGHT.replace(Some(String::new()));
     let result = panic::catch_unwind(AssertUnwindSafe(function));
     let text = CAUGHT.replace(outer).unwrap_or_default();
@@ -88,7 +88,7 @@ pub(crate) fn catching<R>(function: impl FnOnce() -> Result<R>) -> Result<R> {
 
 /// What the error of a caught panic is.
 #[derive(Debug)]
-pub(crate) struct Panicked(String);
+pub struct Panicked(String);
 
 impl std::fmt::Display for Panicked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use lampwick::{Extern, Instance, Linker, Module, Store, Trap, TrapCode, Val};
+use lampwick::{Extern, Instance, Linker, Module, PoolLimitError, Store, Trap, TrapCode, Val};
 
 use crate::drive::{self, Panicked, Random};
-use crate::report::Outcome;
-use crate::runs::{Fuel, Run};
 use crate::script::{Action, Directive, Script, Source, Step};
 use crate::spectest;
 use crate::values::{Argument, Expected, Shown};
+use crate::way::{Fuel, Way};
 
 /// Slices of fuel are from 1 to this.
 const LARGEST_SLICE: u64 = 100;
@@ -20,17 +19,28 @@ const LARGEST_SLICE: u64 = 100;
 /// fail then.
 const MANY_YIELDS: u64 = 700_000;
 
-/// Executes a script. `costs` is what each of its directives burned, written by the measured run.
-pub(crate) fn execute(
-    file: &str,
-    script: &Script,
-    run: &Run,
-    costs: &mut Vec<u64>,
-    seed: u64,
-) -> Outcome {
+/// What came of a script in a way of running.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Assertions that hold.
+    pub passed: usize,
+    /// Assertions that do not hold, and other directives that failed.
+    pub failed: usize,
+    /// A line for each failure, beginning with the line in the script.
+    pub failures: Vec<String>,
+    /// How often guests were suspended.
+    pub yields: u64,
+}
+
+/// Executes a script in a way of running. Panics, which [`record_panics`](crate::record_panics)
+/// keeps from being printed, count as failures.
+///
+/// `costs` is what each of its directives burned: [`Fuel::Measured`] writes it, the ways that compare
+/// read it. `file` is the script's name, which with the seed chooses the slices of [`Fuel::Sliced`].
+pub fn execute(file: &str, script: &Script, way: &Way, costs: &mut Vec<u64>, seed: u64) -> Outcome {
     let mut outcome = Outcome::default();
     let executed = drive::catching(|| {
-        let runner = Runner::new(run, Random::new(seed, file))?;
+        let runner = Runner::new(way, Random::new(seed, file))?;
         execute_steps(runner, script, costs, &mut outcome)
     });
     if let Err(error) = executed {
@@ -50,7 +60,9 @@ fn execute_steps(
     for (index, step) in script.steps.iter().enumerate() {
         let result = runner.checked_step(step, index, costs);
         let panicked = result.as_ref().is_err_and(|error| error.is::<Panicked>());
+        let too_large = result.as_ref().is_err_and(|error| no_pool_has(step, error));
         let error = match result {
+            Err(_) if too_large => continue,
             Err(_) if step.overruled && !panicked => continue,
             Ok(()) if step.overruled => anyhow!("listed as overruled, but it holds"),
             Ok(()) => {
@@ -71,8 +83,15 @@ fn execute_steps(
     Ok(())
 }
 
-struct Runner<'run> {
-    run: &'run Run,
+/// Whether a module is only declared, and asks for more than any pool can be made for.
+fn no_pool_has(step: &Step, error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<PoolLimitError>();
+    matches!(step.directive, Directive::Definition { .. })
+        && error.is_some_and(|error| error.bound() == 1 << 16)
+}
+
+struct Runner<'way> {
+    way: &'way Way,
     store: Store<()>,
     linker: Linker<()>,
     /// The instance that directives without a name mean.
@@ -84,18 +103,18 @@ struct Runner<'run> {
     yields: u64,
 }
 
-impl<'run> Runner<'run> {
-    fn new(run: &'run Run, random: Random) -> Result<Self> {
-        let mut store = Store::new(&run.engine, ());
-        if matches!(run.fuel, Fuel::Measured | Fuel::Compared) {
+impl<'way> Runner<'way> {
+    fn new(way: &'way Way, random: Random) -> Result<Self> {
+        let mut store = Store::new(&way.engine, ());
+        if matches!(way.fuel, Fuel::Measured | Fuel::Compared) {
             store.add_fuel(u64::MAX)?;
         }
-        let mut linker = Linker::new(&run.engine);
-        spectest::define(&mut linker, &mut store, run.is_async())?;
+        let mut linker = Linker::new(&way.engine);
+        spectest::define(&mut linker, &mut store, way.is_async())?;
         // Files may register a name more than once.
         linker.allow_shadowing(true);
         Ok(Self {
-            run,
+            way,
             store,
             linker,
             current: None,
@@ -109,18 +128,18 @@ impl<'run> Runner<'run> {
 
     /// Executes a directive. Panics become errors; what it burned is remembered or compared.
     fn checked_step(&mut self, step: &Step, index: usize, costs: &mut Vec<u64>) -> Result<()> {
-        if self.run.fuel == Fuel::Sliced {
+        if self.way.fuel == Fuel::Sliced {
             self.choose_slice(costs.get(index).copied().unwrap_or(0));
         }
         let before = self.store.fuel_consumed();
         let nested = drive::catching(|| self.step(&step.directive));
         let cost = self.store.fuel_consumed().zip(before).map(|(after, before)| after - before);
-        if self.run.fuel == Fuel::Off {
+        if self.way.fuel == Fuel::Off {
             ensure!(cost.is_none(), "fuel was counted");
             return nested;
         }
         let cost = cost.context("fuel was not counted")?;
-        if self.run.fuel == Fuel::Measured {
+        if self.way.fuel == Fuel::Measured {
             costs.push(cost);
             return nested;
         }
@@ -209,14 +228,14 @@ impl<'run> Runner<'run> {
 
     fn compile(&self, source: &Source) -> Result<Module> {
         match source {
-            Source::Binary(bytes) => self.run.module(bytes),
-            Source::Text(text) => Module::new(&self.run.engine, text),
+            Source::Binary(bytes) => self.way.module(bytes),
+            Source::Text(text) => Module::new(&self.way.engine, text),
             Source::Broken(error) => bail!("cannot encode the module: {error}"),
         }
     }
 
     fn instantiate(&mut self, module: &Module) -> Result<Instance> {
-        if !self.run.is_async() {
+        if !self.way.is_async() {
             return self.linker.instantiate(&mut self.store, module);
         }
         let (result, yields) = drive::run(self.linker.instantiate_async(&mut self.store, module));
@@ -233,7 +252,7 @@ impl<'run> Runner<'run> {
                     .with_context(|| format!("no function `{function}`"))?;
                 let arguments: Option<Vec<_>> = arguments.iter().map(Argument::value).collect();
                 let arguments = arguments.context("an argument of another WebAssembly")?;
-                if !self.run.is_async() {
+                if !self.way.is_async() {
                     return function.call(&mut self.store, &arguments);
                 }
                 let (result, yields) = drive::run(function.call_async(&mut self.store, &arguments));
@@ -259,7 +278,7 @@ impl<'run> Runner<'run> {
     /// compilation. What the error says is not compared: the parser puts things in words of its
     /// own.
     fn assert_rejected(&self, source: &Source) -> Result<()> {
-        let engine = &self.run.engine;
+        let engine = &self.way.engine;
         let rejected = match source {
             Source::Binary(bytes) => {
                 ensure!(Module::validate(engine, bytes).is_err(), "the module was found valid");

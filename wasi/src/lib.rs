@@ -1,0 +1,75 @@
+//! WASI preview 1 for Lampwick's guests, on tokio.
+//!
+//! A program that was compiled for `wasm32-wasi` (now `wasm32-wasip1`) finds its arguments,
+//! environment, files, clocks, sockets and random numbers here. While it waits, its fiber is
+//! suspended and the worker is free; files are read and written on tokio's blocking pool. It sees
+//! only what it was given: directories with their permissions, streams, sockets.
+//!
+//! ```
+//! use lampwick::{Config, Engine, Linker, Module, Store};
+//! use lampwick_wasi::{I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> anyhow::Result<()> {
+//! let engine = Engine::new(Config::new().async_support(true))?;
+//! let module = Module::new(
+//!     &engine,
+//!     r#"(module
+//!         (import "wasi_snapshot_preview1" "fd_write"
+//!             (func $write (param i32 i32 i32 i32) (result i32)))
+//!         (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+//!         (memory (export "memory") 1)
+//!         (data (i32.const 0) "\10\00\00\00\06\00\00\00")  ;; one buffer: 6 bytes at 16
+//!         (data (i32.const 16) "hello\n")
+//!         (func (export "_start")
+//!             (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+//!             (call $exit (i32.const 3))))"#,
+//! )?;
+//! let mut linker = Linker::new(&engine);
+//! add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx)?;
+//!
+//! let output = MemoryOutputPipe::new(1024);
+//! let ctx = WasiCtxBuilder::new().arg("hello").stdout(output.clone()).build();
+//! let mut store = Store::new(&engine, ctx);
+//! let instance = linker.instantiate_async(&mut store, &module).await?;
+//! let start = instance.get_typed_func::<(), (), _>(&mut store, "_start")?;
+//! let trap = start.call_async(&mut store, ()).await.unwrap_err();
+//! assert_eq!(I32Exit::of(&trap).map(|exit| exit.0), Some(3));
+//! assert_eq!(output.contents(), "hello\n");
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bindings;
+mod builder;
+mod clocks;
+mod ctx;
+mod dir;
+mod errno;
+mod exit;
+mod file;
+mod filestat;
+mod io;
+mod limits;
+mod linker;
+mod lists;
+mod paths;
+mod perms;
+mod pipe;
+mod poll;
+mod preview1;
+mod readdir;
+mod socket;
+mod stdio;
+mod table;
+
+pub use builder::WasiCtxBuilder;
+pub use clocks::{HostMonotonicClock, HostWallClock};
+pub use ctx::WasiCtx;
+pub use exit::I32Exit;
+pub use limits::WasiLimits;
+pub use linker::add_to_linker;
+pub use perms::{DirPerms, FilePerms};
+pub use pipe::MemoryOutputPipe;

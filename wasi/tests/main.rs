@@ -1,0 +1,13 @@
+//! The functions of preview 1, each through a guest; what hostile guests try; programs that others
+//! wrote.
+
+mod dirs;
+mod escapes;
+mod files;
+mod hostile;
+mod permissions;
+mod poll;
+mod process;
+mod programs;
+mod sockets;
+mod support;

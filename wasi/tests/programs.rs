@@ -1,0 +1,110 @@
+//! Compiled programs, run as a command runs them.
+
+use lampwick::{Linker, Module, Store};
+use lampwick_wasi::{
+    DirPerms, FilePerms, I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker,
+};
+use tempfile::tempdir;
+use tokio::io::AsyncWriteExt;
+
+use crate::support::engine;
+
+/// What a program printed, and its status.
+struct Ended {
+    out: String,
+    err: String,
+    status: i32,
+}
+
+async fn run(wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
+    let (out, err) = (MemoryOutputPipe::new(1 << 20), MemoryOutputPipe::new(1 << 20));
+    builder.stdout(out.clone()).stderr(err.clone());
+    let engine = engine();
+    let module = Module::new(&engine, wasm).unwrap();
+    let mut linker = Linker::new(&engine);
+    add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
+    let mut store = Store::new(&engine, builder.build());
+    let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+    let start = instance.get_typed_func::<(), (), _>(&mut store, "_start").unwrap();
+    let status = match start.call_async(&mut store, ()).await {
+        Ok(()) => 0,
+        Err(trap) => I32Exit::of(&trap).unwrap_or_else(|| panic!("{trap}")).0,
+    };
+    let text = |pipe: MemoryOutputPipe| String::from_utf8(pipe.contents().to_vec()).unwrap();
+    Ended { out: text(out), err: text(err), status }
+}
+
+#[tokio::test]
+async fn a_program_greets() {
+    let wasm = include_bytes!("guests/hello.wasm");
+    let ended = run(wasm, WasiCtxBuilder::new().arg("hello")).await;
+    assert_eq!((&ended.out[..], &ended.err[..], ended.status), ("hello, world\n", "0 lines\n", 0));
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["hello", "3", "zwei"]).env("NAME", "Lampwick").stdin(&b"one\ntwo\n"[..]);
+    let ended = run(wasm, &mut builder).await;
+    let expected = "hello, Lampwick\nargument 1: 3\nargument 2: zwei\n1: one\n2: two\n";
+    assert_eq!((&ended.out[..], &ended.err[..], ended.status), (expected, "2 lines\n", 3));
+}
+
+#[tokio::test]
+async fn a_program_works_with_files() {
+    let dir = tempdir().unwrap();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["files", "/data"]);
+    builder.preopened_dir(&root, "/data", DirPerms::all(), FilePerms::all()).unwrap();
+    let ended = run(include_bytes!("guests/files.wasm"), &mut builder).await;
+    // The link, 300 files, the numbers, and two for the directories.
+    let expected = "last: 99999\nsize: 588890\nnames: 304\nbytes: 0\n1\n";
+    assert!(ended.out.starts_with(expected), "{}", ended.out);
+    assert!(ended.out[expected.len()..].starts_with("refused: "), "{}", ended.out);
+    assert_eq!(ended.status, 0);
+    assert_eq!(std::fs::read(root.join("sub/n")).unwrap(), b"0\n1\n");
+}
+
+#[tokio::test]
+async fn the_same_program_fails_cleanly_where_it_may_only_read() {
+    let dir = tempdir().unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["files", "/data"]);
+    builder.preopened_dir(dir.path(), "/data", DirPerms::READ, FilePerms::READ).unwrap();
+    let ended = run(include_bytes!("guests/files.wasm"), &mut builder).await;
+    assert!(ended.out.starts_with("fopen: "), "{}", ended.out);
+    assert_eq!(ended.status, 1);
+    assert!(dir.path().read_dir().unwrap().next().is_none());
+}
+
+#[tokio::test]
+async fn a_program_waits() {
+    let (mut feed, stdin) = tokio::io::duplex(64);
+    let mut builder = WasiCtxBuilder::new();
+    builder.stdin(stdin);
+    let wasm = include_bytes!("guests/wait.wasm");
+    let (ended, ()) = tokio::join!(run(wasm, &mut builder), async {
+        // Well behind both of its timeouts.
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        feed.write_all(b"input").await.unwrap();
+    });
+    assert_eq!(ended.out, "slept: 1\nnothing: 0\nready: 1, read: input\n");
+}
+
+#[tokio::test]
+async fn a_program_of_others_computes() {
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["icepll", "-i", "12", "-o", "48"]);
+    let ended = run(include_bytes!("guests/icepll.wasm"), &mut builder).await;
+    assert_eq!(ended.status, 0, "{}", ended.err);
+    for line in ["F_PLLIN:    12.000 MHz (given)", "F_PLLOUT:   48.000 MHz (requested)"] {
+        assert!(ended.out.contains(line), "{}", ended.out);
+    }
+    // 12 MHz * 64 = 768 MHz, divided by 16.
+    for line in ["DIVR:  0 (4'b0000)", "DIVF: 63 (7'b0111111)", "DIVQ:  4 (3'b100)"] {
+        assert!(ended.out.contains(line), "{}", ended.out);
+    }
+    let mut builder = WasiCtxBuilder::new();
+    let ended = run(include_bytes!("guests/icepll.wasm"), builder.args(&["icepll", "-x"])).await;
+    assert_eq!(ended.status, 1);
+    assert!(ended.err.contains("unrecognized option"), "{}{}", ended.out, ended.err);
+}

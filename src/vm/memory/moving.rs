@@ -37,30 +37,32 @@ impl MovingBytes {
         } else {
             // What moves is as much as has come since the last time, however often a guest grows.
             let new = reserve(&self.idles, len, len)?;
-            self.move_to(&new, len)?;
-            self.reservation = new;
+            self.move_to(new, len)?;
         }
         self.accessible = len;
         Ok(())
     }
 
-    /// Moves the pages to a reservation of which `len` bytes are accessible.
-    fn move_to(&self, new: &Reservation, len: usize) -> io::Result<()> {
+    /// Moves the pages to a reservation of which `len` bytes are to be accessible.
+    fn move_to(&mut self, new: Reservation, len: usize) -> io::Result<()> {
         let old = &self.reservation;
         let whole = self.accessible.next_multiple_of(DIRECTORY);
-        if whole > old.len().min(new.len()) || self.accessible < LARGE {
-            return move_pages(old, new, self.accessible);
+        if self.accessible < LARGE || whole > old.len().min(new.len()) {
+            move_pages(old, &new, self.accessible)?;
+            self.reservation = new;
+            return Ok(());
         }
         // Directories only move as wholes: for that long all that the last one leads to is accessible.
-        // The guest waits for us meanwhile, and nobody else has the memory.
+        // The guest waits for us meanwhile. Where the system refuses to end this, the guest reaches
+        // some zeros of its own.
         old.protect(self.accessible..whole, true)?;
-        let moved = move_pages(old, new, whole);
-        if moved.is_err() {
+        if let Err(error) = move_pages(old, &new, whole) {
             old.protect(self.accessible..whole, false)?;
-        } else if whole > len {
-            new.protect(len..whole, false)?;
+            return Err(error);
         }
-        moved
+        // The pages are there, whatever comes of the rest.
+        self.reservation = new;
+        self.reservation.protect(len.min(whole)..whole, false)
     }
 }
 

@@ -71,6 +71,17 @@ pub fn refuse_wasm_name(path: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// A module of a file, which may be an artifact.
+pub fn module(engine: &Engine, path: &Path) -> Result<Module, Failure> {
+    match read(path)? {
+        Input::Wasm(bytes) => {
+            let name = path.file_stem().map(|name| name.to_string_lossy());
+            compile(engine, path, &bytes, name.as_deref())
+        }
+        Input::Artifact => artifact(engine, path),
+    }
+}
+
 /// Compiles a module; one without a name gets this one.
 pub fn compile(
     engine: &Engine,

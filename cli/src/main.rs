@@ -8,7 +8,10 @@ mod compile;
 mod engine;
 mod failure;
 mod inspect;
+mod limit;
 mod load;
+mod run;
+mod serve;
 mod wast;
 
 use std::io::{self, Write as _};
@@ -25,6 +28,8 @@ const MANUAL: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/lampwick.1"));
 fn main() -> ExitCode {
     // Misuse of options ends in there, with exit code 2.
     let result = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Compile(args) => compile::compile(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Wast(args) => wast::wast(&args),

@@ -2,7 +2,12 @@
 
 mod bad_input;
 mod compile;
+mod guests;
 mod inspect;
+mod jobs;
 mod output;
+mod run;
+mod serve;
 mod support;
+mod tour;
 mod wast;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::Workplace;
 
-const COMMANDS: &[&str] = &["compile", "inspect", "wast", "completions"];
+const COMMANDS: &[&str] = &["run", "serve", "compile", "inspect", "wast", "completions"];
 
 #[test]
 fn every_command_has_help_with_an_example() {

@@ -111,6 +111,16 @@ impl WasiCtxBuilder {
         self
     }
 
+    /// Adds the host's own arguments, its program's name first.
+    ///
+    /// # Panics
+    ///
+    /// Panics if one is not Unicode.
+    pub fn inherit_args(&mut self) -> &mut Self {
+        self.args.extend(std::env::args());
+        self
+    }
+
     /// Adds a variable to the environment.
     ///
     /// # Panics

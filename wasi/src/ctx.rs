@@ -10,6 +10,7 @@ use crate::exit::I32Exit;
 use crate::file::blocking;
 use crate::limits::WasiLimits;
 use crate::lists::Strings;
+use crate::pace;
 use crate::table::{Descriptor, Kind, Table};
 
 /// What one program sees of the system: its arguments, environment, descriptors, clocks and random
@@ -113,9 +114,7 @@ impl WasiCtx {
             let range = buffer.get_range(done..end).ok_or(Errno::Fault)?;
             memory.copy_from_slice(bytes, range)?;
             done = end;
-            if done < buffer.len() {
-                tokio::task::yield_now().await;
-            }
+            pace::bytes(bytes.len()).await;
         }
         Ok(())
     }

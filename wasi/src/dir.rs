@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
 use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt};
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, OFlags};
 
 use crate::bindings::types::{Fdflags, Filetype, Oflags};
 use crate::errno::Result;
@@ -101,14 +101,14 @@ impl Directory {
         follow: bool,
         times: Times,
     ) -> Result<()> {
-        use cap_fs_ext::DirExt;
-        let (accessed, modified) = times.of_path();
         self.with(move |dir| {
-            if follow {
-                dir.set_times(path, accessed, modified)
-            } else {
-                dir.set_symlink_times(path, accessed, modified)
-            }
+            // A descriptor for the name alone: opening a pipe could wait for its other end, and a
+            // device could notice.
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(OFlags::PATH.bits() as i32);
+            options.follow(if follow { FollowSymlinks::Yes } else { FollowSymlinks::No });
+            let file = dir.open_with(path, &options)?;
+            Ok(rustix::fs::utimensat(&file, "", &times.of_path(), AtFlags::EMPTY_PATH)?)
         })
         .await
     }

@@ -48,7 +48,7 @@ impl OpenFile {
         self.filetype
     }
 
-    fn is_regular(&self) -> bool {
+    pub(crate) fn is_regular(&self) -> bool {
         matches!(self.filetype, Filetype::RegularFile | Filetype::BlockDevice)
     }
 

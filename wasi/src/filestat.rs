@@ -3,9 +3,8 @@
 use std::fs::FileTimes;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cap_fs_ext::SystemTimeSpec;
 use cap_std::fs::{Metadata, MetadataExt};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Timespec, Timestamps, UTIME_OMIT};
 
 use crate::bindings::types::{Clockid, Errno, Error, Filestat, Filetype, Fstflags, Timestamp};
 use crate::clocks::Clocks;
@@ -94,10 +93,18 @@ impl Times {
         times
     }
 
-    pub(crate) fn of_path(self) -> (Option<SystemTimeSpec>, Option<SystemTimeSpec>) {
-        let spec = |time: Option<SystemTime>| {
-            time.map(|time| SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(time)))
+    pub(crate) fn of_path(self) -> Timestamps {
+        let timespec = |time: Option<SystemTime>| match time {
+            None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            Some(time) => {
+                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let tv_sec = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+                Timespec { tv_sec, tv_nsec: since.subsec_nanos().into() }
+            }
         };
-        (spec(self.accessed), spec(self.modified))
+        Timestamps {
+            last_access: timespec(self.accessed),
+            last_modification: timespec(self.modified),
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::ctx::WasiCtx;
 use crate::errno::Result;
 use crate::filestat::{self, Times};
 use crate::lists::Buffers;
+use crate::pace;
 use crate::readdir;
 use crate::table::{Descriptor, Kind};
 
@@ -52,8 +53,11 @@ impl WasiCtx {
             };
             let Some(bytes) = unless_begun(done, bytes)? else { break };
             buffers.scatter(memory, done, &bytes)?;
+            pace::bytes(bytes.len()).await;
             done += bytes.len();
-            if bytes.len() < len || !matches!(descriptor.kind, Kind::File(_)) {
+            // Only a regular file can be known to have more without waiting for it.
+            let has_more = matches!(&descriptor.kind, Kind::File(file) if file.is_regular());
+            if bytes.len() < len || !has_more {
                 break;
             }
         }
@@ -92,6 +96,7 @@ impl WasiCtx {
                 break;
             }
             done += n;
+            pace::bytes(n).await;
         }
         Ok(done as Size)
     }
@@ -117,6 +122,7 @@ impl WasiCtx {
             let bytes = stream.read(len, descriptor.flags, peek).await;
             let Some(bytes) = unless_begun(done, bytes)? else { break };
             buffers.scatter(memory, done, &bytes)?;
+            pace::bytes(bytes.len()).await;
             done += bytes.len();
             if bytes.is_empty() || peek || !how.contains(Riflags::RECV_WAITALL) {
                 break;
@@ -209,7 +215,8 @@ impl WasiCtx {
         buffer: GuestPtr<[u8]>,
         mut cookie: Dircookie,
     ) -> Result<Size> {
-        let part = self.limits.buffered_bytes.max(readdir::ANY_ENTRY) as u32;
+        let part = self.limits.buffered_bytes.max(readdir::ANY_ENTRY);
+        let part = u32::try_from(part).unwrap_or(u32::MAX);
         self.table.directory(fd, Rights::FD_READDIR)?;
         memory.as_slice(buffer)?;
         let Kind::Directory(directory) = &mut self.table.get_mut(fd)?.kind else {
@@ -227,6 +234,7 @@ impl WasiCtx {
             let range = buffer.get_range(done..end).ok_or(Errno::Fault)?;
             memory.copy_from_slice(&bytes, range)?;
             (done, cookie) = (end, next);
+            pace::bytes(bytes.len()).await;
         }
         Ok(done)
     }

@@ -55,6 +55,7 @@ mod io;
 mod limits;
 mod linker;
 mod lists;
+mod pace;
 mod paths;
 mod perms;
 mod pipe;

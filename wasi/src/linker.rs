@@ -7,6 +7,7 @@ use wiggle::{GuestError, GuestMemory};
 use crate::bindings::types::Error;
 use crate::bindings::wasi_snapshot_preview1 as preview1;
 use crate::ctx::WasiCtx;
+use crate::pace;
 
 /// Defines each function: its name, and its parameters as WebAssembly has them.
 macro_rules! define {
@@ -16,6 +17,7 @@ macro_rules! define {
             stringify!($name),
             move |mut caller: Caller<'_, T>, ($($arg,)*): ($($ty,)*)| {
                 Box::new(async move {
+                    pace::call().await;
                     let memory = caller.get_export("memory").and_then(|it| it.into_memory());
                     let memory = memory.ok_or_else(|| Trap::new(concat!(
                         "a guest that exports no memory named `memory` called `",

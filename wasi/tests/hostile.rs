@@ -289,6 +289,57 @@ async fn calls_that_are_dropped_at_any_await_leave_the_guest_usable() {
     assert_eq!(guest.stat(3, "file", true).await.unwrap().size, 8);
 }
 
+/// How often a task with this program is polled until it ends.
+async fn polls(body: &str) -> u64 {
+    let engine = engine();
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "clock_time_get"
+                (func $clock (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "random_get"
+                (func $random (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write"
+                (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 2)
+            (data (i32.const 0) "\00\10\00\00\00\00\01\00")
+            (func (export "run") (local $n i32)
+                (loop $again
+                    (br_if 1 {body})
+                    (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                    (br_if $again (i32.lt_u (local.get $n) (i32.const 10000))))))"#
+    );
+    let module = Module::new(&engine, text).unwrap();
+    let mut linker = Linker::new(&engine);
+    add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
+    let mut store = Store::new(&engine, WasiCtxBuilder::new().build());
+    let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+    let run = instance.get_typed_func::<(), (), _>(&mut store, "run").unwrap();
+    let task = tokio::spawn(async move {
+        let mut call = std::pin::pin!(run.call_async(&mut store, ()));
+        let mut polls = 0;
+        let poll = std::future::poll_fn(|cx| {
+            polls += 1;
+            call.as_mut().poll(cx)
+        });
+        poll.await.unwrap();
+        polls
+    });
+    task.await.unwrap()
+}
+
+/// A guest without fuel to account for, which calls the host ten thousand times.
+#[tokio::test]
+async fn no_poll_does_more_than_a_bounded_work_of_the_hosts() {
+    // 128 calls, or 512 KiB, are all that a poll has.
+    let calls = polls("(call $clock (i32.const 1) (i64.const 0) (i32.const 16))").await;
+    assert!(calls >= 10_000 / 128, "{calls} polls");
+    let random = polls("(call $random (i32.const 4096) (i32.const 16384))").await;
+    assert!(random >= 10_000 / (512 / 16), "{random} polls");
+    let writes = polls("(call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))");
+    let writes = writes.await;
+    assert!(writes >= 10_000 / (512 / 64), "{writes} polls");
+}
+
 /// Guests on two workers, each with files of its own in the same directory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guests_on_several_workers_do_not_meet() {

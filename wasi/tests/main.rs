@@ -10,4 +10,5 @@ mod poll;
 mod process;
 mod programs;
 mod sockets;
+mod stack;
 mod support;

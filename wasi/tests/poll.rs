@@ -161,6 +161,28 @@ async fn a_named_pipe_is_waited_for() {
     assert_eq!(guest.read(fd, 9).await.unwrap(), b"more");
 }
 
+/// What would open a pipe for another reason than to read or write it could wait for ever.
+#[tokio::test]
+async fn a_named_pipe_is_looked_at_without_its_other_end() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    let mut guest = Guest::in_dir(&dir).await;
+    let all = timeout(Duration::from_secs(20), async {
+        for lookup in [0, 1] {
+            assert_eq!(guest.set_times(3, "fifo", (7, 7, 5), lookup).await, Ok(()));
+            assert_eq!(guest.stat(3, "fifo", lookup == 1).await.unwrap().modified, 7);
+        }
+        // To write, there must be a reader.
+        guest.open(3, "fifo", 0, WRITE).await
+    })
+    .await;
+    // Lets go of what waits after all.
+    drop(std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap());
+    assert_eq!(all, Ok(Err(errno::NXIO)));
+}
+
 /// Two guests wait on the only worker there is; a timer beside them is as punctual as ever, and both
 /// go on when their input comes.
 #[tokio::test(flavor = "current_thread")]

@@ -222,6 +222,50 @@ async fn a_stream_that_is_closed_is_replaced_by_the_next_file() {
     assert_eq!(std::fs::read(dir.path().join("log")).unwrap(), b"printed");
 }
 
+/// Gives bytes without end, and keeps the most that it was asked for.
+struct Greedy(Arc<AtomicU64>);
+
+impl tokio::io::AsyncRead for Greedy {
+    fn poll_read(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        self.0.fetch_max(buffer.remaining() as u64, Ordering::Relaxed);
+        buffer.put_slice(&vec![b'x'; buffer.remaining()]);
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_the_host_holds_for_a_call_is_bounded() {
+    let most = Arc::new(AtomicU64::new(0));
+    let mut builder = WasiCtxBuilder::new();
+    builder.stdin(Greedy(most.clone()));
+    builder.limits(WasiLimits { buffered_bytes: 100, ..WasiLimits::default() });
+    let mut guest = Guest::new(&mut builder).await;
+    // A stream gives what there is, which is less than was asked for.
+    assert_eq!(guest.read(0, 10_000).await.unwrap(), [b'x'; 100]);
+    assert_eq!(most.load(Ordering::Relaxed), 100);
+}
+
+#[tokio::test]
+async fn paths_are_as_long_as_they_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    let perms = (lampwick_wasi::DirPerms::all(), lampwick_wasi::FilePerms::all());
+    builder.preopened_dir(dir.path(), "/", perms.0, perms.1).unwrap();
+    builder.limits(WasiLimits { path_length: 4, ..WasiLimits::default() });
+    let mut guest = Guest::new(&mut builder).await;
+    let long = Err(errno::NAMETOOLONG);
+    assert!(guest.open(3, "1234", CREAT, ALL).await.is_ok());
+    assert_eq!(guest.open(3, "12345", CREAT, ALL).await, long.map(|()| 0));
+    assert_eq!(guest.at("path_create_directory", 3, "12345").await, long);
+    assert_eq!(guest.symlink("12345", 3, "1").await, long);
+    assert_eq!(guest.rename((3, "1234"), (3, "12345")).await, long);
+    assert!(!dir.path().join("12345").exists());
+}
+
 #[tokio::test]
 #[should_panic(expected = "more is open from the start than 2 files")]
 async fn a_limit_below_what_is_open_from_the_start_is_misuse() {

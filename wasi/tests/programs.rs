@@ -1,6 +1,6 @@
 //! Compiled programs, run as a command runs them.
 
-use lampwick::{Linker, Module, Store};
+use lampwick::{Config, Engine, Linker, Module, Store};
 use lampwick_wasi::{
     DirPerms, FilePerms, I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker,
 };
@@ -17,13 +17,19 @@ struct Ended {
 }
 
 async fn run(wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
+    run_in(&engine(), wasm, builder).await
+}
+
+async fn run_in(engine: &Engine, wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
     let (out, err) = (MemoryOutputPipe::new(1 << 20), MemoryOutputPipe::new(1 << 20));
     builder.stdout(out.clone()).stderr(err.clone());
-    let engine = engine();
-    let module = Module::new(&engine, wasm).unwrap();
-    let mut linker = Linker::new(&engine);
+    let module = Module::new(engine, wasm).unwrap();
+    let mut linker = Linker::new(engine);
     add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
-    let mut store = Store::new(&engine, builder.build());
+    let mut store = Store::new(engine, builder.build());
+    if store.add_fuel(0).is_ok() {
+        store.out_of_fuel_async_yield(u64::MAX, 1_009);
+    }
     let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
     let start = instance.get_typed_func::<(), (), _>(&mut store, "_start").unwrap();
     let status = match start.call_async(&mut store, ()).await {
@@ -55,7 +61,9 @@ async fn a_program_works_with_files() {
     let mut builder = WasiCtxBuilder::new();
     builder.args(&["files", "/data"]);
     builder.preopened_dir(&root, "/data", DirPerms::all(), FilePerms::all()).unwrap();
-    let ended = run(include_bytes!("guests/files.wasm"), &mut builder).await;
+    // In slices of fuel, so that it is suspended by both, its computing and its waiting.
+    let engine = Engine::new(Config::new().async_support(true).consume_fuel(true)).unwrap();
+    let ended = run_in(&engine, include_bytes!("guests/files.wasm"), &mut builder).await;
     // The link, 300 files, the numbers, and two for the directories.
     let expected = "last: 99999\nsize: 588890\nnames: 304\nbytes: 0\n1\n";
     assert!(ended.out.starts_with(expected), "{}", ended.out);

@@ -72,6 +72,7 @@ pub(crate) mod errno {
     pub(crate) const NOTEMPTY: i32 = 55;
     pub(crate) const NOTSOCK: i32 = 57;
     pub(crate) const NOTSUP: i32 = 58;
+    pub(crate) const NXIO: i32 = 60;
     pub(crate) const PERM: i32 = 63;
     pub(crate) const PIPE: i32 = 64;
     pub(crate) const SPIPE: i32 = 70;

@@ -1,20 +1,35 @@
 //! The command line. The build script reads these files, too, for the man page: they use nothing
 //! else of the command's.
 
+mod run;
+pub mod serve;
+pub mod values;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
-/// Compiles and inspects WebAssembly programs.
+pub use run::RunArgs;
+pub use serve::ServeArgs;
+
+/// Runs, compiles, inspects and serves WebAssembly programs.
 #[derive(Debug, Parser)]
 #[command(name = "lampwick", version, arg_required_else_help = true)]
 #[command(after_help = "Examples:
-  lampwick compile prog.wasm
-  lampwick inspect --code main prog.wasm
-  lampwick man | man -l -
+  lampwick run hello.wasm
+  lampwick run --dir data::/data --fuel 1000000000 --timeout 10s tool.wasm in.txt
+  lampwick serve site")]
+#[command(after_long_help = "Examples:
+  lampwick run hello.wasm
+  lampwick run --dir data::/data --fuel 1000000000 --timeout 10s tool.wasm in.txt
+  lampwick serve site
 
-Exit codes: 2 for misuse, 1 for every other failure.")]
+Exit codes:
+  of the program where it ended by itself; 134 where it trapped or its fuel was gone; 128
+  plus its number after a signal, as 130 after Ctrl-C; 2 for misuse; 1 for every other failure.
+
+`lampwick man` prints the manual page of all commands.")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -24,7 +39,11 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compile a module to an artifact
+    /// Run a WASI program
+    Run(Box<RunArgs>),
+    /// Answer HTTP requests with WASI programs, a fresh instance for each
+    Serve(ServeArgs),
+    /// Compile a module to an artifact, which `run` starts without compiling
     Compile(CompileArgs),
     /// Show what a module or an artifact consists of
     Inspect(InspectArgs),
@@ -39,7 +58,7 @@ pub enum Command {
 /// Arguments of `lampwick compile`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
-  lampwick compile --output prog.lampwick prog.wasm")]
+  lampwick compile prog.wasm && lampwick run prog.lampwick")]
 pub struct CompileArgs {
     /// The module, in the binary or the text format
     #[arg(value_name = "MODULE", value_hint = ValueHint::FilePath)]

@@ -1,0 +1,77 @@
+//! Arguments of `lampwick serve`.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum, ValueHint};
+
+/// Arguments of `lampwick serve`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  lampwick serve --listen 127.0.0.1:8080 --admin 127.0.0.1:9090 site")]
+#[command(
+    after_long_help = "Each request runs a fresh instance of its route's program as CGI 1.1 does: variables of \
+the request in the environment, its body on the standard input, headers and body of the answer on the standard \
+output. What the program writes to its standard error is logged.
+
+Routes and their limits are in DIR/lampwick.toml; without that file, DIR/NAME.wasm or NAME.wat answers /NAME:
+
+  [defaults]            # for routes that do not say otherwise
+  fuel = 1000000000     # units that a request may burn
+  slice = 100000        # units after which others run
+  memory = \"64MiB\"
+  time = \"10s\"          # from the request's head to the end of the answer
+  guests = 64           # requests at a time; more get status 503
+
+  [[route]]
+  path = \"/hello\"       # this path, and all below it
+  program = \"hello.wasm\"
+  env = { LANG = \"C\" }
+  dirs = [\"data::/data\"]
+  write = false         # whether the program may write there
+  time = \"2s\"
+
+The status page is http://ADMIN/, what Prometheus reads http://ADMIN/metrics. The server ends at SIGINT or SIGTERM, \
+when all requests that it has are answered.
+
+Example:
+  lampwick serve --listen 127.0.0.1:8080 --admin 127.0.0.1:9090 site"
+)]
+pub struct ServeArgs {
+    /// The directory with the programs, and perhaps lampwick.toml
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// Where to answer requests; port 0 is any free one, which the log names
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where to answer with metrics and the status page
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    pub admin: SocketAddr,
+    /// How long requests may go on when the server is told to end
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub grace: Duration,
+    /// The most connections at a time; others wait
+    #[arg(long, value_name = "COUNT", default_value = "1024")]
+    pub connections: NonZeroUsize,
+    /// Threads that programs run on [default: one for each processor]
+    #[arg(long, value_name = "COUNT")]
+    pub workers: Option<NonZeroUsize>,
+    /// What to log, on the standard error
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log: Level,
+}
+
+/// How much to log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Level {
+    /// What needs somebody's attention
+    Error,
+    /// Also requests that failed
+    Warn,
+    /// Also every request
+    Info,
+    /// Also what only developers of Lampwick want to know
+    Debug,
+}

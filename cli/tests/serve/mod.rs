@@ -1,0 +1,8 @@
+//! `lampwick serve`, with real clients over real sockets.
+
+mod answers;
+mod client;
+mod failures;
+mod lifetime;
+mod limits;
+mod status;

@@ -1,0 +1,84 @@
+//! Bytes → a module.
+
+use arbitrary::{Result, Unstructured};
+use wasm_smith::{InstructionKind as Kind, InstructionKinds};
+
+use crate::{host, proposals};
+
+/// How many functions may be entered, turns of loops made, and bytes or elements moved in bulk,
+/// before a module traps. It bounds recursion, too, so that no stack is exhausted.
+const FUEL: u32 = 400;
+
+/// Bytes of which the generator makes a module, for each seed.
+const BYTES: usize = 8_000;
+
+/// The module of a seed: of the first bytes that make one.
+pub fn from_seed(seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    loop {
+        let mut bytes = vec![0; BYTES];
+        rng.fill(&mut bytes);
+        if let Ok(module) = module(&mut Unstructured::new(&bytes)) {
+            return module;
+        }
+    }
+}
+
+/// The module that some bytes make.
+///
+/// # Errors
+///
+/// Fails if these bytes make no module.
+pub fn module(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+    let mut config = shape(bytes)?;
+    for proposal in proposals::PROPOSALS {
+        if bytes.ratio(3, 4)? {
+            (proposal.generate)(&mut config);
+        }
+    }
+    let mut module = wasm_smith::Module::new(config, bytes)?;
+    module.ensure_termination(FUEL).expect("all functions are the generator's");
+    Ok(module.to_bytes())
+}
+
+/// Limits that keep a module small, and what it may import.
+fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
+    const PAGE: u64 = 1 << 16;
+    let pages = bytes.int_in_range(1..=4)?;
+    Ok(wasm_smith::Config {
+        allowed_instructions: kinds(bytes)?,
+        available_imports: bytes.ratio(2, 3)?.then(host::imports),
+        max_imports: 0,
+        canonicalize_nans: true,
+        // Without traps all of a function is executed, with them what leads to one.
+        disallow_traps: bytes.arbitrary()?,
+        export_everything: true,
+        min_funcs: 4,
+        max_funcs: bytes.int_in_range(4..=12)?,
+        max_instructions: bytes.int_in_range(20..=300)?,
+        max_globals: 8,
+        max_types: 10,
+        // Too small a number makes the generator fail, rather than stop.
+        max_type_size: 100_000,
+        max_data_segments: 4,
+        max_element_segments: 4,
+        max_elements: 10,
+        memory_max_size_required: true,
+        max_memory32_bytes: pages * PAGE,
+        max_memory64_bytes: u128::from(pages * PAGE),
+        table_max_size_required: true,
+        max_table_elements: 40,
+        ..proposals::none()
+    })
+}
+
+/// Which operators a module has. Where all kinds are allowed, few operators find two vectors on the
+/// stack.
+fn kinds(bytes: &mut Unstructured<'_>) -> Result<InstructionKinds> {
+    Ok(match bytes.int_in_range(0..=4)? {
+        0 => InstructionKinds::new(&[Kind::Vector, Kind::Variable]),
+        1 => InstructionKinds::new(&[Kind::Numeric, Kind::Variable, Kind::Parametric]),
+        2 => InstructionKinds::new(&[Kind::Vector, Kind::Memory, Kind::Control]),
+        _ => InstructionKinds::all(),
+    })
+}

@@ -1,0 +1,68 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+pub(crate) const HELP: &str = "\
+Generated modules, run by Lampwick and by the interpreter wasmi, which must agree.
+
+Usage: cargo test -p lampwick-differential -- [OPTIONS]
+
+  --seed N      the first seed; each module has the next (default 1)
+  --modules N   how many modules (default 10000)
+  --way NAME    run all modules in ways whose names contain this, rather than in all by turns
+  --save FILE   write the module of the first seed to a file
+  --help        print this and stop
+";
+
+/// Modules of a run without options. Its shares are checked, too (`report`).
+pub(crate) const MODULES: u64 = 10_000;
+
+/// What the command line asks for.
+pub(crate) enum Wish {
+    Help,
+    List,
+    Run(Options),
+}
+
+pub(crate) struct Options {
+    pub(crate) seed: u64,
+    pub(crate) modules: u64,
+    pub(crate) way: Option<String>,
+    pub(crate) save: Option<PathBuf>,
+    /// Where the child process notes what it is at; the parent has none.
+    pub(crate) notes: Option<PathBuf>,
+}
+
+impl Options {
+    /// Options of other test binaries, which `cargo test` passes to this one as well, are ignored.
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
+        let mut options = Self { seed: 1, modules: MODULES, way: None, save: None, notes: None };
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--help" | "-h" => return Ok(Wish::Help),
+                "--list" => return Ok(Wish::List),
+                "--seed" => options.seed = value(&argument, arguments.next())?,
+                "--modules" => options.modules = value(&argument, arguments.next())?,
+                "--way" => options.way = Some(value(&argument, arguments.next())?),
+                "--save" => options.save = Some(value(&argument, arguments.next())?),
+                "--child" => options.notes = Some(value(&argument, arguments.next())?),
+                _ => {}
+            }
+        }
+        Ok(Wish::Run(options))
+    }
+
+    /// The command that runs one module again.
+    pub(crate) fn repeat(seed: u64, way: &str) -> String {
+        format!("cargo test -p lampwick-differential -- --seed {seed} --modules 1 --way \"{way}\"")
+    }
+}
+
+fn value<V: FromStr>(option: &str, argument: Option<String>) -> Result<V, String>
+where
+    V::Err: std::fmt::Display,
+{
+    let text = argument.ok_or_else(|| format!("`{option}` needs a value"))?;
+    text.parse().map_err(|error| format!("`{option} {text}`: {error}"))
+}

@@ -51,6 +51,8 @@ impl<W> Ledger<W> {
         let ahead = slice.saturating_mul(SLICES_AHEAD).max(self.burst(slice));
         let level = self.tanks[tank].bucket.level();
         let plenty = level / (2 * self.taps.len() as u64);
+        // In whole slices: what is left of one costs a poll, too.
+        let plenty = plenty - plenty % slice.max(1);
         self.grant(tank, tap, plenty.min(ahead).max(slice));
     }
 

@@ -19,8 +19,11 @@ const COUNT: &str = r#"(module (import "" "now" (func $now))
             (if (i32.eq (local.get $round) (local.get $when)) (then (call $now)))
             (br_if $forever (i32.ne (local.get $round) (i32.const -1))))))"#;
 
+/// Gives a store fuel.
+type Fuel = fn(&mut Store<Guest>);
+
 /// What a store's fuel may come from, in slices that nobody lives to see the end of.
-const FUEL: [(&str, fn(&mut Store<Guest>)); 4] = [
+const FUEL: [(&str, Fuel); 4] = [
     ("its own", |store| store.set_fuel(u64::MAX).unwrap()),
     ("its own, in slices", |store| {
         store.set_fuel(u64::MAX).unwrap();
@@ -48,7 +51,7 @@ struct Counter {
 }
 
 impl Counter {
-    fn new(fuel: fn(&mut Store<Guest>), act: fn(&FuelHandle)) -> Self {
+    fn new(fuel: Fuel, act: fn(&FuelHandle)) -> Self {
         let engine = async_metered();
         let mut store = Store::new(&engine, Guest { handle: None, act });
         fuel(&mut store);

@@ -45,6 +45,7 @@ const OPERATIONS: &[Operation] = &[
     Operation("sort 500, metered", |times| guest(SORT, "run", 500, true, times), 20),
     Operation("x25519 1", |times| guest(X25519, "run", 1, false, times), 20),
     Operation("x25519 1, metered", |times| guest(X25519, "run", 1, true, times), 20),
+    Operation("x25519 1, with a handle", |times| guest_with_handle(X25519, "run", 1, times), 20),
 ];
 
 const FIB: &[u8] = include_bytes!("../tests/guests/fib.wasm");
@@ -72,7 +73,7 @@ const GUEST: &str = r#"(module
             (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))"#;
 
 fn main() -> ExitCode {
-    match run() {
+    match count_and_compare() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
 }
 
 /// Answers whether all is within its bounds.
-fn run() -> Result<bool> {
+fn count_and_compare() -> Result<bool> {
     let mut wanted: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     if let [child, name, times] = &wanted[..]
         && child == "--child"
@@ -305,10 +306,32 @@ fn guest(wasm: &[u8], export: &str, argument: i32, metered: bool, times: u64) ->
     if metered {
         store.add_fuel(u64::MAX)?;
     }
-    let instance = Instance::new(&mut store, &module, &[])?;
-    let run = instance.get_func(&mut store, export).context("no such export")?;
+    run(&mut store, &module, export, argument, times)
+}
+
+/// The same in spans, at whose ends a guest listens.
+fn guest_with_handle(wasm: &[u8], export: &str, argument: i32, times: u64) -> Result<()> {
+    let engine = engine(false, true)?;
+    let module = Module::new(&engine, wasm)?;
+    let mut store = Store::new(&engine, ());
+    let handle = store.fuel_handle()?;
+    store.add_fuel(u64::MAX)?;
+    run(&mut store, &module, export, argument, times)?;
+    ensure!(handle.consumed() > 0, "the guest has not listened");
+    Ok(())
+}
+
+fn run(
+    store: &mut Store<()>,
+    module: &Module,
+    export: &str,
+    argument: i32,
+    times: u64,
+) -> Result<()> {
+    let instance = Instance::new(&mut *store, module, &[])?;
+    let run = instance.get_func(&mut *store, export).context("no such export")?;
     for _ in 0..times {
-        black_box(run.call(&mut store, &[Val::I32(black_box(argument))])?);
+        black_box(run.call(&mut *store, &[Val::I32(black_box(argument))])?);
     }
     Ok(())
 }

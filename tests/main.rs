@@ -38,6 +38,7 @@ mod fuel_handles;
 mod fuel_modern;
 mod fuel_random;
 mod fuel_rounds;
+mod fuel_spans;
 mod functions;
 mod gc;
 mod gc_collection;

@@ -352,7 +352,8 @@ fn a_dropped_bulk_operator_leaves_the_memory_whole() {
         memory.grow(&mut store, 1).unwrap();
         let size = memory.data_size(&store);
         let done = memory.data(&store).iter().filter(|byte| i32::from(**byte) == polls).count();
-        assert!(done < size && done % (PAGE / 2) == 0, "{done}");
+        // Chunks are whole pages of the system's.
+        assert!(done < size && done % 4096 == 0, "{done}");
     }
     block_on(fill.call_async(&mut store, 100)).unwrap();
     assert!(memory.data(&store).iter().all(|byte| *byte == 100));

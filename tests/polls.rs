@@ -56,6 +56,36 @@ fn processor_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// What moves with a memory is as little as can be, however much of it was touched.
+#[test]
+fn a_memory_that_moves_lies_where_directories_of_page_tables_begin() {
+    let engine = engine(|config| {
+        config.async_support(true).static_memory_maximum_size(0);
+        config.dynamic_memory_reserved_for_growth(1 << 20);
+    });
+    // Touches one page for each page table of 1.5 GiB, and lets them move.
+    let wat = r#"(module (memory (export "memory") 24000)
+        (func (export "touch") (local i32)
+            (loop (i32.store (local.get 0) (local.get 0))
+                (local.tee 0 (i32.add (local.get 0) (i32.const 0x20_0000)))
+                (br_if 0 (i32.lt_u (i32.const 1_500_000_000)))))
+        (func (export "move") (result i32) (memory.grow (i32.const 41000))))"#;
+    const DIRECTORY: usize = 1 << 30;
+    let (mut store, instance) = instantiate_async(&engine, wat);
+    let memory = instance.get_memory(&mut store, "memory").unwrap();
+    let [touch, grow] = ["touch", "move"].map(|name| instance.get_func(&mut store, name).unwrap());
+    block_on(touch.call_async(&mut store, &[])).unwrap();
+    let base = memory.data_ptr(&store);
+    let result = block_on(grow.call_async(&mut store, &[])).unwrap();
+    assert_eq!(result[0].unwrap_i32(), 24_000);
+    let now = memory.data_ptr(&store);
+    assert_ne!(now, base, "it has moved");
+    // The system moves what a directory leads to as a whole where both ends are where one begins.
+    assert_eq!((base.addr() % DIRECTORY, now.addr() % DIRECTORY), (0, 0));
+    let word = &memory.data(&store)[0x4000_0000..][..4];
+    assert_eq!(word, &0x4000_0000_u32.to_le_bytes());
+}
+
 /// An optimizer that puts off what is wanted last would do all of it in the last poll.
 #[test]
 fn what_is_computed_in_a_line_is_not_put_off() {

@@ -175,7 +175,7 @@ fn bulk_operators_yield_in_their_midst() {
             // suspends more often, but not more often than it looks.
             let parts = if name == "table.grow" { 19 } else { 0 };
             let least = cost / slice + parts;
-            let looks = if name == "grow" { 0 } else { cost / 512 };
+            let looks = if name == "grow" { 0 } else { cost / 64 };
             assert!((least..=least + 2 + looks).contains(&pending), "{name}, {slice}: {pending}");
             assert!((cost + 3..=cost + 6).contains(&store.fuel_consumed().unwrap()), "{name}");
         }

@@ -35,7 +35,7 @@ impl Config {
     /// [`Engine::stats`](crate::Engine::stats). With the feature `tracing` each call then has a span.
     /// Off by default.
     ///
-    /// It costs some 30 to 50 ns for each poll, most of it for two looks at the clock, and about a
+    /// It costs some 20 ns for each poll, most of it for two looks at the clock, and about a
     /// nanosecond for each host call: less than 2 % where polls take a few microseconds, as those of
     /// guests with slices of 100,000 units of fuel do (`cargo bench --bench accounts`). The first such
     /// engine of a process takes a millisecond longer to make, in which the clock is set.

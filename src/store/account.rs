@@ -1,6 +1,6 @@
 //! The account of one call: opened when the call begins, kept in each poll, closed when it is over.
 //!
-//! Calls without an account do not come here. What is here runs on the stack of whoever polls,
+//! Calls come here that are not straight ([`is_straight`](crate::vm::activation::is_straight)). What is here runs on the stack of whoever polls,
 //! outside of the guest's fiber.
 
 use std::future::Future;
@@ -15,6 +15,7 @@ use super::{CallEnd, CallReport, StoreInner};
 use crate::config::Reader;
 use crate::vm::accounts::Turn;
 use crate::vm::activation::Unwind;
+use crate::vm::signals;
 
 /// The account of a call.
 pub(super) struct CallAccount {
@@ -25,17 +26,22 @@ pub(super) struct CallAccount {
 }
 
 impl<T> StoreInner<T> {
-    /// As [`Self::call_on`], in a store that has an account.
+    /// As [`Self::call_on`], on whatever thread and in whatever store.
     ///
     /// # Safety
     ///
     /// As for [`Self::call_on`].
     #[inline(never)]
-    pub(super) unsafe fn call_accounted(
+    pub(super) unsafe fn call_watched(
         &mut self,
         stack: *mut u8,
         invocation: Invocation,
     ) -> Result<(), Box<Unwind>> {
+        signals::prepare_thread();
+        if self.vm.accounts.is_none() {
+            // SAFETY: by contract.
+            return unsafe { self.call_on(stack, invocation) };
+        }
         let account = self.open_account();
         let store = ptr::from_mut(self);
         // SAFETY: by contract; the store is ours, and nothing of it is borrowed.
@@ -76,6 +82,7 @@ impl CallAccount {
     /// # Safety
     ///
     /// The store must be live; outside of `enter` nothing of it may be borrowed.
+    #[inline(always)]
     unsafe fn run<T, R>(&self, store: *mut StoreInner<T>, enter: impl FnOnce() -> R) -> R {
         let _entered = self.span.enter();
         // SAFETY: by contract; a store begins with what `Turn` is given.
@@ -122,18 +129,23 @@ impl<R, T> OnFiber<R, T>
 where
     R: Future<Output = Result<(), Box<Unwind>>>,
 {
-    /// As [`resume`](Self::resume), in a store that has an account.
+    /// As [`resume`](Self::resume), on whatever thread and in whatever store.
     ///
     /// # Safety
     ///
     /// As for [`resume`](Self::resume).
-    #[inline(never)]
-    pub(super) unsafe fn resume_accounted(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+    // In line: behind a switch of stacks processors do not foresee where functions return to, so that
+    // each that there is one more takes as long as half of the rest.
+    #[inline(always)]
+    pub(super) unsafe fn resume_watched(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
+        signals::prepare_thread();
         let store = self.store;
         // SAFETY: by contract; whoever made the call lent us the store, of which nothing is borrowed.
         unsafe {
-            let open = || Box::new((*store).open_account());
-            let account = self.account.take().unwrap_or_else(open);
+            if (*store).vm.accounts.is_none() {
+                return self.resume(cx);
+            }
+            let account = self.account.take().unwrap_or_else(|| (*store).open_account());
             let poll = account.run(store, || self.resume(cx));
             match &poll {
                 Poll::Pending => *self.account = Some(account),

@@ -49,7 +49,21 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// Enters wasm on `stack`, or on the current one if that is null.
+    /// Enters wasm on `stack`, or on the current one if that is null, in a store without a call hook.
+    ///
+    /// # Safety
+    ///
+    /// As for [`activation::call`].
+    #[inline(always)]
+    unsafe fn enter(&self, stack: *mut u8, suspender: &Suspender) -> Result<(), Box<Unwind>> {
+        let &Self { store, max_wasm_stack, invocation: Invocation { function, values } } = self;
+        // SAFETY: by contract; functions live as long as their store.
+        unsafe {
+            activation::call(store, stack, suspender, max_wasm_stack, function.as_ref(), values)
+        }
+    }
+
+    /// As [`Self::enter`], with the store's call hook if it has one.
     ///
     /// # Safety
     ///
@@ -60,10 +74,12 @@ impl Job {
         // SAFETY: by contract; functions live as long as their store, of which nothing is borrowed
         // here.
         unsafe {
-            let function = function.as_ref();
             match store::Store::call_hook(store) {
-                None => activation::call(store, stack, suspender, max_wasm_stack, function, values),
-                Some(_) => call_hooked(store, stack, suspender, max_wasm_stack, function, values),
+                None => self.enter(stack, suspender),
+                Some(_) => {
+                    let function = function.as_ref();
+                    call_hooked(store, stack, suspender, max_wasm_stack, function, values)
+                }
             }
         }
     }
@@ -165,20 +181,23 @@ impl<T> StoreInner<T> {
         let stack = fiber.unused_top();
         // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
         let result = unsafe {
-            match self.vm.accounts {
-                None => self.call_on(stack, invocation),
-                Some(_) => self.call_accounted(stack, invocation),
+            if activation::is_straight(&self.vm) {
+                let job = self.job(invocation);
+                activation::run_prepared(job.store, || job.enter(stack, Suspender::blocking()))
+            } else {
+                self.call_watched(stack, invocation)
             }
         };
         self.fiber = Some(fiber);
         result.map_err(|unwind| self.trap(*unwind))
     }
 
-    /// Calls a function on a stack, below this address.
+    /// Calls a function on a stack, below this address, with the store's call hook if it has one.
     ///
     /// # Safety
     ///
-    /// As for [`Self::call`]; the stack must be one of the engine's that nobody uses.
+    /// As for [`Self::call`]; the stack must be one of the engine's that nobody uses, and the thread
+    /// prepared for signals.
     #[inline(always)]
     pub(super) unsafe fn call_on(
         &mut self,
@@ -187,7 +206,7 @@ impl<T> StoreInner<T> {
     ) -> Result<(), Box<Unwind>> {
         let job = self.job(invocation);
         // SAFETY: by contract.
-        activation::run(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
+        activation::run_prepared(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
     }
 
     /// Calls a function on a fiber that suspends with the future. If there are references to values of
@@ -267,14 +286,14 @@ impl<T> StoreInner<T> {
 }
 
 /// The future of a job: resumes its fiber with each poll, and once more if it is dropped
-/// unfinished. Where the store has an account, it does so by way of `account.rs`.
+/// unfinished. Where that is not straight, it does so by way of `account.rs`.
 pub(super) struct OnFiber<R, T> {
     /// Dropped unless it has finished, when it holds nothing more; its drop resumes the fiber.
     run: ManuallyDrop<R>,
     /// Null once it has finished.
     pub(super) store: *mut StoreInner<T>,
     /// That of the call while it is suspended.
-    pub(super) account: ManuallyDrop<Option<Box<CallAccount>>>,
+    pub(super) account: ManuallyDrop<Option<CallAccount>>,
 }
 
 // SAFETY: the pointer is only handed to the thread that runs the fiber, and followed by it; stores
@@ -286,22 +305,10 @@ impl<R, T> OnFiber<R, T> {
         Self { run: ManuallyDrop::new(run), store, account: ManuallyDrop::new(None) }
     }
 
-    /// Whether the store has an account.
-    ///
-    /// # Safety
-    ///
-    /// It must not have finished.
-    #[inline]
-    unsafe fn is_accounted(&self) -> bool {
-        // SAFETY: the call's future has borrowed the store, of which nothing else is borrowed.
-        unsafe { (*self.store).vm.accounts.is_some() }
-    }
-
     /// Called once, by `drop`.
     #[cold]
     fn cancel(&mut self) {
-        // SAFETY: `drop` has seen that it has not finished.
-        if unsafe { self.is_accounted() } { self.drop_accounted() } else { self.drop_run() }
+        if self.account.is_some() { self.drop_accounted() } else { self.drop_run() }
     }
 
     /// Resumes the fiber once more. Called once, by `drop`.
@@ -320,12 +327,12 @@ impl<R: Future, T> OnFiber<R, T> {
     ///
     /// # Safety
     ///
-    /// The future must be pinned.
+    /// The future must be pinned, and the thread prepared for signals.
     #[inline(always)]
     pub(super) unsafe fn resume(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole.
         let run = unsafe { Pin::new_unchecked(&mut *self.run) };
-        let poll = activation::run(self.store.cast(), || run.poll(cx));
+        let poll = activation::run_prepared(self.store.cast(), || run.poll(cx));
         if poll.is_ready() {
             self.store = ptr::null_mut();
         }
@@ -345,7 +352,11 @@ where
         let this = unsafe { self.get_unchecked_mut() };
         // SAFETY: it is pinned; `call_async`, which alone makes these, awaits them, and so does not poll
         // one that has finished.
-        unsafe { if this.is_accounted() { this.resume_accounted(cx) } else { this.resume(cx) } }
+        // The call has borrowed the store, of which nothing else is borrowed.
+        unsafe {
+            let is_straight = activation::is_straight(&(*this.store).vm);
+            if is_straight { this.resume(cx) } else { this.resume_watched(cx) }
+        }
     }
 }
 

@@ -14,11 +14,12 @@ use crate::vm::supply::FuelPolicy;
 /// Refuels, pauses and stops the guests of one store, from any thread, while they run. From
 /// [`Store::fuel_handle`].
 ///
-/// A guest hears its handles when a slice of fuel ends. That is what
-/// [`Store::out_of_fuel_async_draw`], [`Store::out_of_fuel_async_yield`] and
-/// [`Store::fuel_async_yield_interval`] say, and 1,048,576 units where they say nothing. A guest that
-/// waits, for fuel or because it is paused, hears them at once. Where the engine's code looks for
-/// interrupts or epochs
+/// A guest hears its handles where its slice of fuel ends, and within 50,000 units, some 10 µs of
+/// computing, whatever its slices are: from the first handle on its fuel is handed to it in spans of that
+/// length, which show in nothing else. What is charged at once comes on top of that: a straight line of
+/// code, a thousand operators at the most, or a part of an operator whose work the guest sizes, such as
+/// 32 KiB of `memory.fill`. A guest that waits, for fuel or because it is paused, hears them at once.
+/// Where the engine's code looks for interrupts or epochs
 /// ([`Config::interruptable`](crate::Config::interruptable),
 /// [`Config::epoch_interruption`](crate::Config::epoch_interruption)), a guest pauses and stops at
 /// its next function entry or loop head. Host functions are not disturbed.
@@ -32,12 +33,12 @@ pub struct FuelHandle {
 }
 
 impl FuelHandle {
-    /// The units of fuel that the store's guests had burned when their last slice ended.
+    /// The units of fuel that the store's guests had burned when they last listened.
     pub fn consumed(&self) -> u64 {
         self.control.consumed()
     }
 
-    /// The units of fuel that the store had when its guests' last slice ended, and what handles
+    /// The units of fuel that the store had when its guests last listened, and what handles
     /// [added](Self::add) since. What it may still draw or have injected is not counted.
     pub fn remaining(&self) -> u64 {
         self.control.remaining()
@@ -51,7 +52,7 @@ impl FuelHandle {
     }
 
     /// Changes how many units of fuel the guest burns in one poll, whatever its fuel comes from, as
-    /// of its next slice: what it yields behind
+    /// of its next slice; no more than this is left of the present one. It is what it yields behind
     /// ([`Store::fuel_async_yield_interval`]), draws at a time, and has injected at a time. 0 counts
     /// as 1.
     ///
@@ -77,9 +78,10 @@ impl FuelHandle {
         drop(self.control.wish(false, |commands| commands.policy.replace(policy)));
     }
 
-    /// Suspends the guest at its next check (see above), or the next guest if none runs, until
-    /// [`resume`](Self::resume): the future of its call stays pending and costs nothing. What it
-    /// drew from a tank and has not burned goes back, if a slice has just ended.
+    /// Suspends the guest as soon as it listens, which is within 50,000 units of fuel (see above), or the
+    /// next guest if none runs, until [`resume`](Self::resume): the future of its call stays pending and
+    /// costs nothing. What it drew from a tank and has not burned goes back, unless it was heard at a
+    /// check for interrupts or epochs.
     ///
     /// # Panics
     ///
@@ -94,7 +96,7 @@ impl FuelHandle {
         self.control.wish(false, |commands| commands.paused = false);
     }
 
-    /// Stops the guest at its next check (see above), or the next guest if none runs: its call
+    /// Stops the guest as soon as it listens (see above), or the next guest if none runs: its call
     /// fails with a [`Trap`](crate::Trap) that has `error` as its source. The store can then be used
     /// again.
     ///
@@ -143,7 +145,7 @@ impl<T> StoreInner<T> {
             "cannot wait when out of fuel: the store's engine is not async \
              (see `Config::async_support`)"
         );
-        self.vm.fuel.set_policy(&mut self.vm.machine.fuel, policy);
+        self.vm.fuel.set_policy(policy);
     }
 }
 

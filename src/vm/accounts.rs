@@ -146,7 +146,7 @@ impl Accounts {
         self.earlier.and(self.call)
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_suspended(&mut self, is_suspended: bool) {
         if is_suspended != self.is_suspended {
             self.change_suspended(is_suspended);
@@ -160,7 +160,7 @@ impl Accounts {
         self.gauges.mine().suspended.fetch_add(change, Relaxed);
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_turn(&mut self, began: u64, is_suspended: bool) {
         // Processors need not agree on the time to the last tick.
         let took = CLOCK.raw().saturating_sub(began);
@@ -193,7 +193,7 @@ impl Turn {
     /// # Safety
     ///
     /// The store must outlive the turn. When the turn begins and ends nothing of it may be borrowed.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn begin(store: *mut Store) -> Option<Self> {
         // SAFETY: by contract.
         let accounts = unsafe { (*store).accounts.as_mut() }?;
@@ -206,7 +206,7 @@ impl Turn {
 }
 
 impl Drop for Turn {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: by contract of `begin`. Where the turn has left an activation its wasm has called
         // the host, which suspended it; or an earlier call was forgotten, as its wasm is still.
@@ -249,7 +249,7 @@ impl Store {
     /// # Safety
     ///
     /// That wasm must have called the host, and nothing of the store may be borrowed.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn note_exit(this: *mut Self) -> bool {
         // SAFETY: by contract.
         unsafe { Self::note_frame(this, (*this).machine.exit_fp) }
@@ -260,7 +260,7 @@ impl Store {
     /// # Safety
     ///
     /// As above, but for the call of the host.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn note_frame(this: *mut Self, fp: usize) -> bool {
         // SAFETY: activations of the store's list are live, or their stacks are for ever.
         unsafe {

@@ -24,8 +24,8 @@ use super::store::Store;
 use super::table::{RawRef, checked_range};
 use super::waiting::{self, Expected, WaitResult};
 
-/// Bytes and elements that are moved between two looks at fuel and clock. Of memory that was not
-/// touched before these are eight pages, which take the kernel some 20 us.
+/// Bytes and elements that are moved between two looks at fuel and clock, where that is not slow: these
+/// are eight pages. Of memory that was not touched before it is one.
 const BYTES_PER_LOOK: u64 = 32 << 10;
 const ELEMENTS_PER_LOOK: u64 = BYTES_PER_LOOK / size_of::<RawRef>() as u64;
 
@@ -500,7 +500,8 @@ impl Call {
         let mut watch: Option<Watch<'_>> = None;
         let mut done = 0;
         while done < len {
-            let now = chunk.min(len - done);
+            let parts = watch.as_ref().map_or(1, Watch::parts);
+            let now = (chunk / u64::from(parts)).min(len - done);
             // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called
             // us.
             unsafe {
@@ -516,8 +517,9 @@ impl Call {
                     Some(watch) if goes_on => {
                         watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
                     }
-                    _ if now < len => watch = Some(Watch::new(self.suspender())),
-                    _ => {}
+                    Some(watch) => watch.restart(),
+                    None if now < len => watch = Some(Watch::new(self.suspender())),
+                    None => {}
                 }
             }
             work(done, now);

@@ -1,8 +1,8 @@
 //! What a store shares with the handles through which others refuel, pause and stop its guests.
 //!
 //! Handles leave what they want, and wake the guest if it waits; the guest looks when its slice
-//! ends. The flag `changed` says whether there is something new, so that a slice without costs one
-//! look at it. It is set after the wish is there and cleared before wishes are taken, both under the
+//! ends, and each span of it. The flag `changed` says whether there is something new, so that a span
+//! without costs one look at it. It is set after the wish is there and cleared before wishes are taken, both under the
 //! lock, so that none is missed.
 
 use std::future::Future;
@@ -29,7 +29,7 @@ pub(crate) struct Commands {
 /// See the module's top.
 #[derive(Debug)]
 pub(crate) struct Control {
-    /// As of the last slice.
+    /// As of the last time that the guest looked.
     consumed: AtomicU64,
     remaining: AtomicU64,
     changed: AtomicBool,
@@ -60,17 +60,18 @@ impl Control {
         self.wishes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// What was consumed, as of the last slice.
+    /// What was consumed, as of the last time that the guest looked.
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed.load(Ordering::Relaxed)
     }
 
-    /// What remains, as of the last slice, and what is still to be added.
+    /// What remains, as of the same time, and what is still to be added.
     pub(crate) fn remaining(&self) -> u64 {
         let wishes = self.lock();
         self.remaining.load(Ordering::Relaxed).saturating_add(wishes.commands.add)
     }
 
+    #[inline]
     pub(super) fn publish(&self, consumed: u64, remaining: u64) {
         self.consumed.store(consumed, Ordering::Relaxed);
         self.remaining.store(remaining, Ordering::Relaxed);
@@ -97,9 +98,15 @@ impl Control {
         replaced
     }
 
+    /// Whether there may be something new, or the guest is paused.
+    #[inline]
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
+    }
+
     /// What is wanted, if there is something new, or the guest is paused.
     pub(super) fn take(&self) -> Option<Commands> {
-        if !self.changed.load(Ordering::Acquire) {
+        if !self.has_changed() {
             return None;
         }
         let mut wishes = self.lock();
@@ -111,12 +118,12 @@ impl Control {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.changed.load(Ordering::Acquire) && self.lock().commands.paused
+        self.has_changed() && self.lock().commands.paused
     }
 
     /// The error with which guests are to be stopped, once.
     pub(super) fn take_stop(&self) -> Option<anyhow::Error> {
-        if !self.changed.load(Ordering::Acquire) {
+        if !self.has_changed() {
             return None;
         }
         self.lock().commands.stop.take()

@@ -26,8 +26,9 @@ pub(super) enum Refill {
     Supply,
 }
 
-/// What a handle lets the counter hold at most, so that it is heard.
-const HEARING: u64 = 1 << 20;
+/// What the counter holds at most where there is a handle, so that it is heard: some 10 us. Where a
+/// span ends in the midst of a slice nobody but handles can tell; it takes 140 instructions.
+const SPAN: u64 = 50_000;
 
 /// The part of a store's fuel that machine code does not touch.
 #[derive(Debug, Default)]
@@ -138,21 +139,23 @@ impl Fuel {
         }
     }
 
-    /// The supply, which then decides what happens when fuel is gone. From now on the counter holds
-    /// no more than a handle can wait for.
-    pub(super) fn make_supply(&mut self, counter: &mut i64) -> &mut Supply {
-        if self.supply.is_none() {
-            self.supply = Some(Box::default());
-            self.base = self.consumed(*counter);
-            if *counter > 0 {
-                self.reserve = self.reserve.saturating_add(*counter as u64);
+    /// The supply, which then decides what happens when fuel is gone.
+    pub(super) fn make_supply(&mut self) -> &mut Supply {
+        self.supply.get_or_insert_default()
+    }
+
+    /// Takes back from the counter what is more than a span: from now on there is a handle.
+    pub(super) fn begin_to_hear(&mut self, counter: &mut i64) {
+        self.base = self.consumed(*counter);
+        if *counter > 0 {
+            self.reserve = self.reserve.saturating_add(*counter as u64);
+            if self.interval.is_some() {
                 self.room = self.room.saturating_add(*counter as u64);
-                *counter = 0;
             }
-            self.filled = *counter;
-            self.fill(counter);
+            *counter = 0;
         }
-        self.supply.as_mut().expect("made above")
+        self.filled = *counter;
+        self.fill(counter);
     }
 
     /// The supply, if the store has one.
@@ -196,16 +199,32 @@ impl Fuel {
         }
     }
 
-    /// Changes the size of slices, of whatever they are made.
+    /// Changes the size of slices, of whatever they are made. What is left of the present one is cut.
     pub(super) fn set_slice(&mut self, counter: &mut i64, slice: NonZeroU64) {
         self.slice = slice.get();
-        self.yield_every(counter, Some(slice));
+        match self.interval.replace(slice) {
+            Some(_) => self.room = self.room.min(slice.get()),
+            None => self.yield_every(counter, Some(slice)),
+        }
     }
 
     /// Raises the counter that fell below zero.
     #[inline]
     pub(super) fn refill(&mut self, counter: &mut i64) -> Refill {
-        if self.supply.is_some() { Refill::Supply } else { self.refill_own(counter) }
+        match &self.supply {
+            None => self.refill_own(counter),
+            Some(supply) if supply.hears_nothing() && self.is_in_slice() => {
+                self.fill(counter);
+                self.publish(*counter);
+                Refill::Drawn
+            }
+            Some(_) => Refill::Supply,
+        }
+    }
+
+    /// Whether the slice goes on where the counter has ended.
+    fn is_in_slice(&self) -> bool {
+        self.reserve > 0 && (self.interval.is_none() || self.room > 0)
     }
 
     /// The same from what the store itself has.
@@ -246,11 +265,14 @@ impl Fuel {
     fn fill(&mut self, counter: &mut i64) {
         self.base = self.consumed(*counter);
         let mut moved = COUNTER_MAX.saturating_add_signed(-*counter).min(self.reserve);
+        if let Some(supply) = &self.supply
+            && supply.control().is_some()
+        {
+            moved = moved.min(SPAN.saturating_sub((*counter).max(0) as u64));
+        }
         if self.interval.is_some() {
             moved = moved.min(self.room);
             self.room -= moved;
-        } else if self.supply.is_some() {
-            moved = moved.min(HEARING.saturating_sub((*counter).max(0) as u64));
         }
         self.reserve -= moved;
         *counter += moved as i64;

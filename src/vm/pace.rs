@@ -83,32 +83,52 @@ impl<'s> Pace<'s> {
 /// is.
 const LONG: Duration = Duration::from_micros(30);
 
+/// What a whole chunk takes at least where it is too much at a time.
+const SLOW: Duration = Duration::from_micros(8);
+
 /// Lets others run where an operator of a guest's takes long by the clock.
 ///
 /// Such work is paid for in fuel, by its size, and slices end it like any other. But where memory is
-/// touched for the first time it takes ten times as long as where it is in use, and a large slice many
-/// times as long as one that a guest computes in. In units it could only be one of both. What is
-/// burned does not depend on it.
+/// touched for the first time it takes ten times as long as where it is in use, a hundred times where
+/// the system has to look for the pages, and a large slice many times as long as one that a guest
+/// computes in. In units it could only be one of both. What is burned does not depend on it.
 pub(crate) struct Watch<'s> {
     suspender: &'s Suspender,
     since: Instant,
+    last: Instant,
+    is_slow: bool,
 }
 
 impl<'s> Watch<'s> {
     /// From now on.
     pub(crate) fn new(suspender: &'s Suspender) -> Self {
-        Self { suspender, since: Instant::now() }
+        let now = Instant::now();
+        Self { suspender, since: now, last: now, is_slow: false }
     }
 
-    /// Suspends if it has been long.
+    /// Into how many parts chunks should be cut.
+    pub(crate) fn parts(&self) -> u32 {
+        if self.is_slow { 8 } else { 1 }
+    }
+
+    /// Begins anew: others have run.
+    pub(crate) fn restart(&mut self) {
+        self.last = Instant::now();
+        self.since = self.last;
+    }
+
+    /// Suspends if it has been long. Each [part](Self::parts) of a chunk is followed by a look.
     ///
     /// # Errors
     ///
     /// As for [`Pace::spend`].
     pub(crate) fn look(&mut self) -> Result<(), Cancelled> {
-        if self.since.elapsed() >= LONG {
+        let now = Instant::now();
+        self.is_slow = (now - self.last) * self.parts() >= SLOW;
+        self.last = now;
+        if now - self.since >= LONG {
             self.suspender.yield_now()?;
-            self.since = Instant::now();
+            self.restart();
         }
         Ok(())
     }

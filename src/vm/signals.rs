@@ -160,7 +160,7 @@ const ALTERNATE_STACK: usize = 64 << 10;
 struct AlternateStack(Option<Box<[MaybeUninit<u8>]>>);
 
 thread_local! {
-    static PREPARED: Cell<bool> = const { Cell::new(false) };
+    static THREAD: Cell<Way> = const { Cell::new(Way::Unprepared) };
     static STACK: Result<AlternateStack, FailedInstall> = AlternateStack::install();
 }
 
@@ -175,6 +175,24 @@ impl FailedInstall {
     }
 }
 
+/// What there is to do before a guest runs: a thread knows the first two, a store the others, so that
+/// one comparison tells that there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The thread has to be prepared.
+    Unprepared,
+    /// Nothing.
+    Straight,
+    /// The store has a call hook or an account.
+    Watched,
+}
+
+/// Whether this thread is prepared.
+#[inline(always)]
+pub(super) fn thread() -> Way {
+    THREAD.get()
+}
+
 /// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to
 /// another.
 ///
@@ -183,7 +201,7 @@ impl FailedInstall {
 /// Panics where [`try_prepare_thread`] fails.
 #[inline]
 pub(crate) fn prepare_thread() {
-    if !PREPARED.get() {
+    if thread() == Way::Unprepared {
         try_prepare_thread().unwrap_or_else(|error| panic!("{error}"));
     }
 }
@@ -199,7 +217,7 @@ pub(crate) fn prepare_thread() {
 pub(crate) fn try_prepare_thread() -> Result<(), FailedInstall> {
     // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
     let stack = STACK.try_with(|stack| stack.as_ref().map(drop).map_err(|error| *error));
-    PREPARED.set(matches!(stack, Ok(Ok(()))));
+    THREAD.set(if let Ok(Ok(())) = stack { Way::Straight } else { Way::Unprepared });
     stack.unwrap_or(Ok(()))
 }
 

@@ -23,7 +23,7 @@ use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
 use super::objects::Objects;
-use super::signals;
+use super::signals::{self, Way};
 use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
@@ -110,6 +110,10 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
+    /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
+    pub(super) way: Way,
+    /// Whether fuel is counted.
+    metered: bool,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
@@ -117,8 +121,6 @@ pub struct Store {
     pub(crate) accounts: Option<Box<Accounts>>,
     /// What is asked about a signal before we look at it ourselves.
     pub(crate) signal_handler: Option<signals::Handler>,
-    /// Whether fuel is counted.
-    metered: bool,
     /// Whether a guest has run.
     pub(super) has_run: bool,
     /// How the embedder's limiter is asked, if there is one.
@@ -165,11 +167,12 @@ impl Store {
                 heap: ptr::null_mut(),
             },
             activation: ptr::null_mut(),
+            way: if accounts.is_some() { Way::Watched } else { Way::Straight },
+            metered,
             #[cfg(feature = "call-hook")]
             call_hook: None,
             accounts,
             signal_handler: None,
-            metered,
             has_run: false,
             limiter: None,
             code: CodeMap::default(),
@@ -208,7 +211,7 @@ impl Store {
     /// The hook must be made for this store.
     #[cfg(feature = "call-hook")]
     pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
-        self.call_hook = Some(hook);
+        (self.call_hook, self.way) = (Some(hook), Way::Watched);
         for function in &mut self.host_functions {
             function.lead_through(Detour::Hook);
         }

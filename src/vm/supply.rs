@@ -2,8 +2,8 @@
 //! what handles have it do meanwhile.
 //!
 //! Most stores have no supply, and one look at a pointer behind each slice is all that they pay.
-//! Where there is one, each slice ends here: what handles want is done, then the store's own fuel is
-//! used up, then the tank's. A guest that has to wait does so on its fiber, in one future that
+//! Where there is one, each slice ends here, and with a handle each span of one in which it wants
+//! something: what handles want is done, then the store's own fuel is used up, then the tank's. A guest that has to wait does so on its fiber, in one future that
 //! handles and tank wake.
 
 use std::num::NonZeroU64;
@@ -116,6 +116,13 @@ impl Supply {
         }
     }
 
+    /// Whether there is a handle that wants nothing new.
+    #[inline]
+    pub(super) fn hears_nothing(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| !control.has_changed())
+    }
+
+    #[inline]
     pub(super) fn control(&self) -> Option<&Arc<Control>> {
         self.control.as_ref()
     }
@@ -123,18 +130,18 @@ impl Supply {
 
 impl Fuel {
     /// Lets a store do what `policy` says when its fuel is gone.
-    pub(crate) fn set_policy(&mut self, counter: &mut i64, policy: FuelPolicy) {
+    pub(crate) fn set_policy(&mut self, policy: FuelPolicy) {
         match policy {
             FuelPolicy::Trap => self.trap_when_gone(),
             FuelPolicy::Yield { injections, fuel } => self.inject_when_gone(injections, fuel),
             FuelPolicy::Park => {
                 self.trap_when_gone();
-                self.make_supply(counter).at_end = AtEnd::Park;
+                self.make_supply().at_end = AtEnd::Park;
             }
             FuelPolicy::Draw { tank, slice } => {
                 self.trap_when_gone();
                 let at_end = AtEnd::Draw { tap: Tap::new(&tank), slice, lent: 0 };
-                self.make_supply(counter).at_end = at_end;
+                self.make_supply().at_end = at_end;
             }
         }
     }
@@ -145,13 +152,15 @@ impl Fuel {
         counter: &mut i64,
         new: impl FnOnce() -> Arc<Control>,
     ) -> Arc<Control> {
-        let control = self.make_supply(counter).control.get_or_insert_with(new).clone();
+        let control = self.make_supply().control.get_or_insert_with(new).clone();
+        self.begin_to_hear(counter);
         self.publish(*counter);
         control
     }
 
     /// Tells handles how much there is.
-    fn publish(&self, counter: i64) {
+    #[inline]
+    pub(super) fn publish(&self, counter: i64) {
         if let Some(control) = self.supply_ref().and_then(Supply::control) {
             control.publish(self.consumed(counter), self.remaining_units(counter));
         }
@@ -178,7 +187,7 @@ impl Fuel {
     fn obey(&mut self, counter: &mut i64, commands: Commands) -> Result<(), Step> {
         let Commands { add, policy, slice, paused, stop } = commands;
         if let Some(policy) = policy {
-            self.set_policy(counter, policy);
+            self.set_policy(policy);
         }
         if let Some(slice) = slice {
             self.set_slice(counter, slice);

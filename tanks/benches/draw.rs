@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
+use lampwick_tanks::measure::ledger_time;
 use lampwick_tanks::{FuelTank, Tap};
 
 const SLICE: u64 = 1000;
@@ -55,6 +56,12 @@ fn dry(taps: usize) -> f64 {
 }
 
 fn main() {
+    println!("ns for which a turn keeps the lock of its tree, where all want to run");
+    for guests in [10, 100, 1_000, 10_000] {
+        let time = || ledger_time(guests, 100.min(guests / 10), 10 * SLICE, 200_000);
+        let (slices, best) = (0..9).map(|_| time()).min().expect("there are some");
+        println!("  {guests:>6} guests, {slices:>3} slices: {:>7}", best.as_nanos());
+    }
     println!("ns for each slice, where there is plenty");
     for taps in [1, 100, 10_000] {
         for threads in [1, 2, 4] {

@@ -6,6 +6,8 @@
 mod bucket;
 mod clock;
 mod ledger;
+#[doc(hidden)]
+pub mod measure;
 #[cfg(all(test, feature = "shuttle"))]
 mod shuttled;
 mod sync;

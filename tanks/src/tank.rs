@@ -40,7 +40,8 @@ use crate::tree::{Place, Tree};
 ///
 /// A guest draws up to a slice at a time. Where there is plenty, or where the shares of those who
 /// wait demand it, it draws ahead, which [`level`](Self::level) then no longer shows: up to 8
-/// slices, or what the rate makes in 4 ms, if that is more. It gives back what it has not used when
+/// slices, or what the rate makes in 4 ms, if that is more; and where there is plenty what it burns in
+/// a turn, up to 64 slices and 640,000 units. It gives back what it has not used when
 /// its future is dropped while it waits or yields, and when its store is dropped, to the tank that
 /// it came from.
 #[derive(Clone)]

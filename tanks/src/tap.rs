@@ -8,12 +8,6 @@ use crate::sync::Arc;
 use crate::tank::{FuelTank, TankClosed};
 use crate::tree::{Place, Sleeper, wake};
 
-/// Small slices are burned several in a turn: as many as this many units make, some ten microseconds,
-/// but 8 at the most. The tree's lock is taken once for each turn, so that many workers meet there
-/// seldom.
-const TURN: u64 = 80_000;
-const SLICES_IN_TURN: u64 = 8;
-
 /// The end of a [`FuelTank`] at which one guest draws. Taps of a tank have equal weight.
 ///
 /// A tap may hold fuel that its guest has not asked for yet. Dropping it gives that back.
@@ -168,11 +162,13 @@ impl Tap {
                 None => waker.wake(),
             };
         }
-        let burst = fuel.saturating_mul((TURN / fuel.max(1)).clamp(1, SLICES_IN_TURN));
-        self.turn = burst - fuel;
         let tree = self.place.tree();
         let sleeper = Sleeper { waker, queue: queue.clone() };
-        let waits = tree.lock().ledger.wait_to_run(self.id, burst, sleeper);
+        let mut state = tree.lock();
+        let burst = state.ledger.burst(fuel);
+        let waits = state.ledger.wait_to_run(self.id, burst, sleeper);
+        drop(state);
+        self.turn = burst - fuel;
         match waits {
             Ok(former) => {
                 drop(former);

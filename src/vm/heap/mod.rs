@@ -264,7 +264,7 @@ impl Heap {
 
     /// Whether an object begins there.
     fn is_object(&self, at: u32) -> bool {
-        if at % OBJECT_ALIGN != 0 {
+        if !at.is_multiple_of(OBJECT_ALIGN) {
             return false;
         }
         let (block, inside) = (at as usize / BLOCK, at % BLOCK as u32);

@@ -1,5 +1,6 @@
 //! Each kind of memory by itself.
 
+use super::moving::LARGE;
 use super::*;
 use crate::vm::pace::Pace;
 
@@ -68,6 +69,43 @@ fn a_dynamic_memory_keeps_its_bytes_when_it_moves() {
     let (old, new) = bytes(&mut memory).split_at(1 << 16);
     assert!(old.iter().all(|&byte| byte == 7) && new.iter().all(|&byte| byte == 0));
     assert_eq!(memory.pages(), 102);
+}
+
+/// Whether the byte at this address can be read, by a system call that says so.
+fn is_readable(address: *const u8) -> bool {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    // SAFETY: the kernel reads one byte, or finds that it cannot.
+    unsafe { libc::write(std::os::fd::AsRawFd::as_raw_fd(&writer), address.cast(), 1) == 1 }
+}
+
+/// Directories of page tables move as wholes, beyond what is accessible.
+#[test]
+fn a_large_dynamic_memory_moves_and_ends_where_it_ended() {
+    const GIB: usize = 1 << 30;
+    let mut memory = source(0).memory(&ty(1, None)).unwrap();
+    let mut moves = 0;
+    for len in [300 << 20, GIB - (1 << 16), GIB + (5 << 20), 4 * GIB - (1 << 16)] {
+        let before = memory.definition();
+        memory.grow(((len - before.len) >> 16) as u64).unwrap();
+        let now = memory.definition();
+        moves += usize::from(now.base != before.base && before.len >= LARGE);
+        assert_eq!(now.len, len);
+        let end = now.base.wrapping_add(len);
+        let behind = [0, 1 << 16, 3 << 20, 200 << 20];
+        for behind in behind.into_iter().filter(|it| len + it < len.next_multiple_of(GIB)) {
+            assert!(!is_readable(end.wrapping_add(behind)), "{behind} behind {len}");
+        }
+        let bytes = bytes(&mut memory);
+        assert!(bytes[before.len..].iter().step_by(1 << 20).all(|&byte| byte == 0), "new: {len}");
+        for at in (0..before.len).step_by(10 << 20).skip(1) {
+            assert_eq!(bytes[at - 1], (at >> 20) as u8, "at {at} of {len}");
+        }
+        for at in (0..len).step_by(10 << 20).skip(1) {
+            bytes[at - 1] = (at >> 20) as u8;
+        }
+        bytes[len - 1] = 0;
+    }
+    assert!(moves >= 1, "no directory has moved");
 }
 
 #[test]

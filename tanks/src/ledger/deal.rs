@@ -44,13 +44,16 @@ impl<W> Ledger<W> {
 
     /// Grants from a tank's level to a tap before which nobody waits.
     ///
-    /// Where there is plenty it gets some slices ahead, which saves it the way here, but never so
-    /// many that all taps together could take more than half of the level.
+    /// Where there is plenty it gets those of a turn ahead, or some, which saves it the way here, but
+    /// never so many that all taps together could take more than half of the level.
     pub(super) fn serve_at_once(&mut self, tank: Id, tap: Id) {
         let slice = self.taps[tap].slice;
+        let ahead = slice.saturating_mul(SLICES_AHEAD).max(self.burst(slice));
         let level = self.tanks[tank].bucket.level();
         let plenty = level / (2 * self.taps.len() as u64);
-        self.grant(tank, tap, plenty.min(slice.saturating_mul(SLICES_AHEAD)).max(slice));
+        // In whole slices: what is left of one costs a poll, too.
+        let plenty = plenty - plenty % slice.max(1);
+        self.grant(tank, tap, plenty.min(ahead).max(slice));
     }
 
     fn grant(&mut self, tank: Id, tap: Id, most: u64) {

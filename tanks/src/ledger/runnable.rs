@@ -6,7 +6,23 @@
 
 use super::{Id, Ledger, Scarce};
 
+/// Small slices are burned several in a turn: as many as this many units make, some 30 us, but 16 at
+/// the most.
+const TURN: u64 = 160_000;
+const SLICES_IN_TURN: u64 = 16;
+
+/// Turns are longer, up to 4 times, where there are more than so many taps: there each turn takes the
+/// ledger longer, for which others wait, and a tap waits long for its turn anyway.
+const MANY: usize = 250;
+const LONGER: usize = 4;
+
 impl<W> Ledger<W> {
+    /// What a turn is that begins with a slice of so many units.
+    pub(crate) fn burst(&self, slice: u64) -> u64 {
+        let longer = (self.taps.len() / MANY).clamp(1, LONGER) as u64;
+        slice.saturating_mul((TURN * longer / slice.max(1)).clamp(1, SLICES_IN_TURN * longer))
+    }
+
     /// Has a tap wait for a turn in which it may burn `burst` units. Answers the former waker.
     ///
     /// # Errors

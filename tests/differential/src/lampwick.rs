@@ -215,6 +215,7 @@ fn value(val: &Val) -> Value {
                 |reference: &ExternRef| *reference.data().downcast_ref().expect("a number");
             Value::Extern(reference.as_ref().map(number))
         }
+        other => unreachable!("no generated module has a {}", other.ty()),
     }
 }
 

@@ -16,7 +16,7 @@ const DIRECT_TABLE: u32 = 256;
 
 /// Which of a block type's lists.
 #[derive(Clone, Copy)]
-enum Side {
+pub(crate) enum Side {
     Params,
     Results,
 }
@@ -29,6 +29,13 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
 
     /// `loop`.
     pub(crate) fn loop_(&mut self, ty: BlockType) -> WasmResult<()> {
+        let header = self.enter_loop(ty)?;
+        self.push_frame(FrameKind::Loop { header }, ty);
+        self.env.loop_header(&mut self.builder)
+    }
+
+    /// Goes on in the header of a loop, which is answered.
+    pub(crate) fn enter_loop(&mut self, ty: BlockType) -> WasmResult<Block> {
         let header = self.builder.create_block();
         self.append_params(header, ty, Side::Params)?;
         let params = self.builder.block_params(header).len();
@@ -36,8 +43,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         self.stacks.drop(params);
         self.enter(header);
         self.limits.enter_loop();
-        self.push_frame(FrameKind::Loop { header }, ty);
-        self.env.loop_header(&mut self.builder)
+        Ok(header)
     }
 
     /// `if`.
@@ -95,6 +101,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                     self.else_()?;
                 }
             }
+            FrameKind::Round { .. } => unreachable!("the end of a round is not translated as one"),
             FrameKind::Block | FrameKind::Else => {}
         }
         let frame = self.stacks.control.pop().expect("validated: an open frame");
@@ -130,6 +137,11 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     /// `br_if`.
     pub(crate) fn br_if(&mut self, depth: u32) -> WasmResult<()> {
         let condition = self.pop_condition();
+        self.branch_if(condition, depth)
+    }
+
+    /// Branches to `depth`, with the values on top of the stack, where `condition` is not zero.
+    pub(crate) fn branch_if(&mut self, condition: Value, depth: u32) -> WasmResult<()> {
         let arity = self.stacks.label(depth).label_arity();
         let target = self.label_block(depth)?;
         let backward = matches!(self.stacks.label(depth).kind, FrameKind::Loop { .. });
@@ -251,7 +263,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     }
 
     /// Opens a frame whose parameters are on top of the stack.
-    fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
+    pub(crate) fn push_frame(&mut self, kind: FrameKind, ty: BlockType) {
         let (params, results) = self.arity(ty);
         self.stacks.control.push(Frame {
             kind,
@@ -267,8 +279,8 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     /// The block that a branch to `depth` goes to; makes it where it is still missing.
     fn label_block(&mut self, depth: u32) -> WasmResult<Block> {
         let frame = self.stacks.label(depth);
-        if let FrameKind::Loop { header } = frame.kind {
-            return Ok(header);
+        if let FrameKind::Loop { header: label } | FrameKind::Round { next: label } = frame.kind {
+            return Ok(label);
         }
         if let Some(exit) = frame.exit {
             return Ok(exit);
@@ -289,14 +301,14 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     }
 
     /// Goes on in `block`, whose parameters are pushed.
-    fn enter(&mut self, block: Block) {
+    pub(crate) fn enter(&mut self, block: Block) {
         self.builder.switch_to_block(block);
         let params: &[Value] = self.builder.block_params(block);
         self.stacks.operands.extend_from_slice(params);
     }
 
     /// Jumps to `target` with the `count` top values.
-    fn jump(&mut self, target: Block, count: usize) -> WasmResult<()> {
+    pub(crate) fn jump(&mut self, target: Block, count: usize) -> WasmResult<()> {
         self.gather_args(count)?;
         self.builder.ins().jump(target, self.args.iter());
         Ok(())
@@ -312,7 +324,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     }
 
     /// How many values a construct of type `ty` takes and leaves.
-    fn arity(&self, ty: BlockType) -> (usize, usize) {
+    pub(crate) fn arity(&self, ty: BlockType) -> (usize, usize) {
         match ty {
             BlockType::Empty => (0, 0),
             BlockType::Type(_) => (0, 1),
@@ -324,7 +336,12 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     }
 
     /// Appends a parameter to `block` for each value on one side of `ty`.
-    fn append_params(&mut self, block: Block, ty: BlockType, side: Side) -> WasmResult<()> {
+    pub(crate) fn append_params(
+        &mut self,
+        block: Block,
+        ty: BlockType,
+        side: Side,
+    ) -> WasmResult<()> {
         let single;
         let types: &[ValType] = match (ty, side) {
             (BlockType::Empty, _) | (BlockType::Type(_), Side::Params) => &[],

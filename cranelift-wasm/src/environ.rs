@@ -1,6 +1,6 @@
 //! What a translator asks of the runtime that it generates code for.
 
-use cranelift_codegen::ir::{self, MemFlagsData, TrapCode, Value};
+use cranelift_codegen::ir::{self, Block, InstBuilder, MemFlagsData, TrapCode, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
@@ -45,6 +45,15 @@ pub struct RelaxedSimd {
 impl RelaxedSimd {
     /// The deterministic profile.
     pub const DETERMINISTIC: Self = Self { x86: false, fused: true };
+}
+
+/// How a short loop is written in several rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// How many rounds follow one another.
+    pub count: u32,
+    /// What all of them but the last cost at the most, in units of the environment's.
+    pub cost: i64,
 }
 
 /// The runtime's side of translation.
@@ -110,16 +119,44 @@ pub trait FuncEnvironment {
         reachable: bool,
     ) -> WasmResult<()>;
 
-    /// Called before the branch of each `br_if`, which leads to the head of a loop if it is
-    /// `backward`. If the answer is true the way to the label gets a block of its own, in which
+    /// Called before the branch of each `br_if` and what branches on a reference in its way, which
+    /// leads to the head of a loop if it is `backward`. If the answer is true the way to the label gets a block of its own, in which
     /// [`Self::branch_taken`] is called.
     fn conditional_branch(&mut self, builder: &mut FunctionBuilder<'_>, backward: bool) -> bool;
 
-    /// Called in the block that the way of a `br_if` to its label has for itself.
+    /// Called in the block that the way of such a branch to its label has for itself.
     fn branch_taken(&mut self, builder: &mut FunctionBuilder<'_>);
 
     /// Called in the header block of each loop, before its first operator.
     fn loop_header(&mut self, builder: &mut FunctionBuilder<'_>) -> WasmResult<()>;
+
+    /// Whether [`Self::rounds`] is to be asked about short loops.
+    fn divides_loops(&self) -> bool {
+        false
+    }
+
+    /// How a short loop of these operators is to be written, if several rounds of it may follow one
+    /// another without what [`Self::loop_header`] makes. The loop is about to begin.
+    fn rounds<'o>(&mut self, body: impl Iterator<Item = &'o Operator<'o>>) -> Option<Rounds> {
+        let _ = body;
+        None
+    }
+
+    /// Ends the header of a loop that is written in rounds: goes to `many` if all of them may run
+    /// one after the other, and else to `one`, which gets what [`Self::loop_header`] makes.
+    fn rounds_header(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        _rounds: Rounds,
+        _many: Block,
+        one: Block,
+    ) {
+        builder.ins().jump(one, &[]);
+    }
+
+    /// Called where a round of such a loop begins: the environment is to be in the state in which it
+    /// was behind the `loop`, which stands at `offset` of the module.
+    fn begin_round(&mut self, _offset: usize) {}
 
     /// Whether [`Self::long_line`] is to be called.
     fn divides_lines(&self) -> bool {
@@ -167,6 +204,15 @@ pub trait FuncEnvironment {
         args: &[Value],
     ) -> WasmResult<Values>;
 
+    /// `call_ref`: `callee` is a reference, which may be null, to a function of type `ty`.
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values>;
+
     /// `return_call`; terminates the current block.
     fn return_call(
         &mut self,
@@ -191,6 +237,13 @@ pub trait FuncEnvironment {
     /// `ref.is_null`: an i32, 0 or 1.
     fn ref_is_null(&mut self, builder: &mut FunctionBuilder<'_>, value: Value)
     -> WasmResult<Value>;
+
+    /// `ref.as_non_null`: traps where `value` is null.
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()>;
 
     /// `ref.func`.
     fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value>;

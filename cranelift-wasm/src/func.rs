@@ -9,6 +9,7 @@ use wasmparser::{
 
 use crate::limits::Limits;
 use crate::lines::Lines;
+use crate::rounds::Ahead;
 use crate::stack::Stacks;
 use crate::translation::{Local, Translation, is_collected, value_type};
 use crate::{FuncEnvironment, WasmError, WasmResult};
@@ -85,6 +86,15 @@ impl FuncTranslator {
     }
 }
 
+/// An operator that was read and validated.
+pub(crate) struct Read<'b> {
+    pub(crate) operator: Operator<'b>,
+    /// Where it stands in the module.
+    pub(crate) offset: usize,
+    /// How many values are on the operand stack behind it, as validation has it.
+    pub(crate) height: usize,
+}
+
 impl<E: FuncEnvironment> Translation<'_, '_, E> {
     fn body(
         mut self,
@@ -110,9 +120,11 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
 
         reader.set_features(*validator.features());
         let mut operators = OperatorsReader::new_with_allocs(reader, std::mem::take(allocations));
-        while !operators.eof() {
-            let (operator, offset) = operators.read_with_offset()?;
-            self.step(validator, &operator, offset)?;
+        let mut ahead = Ahead::new(body.as_bytes().len());
+        while let Some(next) = ahead.next(&mut self, validator, &mut operators)? {
+            if !self.short_loop(&next, &mut ahead, validator, &mut operators)? {
+                self.step(&next)?;
+            }
         }
         operators.finish()?;
         *allocations = operators.into_allocations();
@@ -182,31 +194,42 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         }
     }
 
-    /// Validates and translates one operator.
-    fn step(
+    /// Reads one operator and validates it.
+    pub(crate) fn read<'b>(
         &mut self,
         validator: &mut FuncValidator<impl WasmModuleResources>,
-        operator: &Operator<'_>,
-        offset: u64,
-    ) -> WasmResult<()> {
+        operators: &mut OperatorsReader<'b>,
+    ) -> WasmResult<Read<'b>> {
+        let (operator, offset) = operators.read_with_offset()?;
         self.offset = offset as usize;
-        if let Operator::BrTable { targets } = operator {
+        if let Operator::BrTable { targets } = &operator {
             let arity = self.label_arity(validator, targets.default());
             self.limits.table(targets.len(), arity)?;
         }
-        validator.op(offset, operator)?;
-        let reachable = self.stacks.reachable;
-        self.divide_line(operator, reachable)?;
-        self.env.before_operator(&mut self.builder, operator, self.offset, reachable)?;
-        if reachable {
-            self.limits.operator(operator);
-            self.operator(operator)?;
+        validator.op(offset, &operator)?;
+        let height = validator.operand_stack_height() as usize;
+        Ok(Read { operator, offset: offset as usize, height })
+    }
+
+    /// Translates one operator.
+    pub(crate) fn step(&mut self, read: &Read<'_>) -> WasmResult<()> {
+        self.before(read)?;
+        if self.stacks.reachable {
+            self.limits.operator(&read.operator);
+            self.operator(&read.operator)?;
         } else {
-            self.dead_operator(operator)?;
+            self.dead_operator(&read.operator)?;
         }
-        let operands = self.stacks.operands.len();
-        let operands = operands.max(validator.operand_stack_height() as usize);
+        let operands = self.stacks.operands.len().max(read.height);
         self.limits.check(&self.builder.func.dfg, operands, self.env.declares_references())
+    }
+
+    /// What comes before each operator.
+    pub(crate) fn before(&mut self, read: &Read<'_>) -> WasmResult<()> {
+        self.offset = read.offset;
+        let reachable = self.stacks.reachable;
+        self.divide_line(&read.operator, reachable)?;
+        self.env.before_operator(&mut self.builder, &read.operator, self.offset, reachable)
     }
 
     /// Tracks nesting in unreachable code.

@@ -22,6 +22,7 @@
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
 //! - `control`, `tail_calls`, `numeric`, `memory`, `reference`: the methods, by families
+//! - `rounds`: short loops, several rounds of which are written in a row
 //! - `lines`, `distance`: where lines of very many operators are divided
 //! - `simd`: the operators of vectors, by families
 //! - `limits`: what a function may use up
@@ -39,11 +40,12 @@ mod memory;
 mod numeric;
 mod operator;
 mod reference;
+mod rounds;
 mod simd;
 mod stack;
 mod tail_calls;
 mod translation;
 
-pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values};
+pub use environ::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values};
 pub use error::{WasmError, WasmResult};
 pub use func::FuncTranslator;

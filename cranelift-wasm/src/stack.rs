@@ -13,6 +13,11 @@ pub(crate) enum FrameKind {
         /// Sealed at the `end`.
         header: Block,
     },
+    /// One of the rounds in which a short loop is written.
+    Round {
+        /// Where the loop's label leads, which is further down.
+        next: Block,
+    },
     /// The first arm of an `if`.
     If {
         /// Where the condition leads when it is zero.
@@ -44,7 +49,7 @@ impl Frame {
     /// How many values a branch to this frame's label takes.
     pub(crate) fn label_arity(&self) -> usize {
         match self.kind {
-            FrameKind::Loop { .. } => self.params,
+            FrameKind::Loop { .. } | FrameKind::Round { .. } => self.params,
             _ => self.results,
         }
     }

@@ -16,6 +16,8 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::{LabelValueLoc, ValueLabelsRanges};
 
+use smallvec::SmallVec;
+
 use super::env::Access;
 use super::traps;
 use crate::vm::layout::FuelAt;
@@ -41,8 +43,9 @@ pub(super) struct Site {
 /// Knows where the counter of a metered function is.
 pub(super) struct FuelLocator {
     accesses: Vec<Access>,
-    /// Positions in `accesses`, by operator and by trap code.
-    operators: HashMap<u32, usize>,
+    /// Positions in `accesses`, by operator and by trap code. An operator has several in a short
+    /// loop that is written in rounds, with different codes.
+    operators: HashMap<u32, SmallVec<[usize; 1]>>,
     codes: HashMap<TrapCode, Vec<usize>>,
     /// By root: the labels of values made from it, and the constants these contain.
     labels: HashMap<Value, Vec<(ValueLabel, i64)>>,
@@ -54,9 +57,9 @@ impl FuelLocator {
     /// From what translation left.
     pub(super) fn new(accesses: Vec<Access>) -> Self {
         let mut codes: HashMap<TrapCode, Vec<usize>> = HashMap::new();
-        let mut operators = HashMap::new();
+        let mut operators: HashMap<u32, SmallVec<[usize; 1]>> = HashMap::new();
         for (index, access) in accesses.iter().enumerate() {
-            operators.insert(access.operator, index);
+            operators.entry(access.operator).or_default().push(index);
             codes.entry(access.code).or_default().push(index);
         }
         Self { accesses, operators, codes, labels: HashMap::new(), cold: HashSet::new() }
@@ -122,17 +125,19 @@ impl FuelLocator {
 
     /// The access that is made at a site.
     fn access(&self, site: Site) -> Option<&Access> {
-        let attributed = self.operators.get(&site.operator).map(|&index| &self.accesses[index]);
+        let attributed = self.operators.get(&site.operator).map_or(&[][..], |rounds| &rounds[..]);
+        let mut same = attributed.iter().filter(|&&index| self.accesses[index].code == site.code);
         let candidates = self.codes.get(&site.code)?;
-        match (attributed, &candidates[..]) {
-            (Some(access), _) if access.code == site.code => Some(access),
-            (_, &[only]) => Some(&self.accesses[only]),
+        let index = match (same.next(), &candidates[..]) {
+            (Some(&index), _) => same.next().is_none().then_some(index)?,
+            (None, &[only]) => only,
             // Where the counter is pinned only the answer to "which operator" can be wrong.
-            (_, &[first, ..]) if self.accesses[first].counter.is_none() => {
-                Some(attributed.unwrap_or(&self.accesses[first]))
+            (None, &[first, ..]) if self.accesses[first].counter.is_none() => {
+                attributed.first().copied().unwrap_or(first)
             }
-            _ => None,
-        }
+            (None, _) => return None,
+        };
+        Some(&self.accesses[index])
     }
 
     /// Where `root + constant` can be computed from when the instruction at `pc` starts.

@@ -1,5 +1,7 @@
 //! What can be said of compiled code without running it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::vm::layout::{FuelAt, TrapCode};
 
@@ -70,7 +72,8 @@ fn metered_trap_sites_know_the_fuel() {
     assert!(artifact.sites.traps().all(|site| site.fuel != FuelAt::Unmetered));
     let accesses = artifact.sites.traps();
     let accesses = accesses.filter(|site| site.code == TrapCode::MemoryOutOfBounds);
-    assert_eq!(accesses.count(), 4);
+    let operators: BTreeSet<u32> = accesses.map(|site| site.wasm).collect();
+    assert_eq!(operators.len(), 4);
 }
 
 #[test]
@@ -168,6 +171,59 @@ fn one_check_stands_at_each_entry_and_loop_head() {
         let (with, without) = (calls(interruptable, epochs), calls(false, false));
         assert_eq!(with - without, checks, "{metered} {interruptable} {epochs}");
     }
+}
+
+#[test]
+fn short_loops_are_written_in_rounds() {
+    let text = r#"(module (memory 1) (func (param i32) (result i32) (local i32)
+        (loop
+            (local.set 1 (i32.add (local.get 1) (i32.load (local.get 0))))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 4)))))
+        (local.get 1)))"#;
+    let loads = |change: fn(&mut Settings)| {
+        let artifact = compile(&compiler_with(change), text);
+        assert_eq!(artifact.write_through, 0);
+        artifact.sites.traps().filter(|site| site.code == TrapCode::MemoryOutOfBounds).count()
+    };
+    assert_eq!(loads(|_| {}), 1);
+    // Four in a row, and one by itself.
+    assert_eq!(loads(|s| s.metered = true), 5);
+    assert_eq!(loads(|s| (s.metered, s.interruptable) = (true, true)), 1);
+    assert_eq!(loads(|s| (s.metered, s.epochs) = (true, true)), 1);
+    assert_eq!(loads(|s| (s.metered, s.opt_level) = (true, OptLevel::None)), 1);
+}
+
+#[test]
+fn counters_of_rounds_are_located() {
+    let text = r#"(module (memory 1)
+        (func (param i32) (result i32) (local i32)
+            (loop (i32.store (local.get 1) (i32.add (i32.load (local.get 1)) (i32.const 1)))
+                (local.set 1 (i32.add (local.get 1) (i32.const 4)))
+                (br 0))
+            (unreachable))
+        (func (param i32) (result i32) (local i32)
+            (loop (if (i32.load8_u offset=64 (local.get 1))
+                (then (local.set 1 (i32.add (local.get 1) (i32.const 1))) (br 1))))
+            (local.get 1)))"#;
+    let artifact = compile(&compiler(true), text);
+    assert_eq!(artifact.write_through, 0);
+    // The counter is as many rounds behind the value that it is made from as there were before.
+    let fuel: BTreeSet<String> =
+        artifact.sites.traps().map(|it| format!("{:?}", it.fuel)).collect();
+    assert!(fuel.len() > 8, "{fuel:?}");
+}
+
+#[test]
+fn functions_of_short_loops_do_not_grow_much() {
+    let body = "(loop (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 4)))))".repeat(500);
+    let text = format!("(module (func (param i32) {body}))");
+    let size = |interruptable| {
+        let change = |s: &mut Settings| (s.metered, s.interruptable) = (true, interruptable);
+        compile(&compiler_with(change), &text).text.len()
+    };
+    // Interruptable code has one check more in each loop, and no rounds.
+    let (rounds, one_by_one) = (size(false), size(true));
+    assert!(rounds < 2 * one_by_one, "{rounds} bytes instead of {one_by_one}");
 }
 
 #[test]

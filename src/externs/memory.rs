@@ -193,7 +193,9 @@ impl Memory {
         let store = store.into().0;
         // SAFETY: as for `data`; nothing that `T` reaches refers to a guest's memory.
         let data = unsafe {
-            let VMMemory { base, len } = self.slot(&store.vm).definition.read();
+            let slot = self.slot(&store.vm);
+            slot.value.note_exposed();
+            let VMMemory { base, len } = slot.definition.read();
             std::slice::from_raw_parts_mut(base, len)
         };
         (data, &mut store.data)
@@ -205,7 +207,10 @@ impl Memory {
     ///
     /// Panics if the memory belongs to another store.
     pub fn data_ptr(&self, store: impl AsContext) -> *mut u8 {
-        self.slot(&store.as_context().0.vm).value.definition().base
+        let context = store.as_context();
+        let memory = &self.slot(&context.0.vm).value;
+        memory.note_exposed();
+        memory.definition().base
     }
 
     /// The size in bytes.

@@ -381,6 +381,8 @@ fn apply_segments(
             let definition = store.memories[memory].value.definition();
             checked_range(start, bytes.len() as u64, definition.len)
                 .map_err(|_| Trap::from_code(TrapCode::MemoryOutOfBounds))?;
+            let end = start as usize + bytes.len();
+            store.memories[memory].value.note_written(start as usize..end);
             pace.parts(bytes.len(), 1, |from, len| {
                 let bytes = &bytes[from..from + len];
                 // SAFETY: the range was checked, and nothing moves or shrinks a memory while we

@@ -193,6 +193,7 @@ pub(crate) unsafe fn call(
     // another way.
     unsafe {
         (*store).activation = this;
+        (*store).has_run = true;
         let unwound =
             arch::enter(this, stack, function, values, &raw mut (*store).machine.stack_limit);
         (*this).saved.restore(&mut (*store).machine);

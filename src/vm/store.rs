@@ -112,6 +112,8 @@ pub struct Store {
     pub(super) way: Way,
     /// Whether fuel is counted.
     metered: bool,
+    /// Whether a guest has run.
+    pub(super) has_run: bool,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
@@ -155,6 +157,7 @@ impl Store {
             activation: ptr::null_mut(),
             way: if accounts.is_some() { Way::Watched } else { Way::Straight },
             metered,
+            has_run: false,
             #[cfg(feature = "call-hook")]
             call_hook: None,
             accounts,
@@ -255,6 +258,13 @@ impl Store {
         }
         let values = self.tables[src_table as usize].value.read(src, len)?;
         self.tables[dst_table as usize].value.write(dst, values.into_iter())
+    }
+
+    /// Lets memories know whether a guest may have written to them, before they go.
+    pub(super) fn note_guests(&self) {
+        if self.has_run {
+            self.memories.iter().for_each(|memory| memory.value.note_exposed());
+        }
     }
 
     /// Whether the slice has fuel for this.

@@ -385,5 +385,6 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.give_fuel_back();
         self.fuel.settle(self.machine.fuel);
+        self.note_guests();
     }
 }

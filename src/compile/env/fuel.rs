@@ -58,7 +58,9 @@ pub(super) struct Fuel {
     counter: Option<Variable>,
     pending: i64,
     /// How many operators before the current one are free, of those that do work.
-    free: u32,
+    pub(super) free: u32,
+    /// How many there were where the loop began that is written in rounds.
+    free_before_rounds: u32,
     /// Whether the counter is in the pinned register, all charged.
     handed_over: bool,
     /// Values made here, as another value plus a constant.
@@ -73,6 +75,7 @@ impl Fuel {
             counter: None,
             pending: 0,
             free: 0,
+            free_before_rounds: 0,
             handed_over: false,
             derived: HashMap::new(),
             accesses: Vec::new(),
@@ -83,12 +86,24 @@ impl Fuel {
         self.accesses
     }
 
+    /// Notes that a loop which is written in rounds is about to begin. Answers how many operators
+    /// before it are free.
+    pub(super) fn begin_rounds(&mut self) -> u32 {
+        self.free_before_rounds = self.free;
+        self.free
+    }
+
+    /// An operator costs the same in each of the rounds in which it is written.
+    pub(super) fn begin_round(&mut self) {
+        self.free = self.free_before_rounds;
+    }
+
     /// What an operator costs, beside the work that is charged by size.
     ///
     /// Each of these costs something after so many that are free, so that no guest computes for
     /// nothing. Where they stand decides, not which way the guest takes: a way around one begins with
     /// a branch, which costs something, too.
-    fn price(&mut self, costs: &OperatorCosts, operator: &Operator<'_>) -> i64 {
+    pub(super) fn price(&mut self, costs: &OperatorCosts, operator: &Operator<'_>) -> i64 {
         let units = match class_of(operator) {
             Some(class) => costs.cost(class),
             None if is_idle(operator) => return 0,
@@ -136,6 +151,12 @@ impl Env<'_> {
     /// Whether fuel is counted.
     pub(super) fn counts_fuel(&self) -> bool {
         self.fuel.tracking != Tracking::Off
+    }
+
+    /// The counter, if there is one and nothing is pending.
+    pub(super) fn fuel_counter(&self, builder: &mut FunctionBuilder<'_>) -> Option<Value> {
+        debug_assert_eq!(self.fuel.pending, 0);
+        self.fuel.counter.map(|counter| builder.use_var(counter))
     }
 
     /// Charges all, and checks the counter.

@@ -13,6 +13,7 @@ mod globals;
 mod interrupts;
 mod memory;
 mod references;
+mod rounds;
 mod tables;
 mod tail_calls;
 
@@ -20,12 +21,14 @@ use std::collections::HashMap;
 
 use cranelift_codegen::ir::immediates::Offset32;
 use cranelift_codegen::ir::{
-    self, AliasRegionData, FuncRef, GlobalValueData, InstBuilder, MemFlagsData, SigRef, SourceLoc,
-    TrapCode, Type, Value, types,
+    self, AliasRegionData, Block, FuncRef, GlobalValueData, InstBuilder, MemFlagsData, SigRef,
+    SourceLoc, TrapCode, Type, Value, types,
 };
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
-use cranelift_wasm::{FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Values, WasmResult};
+use cranelift_wasm::{
+    FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WasmResult,
+};
 use wasmparser::{Operator, RefType};
 
 use super::info::ModuleInfo;
@@ -263,6 +266,29 @@ impl FuncEnvironment for Env<'_> {
         Ok(())
     }
 
+    fn divides_loops(&self) -> bool {
+        self.has_rounds()
+    }
+
+    fn rounds<'o>(&mut self, body: impl Iterator<Item = &'o Operator<'o>>) -> Option<Rounds> {
+        self.rounds_of(body)
+    }
+
+    fn rounds_header(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        rounds: Rounds,
+        many: Block,
+        one: Block,
+    ) {
+        self.divide_loop(builder, rounds, many, one);
+    }
+
+    fn begin_round(&mut self, offset: usize) {
+        self.offset = offset as u32;
+        self.fuel.begin_round();
+    }
+
     fn divides_lines(&self) -> bool {
         self.counts_fuel() || self.module.settings.interruptable || self.module.settings.epochs
     }
@@ -311,6 +337,16 @@ impl FuncEnvironment for Env<'_> {
         Ok(self.call_through_table(builder, table, ty, callee, args))
     }
 
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        Ok(self.call_reference(builder, ty, callee, args))
+    }
+
     fn return_call(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
@@ -347,6 +383,15 @@ impl FuncEnvironment for Env<'_> {
         let zero = builder.ins().iconst(ty, 0);
         let is_null = builder.ins().icmp(ir::condcodes::IntCC::Equal, value, zero);
         Ok(builder.ins().uextend(types::I32, is_null))
+    }
+
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()> {
+        self.check_non_null(builder, value);
+        Ok(())
     }
 
     fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value> {

@@ -11,8 +11,10 @@ mod scarcity;
 mod settings;
 mod slots;
 mod touched;
+mod written;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -266,6 +268,21 @@ impl Memory {
             Bytes::Slot(bytes) => bytes.has_image(),
             // The one moves as a single mapping, the other is not ours.
             Bytes::Moving(_) | Bytes::Host(_) => false,
+        }
+    }
+
+    /// Notes bytes that instantiation writes.
+    pub(crate) fn note_written(&self, bytes: Range<usize>) {
+        if let Bytes::Static(memory) = &self.bytes {
+            memory.written().note(bytes);
+        }
+    }
+
+    /// Notes that from now on anybody may write, which is to be done before a guest runs, and before
+    /// the host gets the address. Until then little of the memory has to be cleared in the end.
+    pub(crate) fn note_exposed(&self) {
+        if let Bytes::Static(memory) = &self.bytes {
+            memory.written().note_any();
         }
     }
 

@@ -7,6 +7,7 @@ use lampwick_fibers::Shared;
 use super::idles::{Idle, Idles, Wanted};
 use super::image::MemoryImage;
 use super::reservation::{Cleared, Reservation};
+use super::written::Written;
 
 /// Memories with more accessible bytes than this are unmapped with their guest: what page tables
 /// such a one leaves behind, and the search for its pages, would cost more than is saved.
@@ -22,6 +23,7 @@ pub(super) struct StaticBytes {
     image: Option<Shared<MemoryImage>>,
     /// Whether a guest with as many bytes left its pages here.
     is_warm: bool,
+    written: Written,
     idles: Shared<Idles>,
 }
 
@@ -45,8 +47,14 @@ impl StaticBytes {
             accessible,
             image: image.filter(|_| idle.image.is_some()).map(Shared::local),
             is_warm: idle.is_warm,
+            written: Written::default(),
             idles: idles.local(),
         })
+    }
+
+    /// What was written, as far as it is known.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
     }
 
     fn reservation(&self) -> &Reservation {
@@ -84,6 +92,12 @@ impl StaticBytes {
         let image = self.image.as_deref();
         // A memory of which all pages stay is kept where there are few.
         let fills = self.is_warm && self.idles.has_room_here();
+        if let Some(pages) = self.written.pages().filter(|_| fills || !self.is_warm) {
+            // SAFETY: by contract; what was written is accessible, and the image is mapped.
+            unsafe { reservation.restore_pages(all, image, pages) };
+            let (accessible, image) = (self.accessible, image.map(|image| image.id));
+            return Ok(Idle { reservation, accessible, image, is_warm: self.is_warm });
+        }
         // SAFETY: by contract; so many bytes are accessible, and the image is mapped.
         let is_warm = unsafe { reservation.restore(all.clone(), image, fills) };
         let cleared = if is_warm { Cleared::Kept } else { reservation.give_back(all)? };

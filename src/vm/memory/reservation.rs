@@ -10,6 +10,7 @@ use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 
 use super::image::MemoryImage;
 use super::touched::Used;
+use super::written::Pages;
 
 /// A range of address space of which nothing is accessible at first. Offsets count from
 /// [`base`](Self::base).
@@ -133,6 +134,22 @@ impl Reservation {
         let used = Used { base: self.address(&range), len: range.len(), image };
         // SAFETY: all mappings of a reservation are private; the rest is the caller's.
         unsafe { used.restore(fills) }
+    }
+
+    /// Makes these pages of a memory in this range what they were at first; they stay.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::restore`], and the range must hold the pages.
+    pub(super) unsafe fn restore_pages(
+        &self,
+        range: Range<usize>,
+        image: Option<&MemoryImage>,
+        pages: Pages,
+    ) {
+        let used = Used { base: self.address(&range), len: range.len(), image };
+        // SAFETY: as above.
+        pages.ranges().for_each(|page| unsafe { used.fill(page) });
     }
 
     /// Gives the pages of a range back, which nobody may be using any more.

@@ -31,6 +31,7 @@ fn ty(minimum: u32, maximum: Option<u32>) -> MemoryType {
 }
 
 fn bytes(memory: &mut Memory) -> &mut [u8] {
+    memory.note_exposed();
     let VMMemory { base, len } = memory.definition();
     // SAFETY: the memory is borrowed for as long as the slice.
     unsafe { std::slice::from_raw_parts_mut(base, len) }

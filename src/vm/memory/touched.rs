@@ -93,7 +93,7 @@ impl Used<'_> {
     /// # Safety
     ///
     /// The part must be one of the memory's, of whole pages; the rest as for [`Self::restore`].
-    unsafe fn fill(&self, part: Range<usize>) {
+    pub(super) unsafe fn fill(&self, part: Range<usize>) {
         let image = self.image.map_or(0..0, |image| image.range.clone());
         let start = image.start.clamp(part.start, part.end);
         let end = image.end.clamp(start, part.end);

@@ -1,0 +1,81 @@
+//! Short loops in metered code: which of them do several rounds for one look at the counter.
+//!
+//! Each round is charged and each look that is left out would have found fuel, since what
+//! the rounds cost at the most is there before they begin. So what a guest consumes, and where its
+//! slices end, do not depend on how a loop is written.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{Block, InstBuilder, types};
+use cranelift_frontend::FunctionBuilder;
+use cranelift_wasm::Rounds;
+use wasmparser::Operator;
+
+use super::Env;
+use crate::compile::costs::{OperatorClass, class_of, is_idle};
+use crate::compile::settings::OptLevel;
+
+/// How many rounds of a short loop follow one another.
+const ROUNDS: u32 = 4;
+
+impl Env<'_> {
+    /// Whether there are such loops. Interrupts and deadlines are looked for in each round.
+    pub(super) fn has_rounds(&self) -> bool {
+        let settings = self.module.settings;
+        let only_fuel = self.counts_fuel() && !settings.interruptable && !settings.epochs;
+        only_fuel && settings.opt_level != OptLevel::None
+    }
+
+    /// How a loop of these operators is written, if it does nothing but compute, and access memory.
+    pub(super) fn rounds_of<'o>(
+        &mut self,
+        body: impl Iterator<Item = &'o Operator<'o>>,
+    ) -> Option<Rounds> {
+        let start = self.fuel.begin_rounds();
+        let mut cost = 0;
+        for operator in body {
+            if !computes(operator) {
+                return None;
+            }
+            cost += self.fuel.price(&self.module.settings.costs, operator);
+        }
+        self.fuel.free = start;
+        Some(Rounds { count: ROUNDS, cost: cost * i64::from(ROUNDS - 1) })
+    }
+
+    /// Goes to `many` where the counter has enough for the rounds.
+    pub(super) fn divide_loop(
+        &self,
+        builder: &mut FunctionBuilder<'_>,
+        rounds: Rounds,
+        many: Block,
+        one: Block,
+    ) {
+        let Some(value) = self.fuel_counter(builder) else {
+            builder.ins().jump(one, &[]);
+            return;
+        };
+        let bound = builder.ins().iconst(types::I64, rounds.cost);
+        let enough = builder.ins().icmp(IntCC::SignedGreaterThanOrEqual, value, bound);
+        builder.ins().brif(enough, many, &[], one, &[]);
+    }
+}
+
+/// Whether an operator calls nothing, and costs the same each time.
+fn computes(operator: &Operator<'_>) -> bool {
+    use OperatorClass as Class;
+    let class = match class_of(operator) {
+        Some(class) => class,
+        None => return is_idle(operator),
+    };
+    !matches!(
+        class,
+        Class::FunctionEntry
+            | Class::Call
+            | Class::CallIndirect
+            | Class::Reference
+            | Class::Table
+            | Class::Size
+            | Class::Grow
+            | Class::Bulk
+    )
+}

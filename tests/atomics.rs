@@ -282,6 +282,7 @@ fn bulk_operators_on_shared_memories() {
         let instance = Instance::new(&mut store, &module, &imports).unwrap();
         // SAFETY: no guest is running.
         let bytes = |from: usize, len: usize| -> Vec<u8> {
+            // SAFETY: no guest is running.
             memory.data()[from..from + len].iter().map(|cell| unsafe { *cell.get() }).collect()
         };
         let init = instance.get_typed_func::<(), (), _>(&mut store, "init").unwrap();

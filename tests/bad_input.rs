@@ -1,9 +1,7 @@
 //! Bytes that are no module, modules that do not fit: an error that says where and what, never a
 //! panic.
 
-use lampwick::{
-    Config, Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val,
-};
+use lampwick::{Engine, Extern, Func, Instance, Linker, Memory, MemoryType, Module, Store, Val};
 
 use crate::support::{Rng, block_on, instantiate, metered, rounds};
 

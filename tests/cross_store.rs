@@ -240,14 +240,14 @@ fn imports_are_refused_by_every_way_of_instantiation() {
     for (name, wat) in IMPORTS {
         let module = Module::new(&engine, wat).unwrap();
         let import = ours.export(name);
-        Instance::new(&mut a, &module, &[import.clone()]).unwrap();
+        Instance::new(&mut a, &module, std::slice::from_ref(&import)).unwrap();
         let mut linker = Linker::new(&engine);
         linker.define("m", name, import.clone()).unwrap();
         let pre = linker.instantiate_pre(&mut a, &module).unwrap();
         pre.instantiate(&mut a).unwrap();
         linker.instantiate(&mut a, &module).unwrap();
         assert_refused(vec![
-            refused(name, Instance::new(&mut b, &module, &[import.clone()])),
+            refused(name, Instance::new(&mut b, &module, std::slice::from_ref(&import))),
             refused(name, linker.instantiate(&mut b, &module)),
             refused(name, linker.instantiate_pre(&mut b, &module)),
             refused(name, pre.instantiate(&mut b)),

@@ -82,7 +82,7 @@ fn random_graphs_are_as_their_model_says() {
         let mut store = Store::new(&engine, ());
         let collect = Func::wrap(&mut store, |mut caller: Caller<'_, ()>| caller.gc());
         let instance = instantiate(&mut store, GRAPH, &[collect.into()]);
-        let mut call = |store: &mut Store<()>, name: &str, args: &[i32]| {
+        let call = |store: &mut Store<()>, name: &str, args: &[i32]| {
             let args: Vec<Val> = args.iter().map(|&arg| arg.into()).collect();
             let func = instance.get_func(&mut *store, name).unwrap();
             func.call(store, &args).unwrap().first().cloned()

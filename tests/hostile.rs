@@ -126,7 +126,7 @@ fn imports_of_another_store_or_engine_are_errors() {
     for (ty, item) in cases {
         let module = format!("(module (import \"a\" \"b\" {ty}))");
         let module = Module::new(&engine, module).unwrap();
-        assert_other_store(ty, Instance::new(&mut store, &module, &[item.clone()]));
+        assert_other_store(ty, Instance::new(&mut store, &module, std::slice::from_ref(&item)));
         let mut linker = Linker::new(&engine);
         linker.define("a", "b", item).unwrap();
         assert_other_store(ty, linker.instantiate(&mut store, &module));

@@ -170,7 +170,7 @@ fn an_imported_memory_gets_the_data_of_both() {
         let long = "z".repeat(100_000);
         let text = format!(r#"(module (import "" "" (memory 5)) (data (i32.const 10) "{long}"))"#);
         let module = Module::new(&engine, text).unwrap();
-        Instance::new(&mut store, &module, &[memory.clone()]).unwrap();
+        Instance::new(&mut store, &module, std::slice::from_ref(&memory)).unwrap();
         let mut expected = expected();
         expected[10..100_010].fill(b'z');
         assert!(memory.into_memory().unwrap().data(&store) == expected);

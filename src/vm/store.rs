@@ -114,6 +114,8 @@ pub struct Store {
     pub(super) way: Way,
     /// Whether fuel is counted.
     metered: bool,
+    /// Whether a guest has run.
+    pub(super) has_run: bool,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
@@ -169,6 +171,7 @@ impl Store {
             activation: ptr::null_mut(),
             way: if accounts.is_some() { Way::Watched } else { Way::Straight },
             metered,
+            has_run: false,
             #[cfg(feature = "call-hook")]
             call_hook: None,
             accounts,

@@ -48,7 +48,8 @@ fn cells_and_blocks_are_used_again_and_are_zero_then() {
             let made = std::iter::from_fn(|| make(&mut heap, &object, size, 0)).count();
             assert_eq!(*count.get_or_insert(made), made, "{size} bytes");
             assert!(made > 0);
-            assert_eq!(sweep(&mut heap, &Marks::new(Some(&heap))), 0);
+            let marks = Marks::new(Some(&heap));
+            assert_eq!(sweep(&mut heap, &marks), 0);
         }
     }
 }

@@ -28,6 +28,8 @@ impl Effort {
     pub const THREADS: Self = Effort { rounds: 21, round: Duration::from_millis(60) };
     /// For work of a second.
     pub const LONG: Self = Effort { rounds: 7, round: Duration::ZERO };
+    /// For work of ten seconds.
+    pub const HUGE: Self = Effort { rounds: 3, round: Duration::ZERO };
 }
 
 /// What one contender needed for its work in each round, in nanoseconds; or the ratios of two.

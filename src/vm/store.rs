@@ -123,8 +123,6 @@ pub struct Store {
     pub(crate) accounts: Option<Box<Accounts>>,
     /// What is asked about a signal before we look at it ourselves.
     pub(crate) signal_handler: Option<signals::Handler>,
-    /// Whether a guest has run.
-    pub(super) has_run: bool,
     /// How the embedder's limiter is asked, if there is one.
     pub(crate) limiter: Option<&'static LimiterHooks>,
     pub(crate) code: CodeMap,
@@ -176,7 +174,6 @@ impl Store {
             call_hook: None,
             accounts,
             signal_handler: None,
-            has_run: false,
             limiter: None,
             code: CodeMap::default(),
             fuel: Fuel::default(),

@@ -185,7 +185,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
         ("(module (tag))", "exceptions"),
         ("(module (type (struct)))", "gc"),
-        ("(module (func (param (ref func))))", "function references"),
     ] {
         let error = Module::new(&engine, wat).expect_err(wat);
         let text = format!("{error:#}").to_lowercase();

@@ -70,6 +70,7 @@ mod ported;
 mod profiling;
 mod programs;
 mod recursion;
+mod references;
 mod settings;
 mod signal_handler;
 mod signals;

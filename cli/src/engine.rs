@@ -11,6 +11,7 @@ pub fn config() -> Config {
         .consume_fuel(true)
         .accounts(true)
         .wasm_multi_memory(true)
+        .wasm_custom_page_sizes(true)
         .wasm_relaxed_simd(true);
     config
 }

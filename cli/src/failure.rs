@@ -57,7 +57,7 @@ impl Failure {
 
 /// Whether a guest's call ended by what a guest did, and not by what the host did for it.
 pub fn is_trap(trap: &Trap) -> bool {
-    trap.trap_code().is_some() || trap.display_reason().to_string().contains("all fuel consumed")
+    trap.trap_code().is_some() || trap.is_out_of_fuel()
 }
 
 impl fmt::Display for Failure {

@@ -55,9 +55,15 @@ pub(crate) fn loops(text: &str) -> String {
     program(text, "(call $say) (loop $l (br $l))")
 }
 
-/// Says a text again and again.
+/// Says a text again and again, and complains on its standard error when it cannot.
 pub(crate) fn says_forever(text: &str) -> String {
-    program(text, "(loop $l (call $say) (br $l))")
+    let len = text.len();
+    let write = format!("(call $write (i32.const 1) (i32.const 16) (i32.const {len}))");
+    let complain = format!("(drop (call $write (i32.const 2) (i32.const 16) (i32.const {len})))");
+    program(
+        text,
+        &format!("(loop $l (br_if $l (i32.eqz {write}))) {complain} (call $exit (i32.const 1))"),
+    )
 }
 
 /// Says a text, and then what it reads.

@@ -137,6 +137,11 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
     /// `br_if`.
     pub(crate) fn br_if(&mut self, depth: u32) -> WasmResult<()> {
         let condition = self.pop_condition();
+        self.branch_if(condition, depth)
+    }
+
+    /// Branches to `depth`, with the values on top of the stack, where `condition` is not zero.
+    pub(crate) fn branch_if(&mut self, condition: Value, depth: u32) -> WasmResult<()> {
         let arity = self.stacks.label(depth).label_arity();
         let target = self.label_block(depth)?;
         let backward = matches!(self.stacks.label(depth).kind, FrameKind::Loop { .. });

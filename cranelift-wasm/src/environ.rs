@@ -119,12 +119,12 @@ pub trait FuncEnvironment {
         reachable: bool,
     ) -> WasmResult<()>;
 
-    /// Called before the branch of each `br_if`, which leads to the head of a loop if it is
-    /// `backward`. If the answer is true the way to the label gets a block of its own, in which
+    /// Called before the branch of each `br_if` and what branches on a reference in its way, which
+    /// leads to the head of a loop if it is `backward`. If the answer is true the way to the label gets a block of its own, in which
     /// [`Self::branch_taken`] is called.
     fn conditional_branch(&mut self, builder: &mut FunctionBuilder<'_>, backward: bool) -> bool;
 
-    /// Called in the block that the way of a `br_if` to its label has for itself.
+    /// Called in the block that the way of such a branch to its label has for itself.
     fn branch_taken(&mut self, builder: &mut FunctionBuilder<'_>);
 
     /// Called in the header block of each loop, before its first operator.
@@ -204,6 +204,15 @@ pub trait FuncEnvironment {
         args: &[Value],
     ) -> WasmResult<Values>;
 
+    /// `call_ref`: `callee` is a reference, which may be null, to a function of type `ty`.
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values>;
+
     /// `return_call`; terminates the current block.
     fn return_call(
         &mut self,
@@ -228,6 +237,13 @@ pub trait FuncEnvironment {
     /// `ref.is_null`: an i32, 0 or 1.
     fn ref_is_null(&mut self, builder: &mut FunctionBuilder<'_>, value: Value)
     -> WasmResult<Value>;
+
+    /// `ref.as_non_null`: traps where `value` is null.
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()>;
 
     /// `ref.func`.
     fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value>;

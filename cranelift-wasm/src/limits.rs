@@ -211,6 +211,7 @@ fn may_call(operator: &Operator<'_>) -> bool {
         operator,
         Operator::Call { .. }
             | Operator::CallIndirect { .. }
+            | Operator::CallRef { .. }
             | Operator::MemoryGrow { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }

@@ -38,6 +38,10 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
                 self.return_call_indirect(type_index, table_index)?
             }
 
+            Op::CallRef { type_index } => self.call_ref(type_index)?,
+            Op::BrOnNull { relative_depth } => self.br_on_null(relative_depth)?,
+            Op::BrOnNonNull { relative_depth } => self.br_on_non_null(relative_depth)?,
+
             // Parametric and variables.
             Op::Drop => self.drop(),
             Op::Select => self.select(None),
@@ -51,6 +55,7 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
             // References and tables.
             Op::RefNull { hty } => self.ref_null(hty)?,
             Op::RefIsNull => self.ref_is_null()?,
+            Op::RefAsNonNull => self.ref_as_non_null()?,
             Op::RefFunc { function_index } => self.ref_func(function_index)?,
             Op::TableGet { table } => self.table_get(table)?,
             Op::TableSet { table } => self.table_set(table)?,

@@ -1,5 +1,7 @@
 //! References and tables.
 
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use wasmparser::{HeapType, RefType};
 
 use crate::translation::Translation;
@@ -20,6 +22,52 @@ impl<E: FuncEnvironment> Translation<'_, '_, E> {
         let value = self.stacks.pop();
         let value = self.env.ref_is_null(&mut self.builder, value)?;
         self.stacks.push(value);
+        Ok(())
+    }
+
+    /// `ref.as_non_null`.
+    pub(crate) fn ref_as_non_null(&mut self) -> WasmResult<()> {
+        let value = self.stacks.pop();
+        self.env.ref_as_non_null(&mut self.builder, value)?;
+        self.stacks.push(value);
+        Ok(())
+    }
+
+    /// `br_on_null`: where the branch is taken the reference goes.
+    pub(crate) fn br_on_null(&mut self, depth: u32) -> WasmResult<()> {
+        let value = self.stacks.pop();
+        let is_null = self.is_null(value)?;
+        self.branch_if(is_null, depth)?;
+        self.stacks.push(value);
+        Ok(())
+    }
+
+    /// `br_on_non_null`: where the branch is not taken the reference goes.
+    pub(crate) fn br_on_non_null(&mut self, depth: u32) -> WasmResult<()> {
+        let value = self.stacks.peek(1)[0];
+        let is_null = self.is_null(value)?;
+        let ty = self.builder.func.dfg.value_type(is_null);
+        let zero = self.builder.ins().iconst(ty, 0);
+        let is_not = self.builder.ins().icmp(IntCC::Equal, is_null, zero);
+        self.branch_if(is_not, depth)?;
+        self.stacks.pop();
+        Ok(())
+    }
+
+    /// Whether a reference is null, as a condition.
+    fn is_null(&mut self, value: Value) -> WasmResult<Value> {
+        let is_null = self.env.ref_is_null(&mut self.builder, value)?;
+        Ok(self.comparison_behind(is_null).unwrap_or(is_null))
+    }
+
+    /// `call_ref`.
+    pub(crate) fn call_ref(&mut self, ty: u32) -> WasmResult<()> {
+        let callee = self.stacks.pop();
+        let params = self.env.type_at(ty).params().len();
+        let args = self.stacks.peek(params);
+        let results = self.env.call_ref(&mut self.builder, ty, callee, args)?;
+        self.stacks.drop(params);
+        self.stacks.operands.extend(results);
         Ok(())
     }
 

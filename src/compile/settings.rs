@@ -147,7 +147,7 @@ const NEEDS: [(WasmFeatures, WasmFeatures); 2] = [
 
 /// The proposals that modules may use if the embedder says so.
 const OPTIONAL: WasmFeatures = {
-    let optional = WasmFeatures::FUNCTION_REFERENCES.union(WasmFeatures::CUSTOM_PAGE_SIZES);
+    let optional = WasmFeatures::CUSTOM_PAGE_SIZES;
     // Its types are implemented, and tested from within; its operators are not.
     if cfg!(test) { optional.union(WasmFeatures::GC) } else { optional }
 };
@@ -157,6 +157,7 @@ const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
     .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::FUNCTION_REFERENCES)
     .union(WasmFeatures::MULTI_VALUE)
     .union(WasmFeatures::BULK_MEMORY)
     .union(WasmFeatures::SIMD)

@@ -9,10 +9,13 @@ pub(super) const INDIRECT_CALL_TO_NULL: Clif = Clif::unwrap_user(2);
 pub(super) const BAD_SIGNATURE: Clif = Clif::unwrap_user(3);
 pub(super) const UNREACHABLE: Clif = Clif::unwrap_user(4);
 
+pub(super) const NULL_REFERENCE: Clif = Clif::unwrap_user(6);
+pub(super) const NULL_FUNCTION_REFERENCE: Clif = Clif::unwrap_user(7);
+
 pub(super) const MEMORY_OUT_OF_BOUNDS: Clif = Clif::unwrap_user(5);
 
 /// The first and the last of the codes for accesses to linear memory.
-const ACCESSES: (u8, u8) = (6, 250);
+const ACCESSES: (u8, u8) = (24, 250);
 
 /// A code for an access to linear memory that faults.
 ///
@@ -41,6 +44,8 @@ pub(super) fn wasm_trap(code: Clif) -> Option<TrapCode> {
         TABLE_OUT_OF_BOUNDS => TrapCode::TableOutOfBounds,
         INDIRECT_CALL_TO_NULL => TrapCode::IndirectCallToNull,
         BAD_SIGNATURE => TrapCode::BadSignature,
+        NULL_REFERENCE => TrapCode::NullReference,
+        NULL_FUNCTION_REFERENCE => TrapCode::NullFunctionReference,
         UNREACHABLE => TrapCode::UnreachableCodeReached,
         _ => return None,
     })

@@ -20,7 +20,7 @@ impl Config {
     }
 
     /// Whether modules may use typed references to functions, references that are never null, and
-    /// tables with a first value. Off by default, as long as only the types are implemented; turned off, [garbage
+    /// tables with a first value. On by default; turned off, [garbage
     /// collection](Self::wasm_gc) is off, too. [`Engine::new`](crate::Engine::new) fails where it is
     /// on without [`wasm_reference_types`](Self::wasm_reference_types).
     pub fn wasm_function_references(&mut self, enable: bool) -> &mut Self {

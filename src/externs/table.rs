@@ -188,8 +188,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Fails, with no element copied, if a range does not lie within its table, if the tables are of
-    /// different types, or if one belongs to another store.
+    /// Fails, with no element copied, if a range does not lie within its table, if an element of
+    /// `src` may be none of `dst` by their types, or if one belongs to another store.
     pub fn copy(
         mut store: impl AsContextMut,
         dst: &Self,
@@ -198,11 +198,13 @@ impl Table {
         src_index: u32,
         len: u32,
     ) -> Result<()> {
-        let store = &mut store.as_context_mut().0.vm;
+        let store = store.as_context_mut().0;
+        let types = store.engine.types().clone();
+        let store = &mut store.vm;
         let (to, from) = (dst.0.try_index(store)?, src.0.try_index(store)?);
         let element = |table: usize| store.tables[table].value.ty().element();
         ensure!(
-            element(to) == element(from),
+            types.val_matches(element(from), element(to)),
             "cannot copy from a table of {} to a table of {}",
             element(from),
             element(to)

@@ -47,10 +47,14 @@ impl Module {
 fn entities_work(info: &ModuleInfo) -> usize {
     let active = |segment: &&ElementSegment| matches!(segment.mode, SegmentMode::Active { .. });
     let elements = info.elements.iter().filter(active).map(|segment| segment.items.len());
+    let tables = info.tables[info.imported_tables as usize..].iter().zip(&info.table_inits);
+    let filled = tables.filter(|(_, init)| **init != ConstExpr::RefNull);
+    let elements =
+        elements.sum::<usize>() + filled.map(|(ty, _)| ty.minimum() as usize).sum::<usize>();
     PER_IMPORT * info.imports.len()
         + PER_GLOBAL * info.global_inits.len()
         + PER_FUNCTION * info.escaping.len()
-        + PER_ELEMENT * elements.sum::<usize>()
+        + PER_ELEMENT * elements
         + PER_SEGMENT * (info.elements.len() + info.data.len())
         + PER_OPERATOR * info.arithmetic.iter().map(|ops| ops.len()).sum::<usize>()
 }

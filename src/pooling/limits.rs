@@ -90,7 +90,7 @@ impl ModuleLimits {
         Ok(())
     }
 
-    /// The most elements of a table.
+    /// The most elements that a table can have.
     pub(crate) fn elements(&self) -> u64 {
         u64::from(self.table_elements).min(MAX_ELEMENTS)
     }
@@ -122,7 +122,7 @@ impl ModuleLimits {
             PoolLimitError::check(limit, value, bound.into()).with_context(refused)?;
         }
         for table in &module.tables[module.imported_tables as usize..] {
-            PoolLimitError::check("table_elements", table.minimum64(), self.elements())
+            PoolLimitError::check("table_elements", table.minimum64(), self.table_elements.into())
                 .with_context(refused)?;
         }
         for memory in &module.memories[module.imported_memories as usize..] {

@@ -23,6 +23,8 @@ impl fmt::Display for TrapCode {
             Self::IntegerDivisionByZero => "integer divide by zero",
             Self::BadConversionToInteger => "invalid conversion to integer",
             Self::UnreachableCodeReached => "unreachable",
+            Self::NullReference => "null reference",
+            Self::NullFunctionReference => "null function reference",
             Self::Interrupt => "interrupt",
         })
     }
@@ -186,7 +188,8 @@ impl Trap {
         }
     }
 
-    pub(crate) fn is_out_of_fuel(&self) -> bool {
+    /// Whether the guest's fuel was gone.
+    pub fn is_out_of_fuel(&self) -> bool {
         matches!(self.root(), Reason::OutOfFuel)
     }
 

@@ -174,8 +174,9 @@ impl WasiCtxBuilder {
 
     /// Gives the program the host's own standard input.
     ///
-    /// A thread of the runtime's blocking pool reads it and may keep what comes after a program that
-    /// was dropped while it waited.
+    /// A thread of the runtime's blocking pool reads it. It may keep what comes after a program that
+    /// was dropped while it waited, and a runtime that is dropped waits for it, unless by
+    /// [`shutdown_background`](tokio::runtime::Runtime::shutdown_background).
     pub fn inherit_stdin(&mut self) -> &mut Self {
         self.stdin = (Box::new(tokio::io::stdin()), std::io::stdin().is_terminal());
         self

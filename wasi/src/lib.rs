@@ -5,6 +5,20 @@
 //! suspended and the worker is free; files are read and written on tokio's blocking pool. It sees
 //! only what it was given: directories with their permissions, streams, sockets.
 //!
+//! # What is left to the host
+//!
+//! - Space: a program that may write may fill the disk; a quota of the file system bounds it. What it
+//!   may hold of the host's memory and descriptors, [`WasiLimits`] bounds.
+//! - Time: a program may wait for ever. Dropping the future of its call ends that.
+//! - Threads: each call that reads or writes a file takes one of the runtime's
+//!   [blocking threads](tokio::runtime::Builder::max_blocking_threads) while it lasts; a program has one such
+//!   call at a time.
+//! - Links: a program may make symbolic links that lead upwards. It cannot follow them out of its
+//!   directory; another program of the host's might.
+//! - Names that are not UTF-8 appear in listings, and cannot be opened.
+//!
+//! # Example
+//!
 //! ```
 //! use lampwick::{Config, Engine, Linker, Module, Store};
 //! use lampwick_wasi::{I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker};

@@ -14,6 +14,8 @@ struct Ended {
     out: String,
     err: String,
     status: i32,
+    /// The fuel it burned, in engines that count it.
+    fuel: Option<u64>,
 }
 
 async fn run(wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
@@ -21,7 +23,16 @@ async fn run(wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
 }
 
 async fn run_in(engine: &Engine, wasm: &[u8], builder: &mut WasiCtxBuilder) -> Ended {
-    let (out, err) = (MemoryOutputPipe::new(1 << 20), MemoryOutputPipe::new(1 << 20));
+    run_to(MemoryOutputPipe::new(1 << 20), engine, wasm, builder).await
+}
+
+async fn run_to(
+    out: MemoryOutputPipe,
+    engine: &Engine,
+    wasm: &[u8],
+    builder: &mut WasiCtxBuilder,
+) -> Ended {
+    let err = MemoryOutputPipe::new(1 << 20);
     builder.stdout(out.clone()).stderr(err.clone());
     let module = Module::new(engine, wasm).unwrap();
     let mut linker = Linker::new(engine);
@@ -37,7 +48,7 @@ async fn run_in(engine: &Engine, wasm: &[u8], builder: &mut WasiCtxBuilder) -> E
         Err(trap) => I32Exit::of(&trap).unwrap_or_else(|| panic!("{trap}")).0,
     };
     let text = |pipe: MemoryOutputPipe| String::from_utf8(pipe.contents().to_vec()).unwrap();
-    Ended { out: text(out), err: text(err), status }
+    Ended { out: text(out), err: text(err), status, fuel: store.fuel_consumed() }
 }
 
 #[tokio::test]
@@ -85,17 +96,69 @@ async fn the_same_program_fails_cleanly_where_it_may_only_read() {
 }
 
 #[tokio::test]
+async fn a_program_in_rust_finds_what_its_library_expects() {
+    let dir = tempdir().unwrap();
+    let root = dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    std::fs::write(root.join("given"), "text").unwrap();
+    let wasm = include_bytes!("guests/library.wasm");
+    let seen = "1 variables\ngiven: Ok(\"text\")\nsecret: Err(PermissionDenied)\n";
+    // First where it may only read.
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["library", "/data"]).env("A", "1");
+    builder.preopened_dir(&root, "/data", DirPerms::READ, FilePerms::READ).unwrap();
+    let ended = run(wasm, &mut builder).await;
+    assert_eq!((&ended.out[..], ended.status), (&format!("{seen}failed: Uncategorized\n")[..], 9));
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&["library", "/data"]).env("A", "1");
+    builder.preopened_dir(&root, "/data", DirPerms::all(), FilePerms::all()).unwrap();
+    let ended = run(wasm, &mut builder).await;
+    let done = "read 10 of 200000\n[\"a\", \"copy\", \"given\", \"linked\", \"moved\"]\n\"xxxxxend\"\ndone\n";
+    assert_eq!((&ended.out[..], ended.status), (&format!("{seen}{done}")[..], 0), "{}", ended.err);
+}
+
+#[tokio::test]
 async fn a_program_waits() {
     let (mut feed, stdin) = tokio::io::duplex(64);
     let mut builder = WasiCtxBuilder::new();
     builder.stdin(stdin);
+    let (engine, out) = (engine(), MemoryOutputPipe::new(1000));
     let wasm = include_bytes!("guests/wait.wasm");
-    let (ended, ()) = tokio::join!(run(wasm, &mut builder), async {
-        // Well behind both of its timeouts.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    let (ended, ()) = tokio::join!(run_to(out.clone(), &engine, wasm, &mut builder), async {
+        // Both of its timeouts are over when it has said so.
+        while !out.contents().ends_with(b"nothing: 0\n") {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         feed.write_all(b"input").await.unwrap();
     });
     assert_eq!(ended.out, "slept: 1\nnothing: 0\nready: 1, read: input\n");
+}
+
+/// A guest's fuel does not depend on how long it waits, nor on the host's clock.
+#[tokio::test]
+async fn a_program_burns_the_same_fuel_each_time() {
+    let engine = Engine::new(Config::new().async_support(true).consume_fuel(true)).unwrap();
+    let mut fuel = Vec::new();
+    for pauses in [0, 1, 20] {
+        let (mut feed, stdin) = tokio::io::duplex(1);
+        let mut builder = WasiCtxBuilder::new();
+        builder.args(&["hello", "5"]).stdin(stdin);
+        let wasm = include_bytes!("guests/hello.wasm");
+        // Its input comes byte by byte, and it waits for each.
+        let (ended, ()) = tokio::join!(run_in(&engine, wasm, &mut builder), async {
+            for byte in b"some input" {
+                for _ in 0..pauses {
+                    tokio::task::yield_now().await;
+                }
+                feed.write_all(&[*byte]).await.unwrap();
+            }
+            drop(feed);
+        });
+        assert_eq!((&ended.err[..], ended.status), ("1 lines\n", 5));
+        fuel.push(ended.fuel.unwrap());
+    }
+    assert!(fuel[0] > 0 && fuel.iter().all(|&burned| burned == fuel[0]), "{fuel:?}");
 }
 
 #[tokio::test]

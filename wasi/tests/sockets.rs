@@ -120,3 +120,66 @@ async fn a_connection_from_the_host_is_one_too() {
     guest.run("fd_fdstat_get", &[3, out]).await.unwrap();
     assert_eq!(guest.bytes(out, 1), [6]);
 }
+
+/// Drops a call that waits, after it had every chance to be done.
+async fn dropped<T: std::fmt::Debug>(call: impl Future<Output = T>) {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..10 {
+        assert!(futures::poll!(&mut call).is_pending());
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_after_a_wait_was_dropped_is_not_lost() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (mut feed, stdin) = tokio::io::duplex(64);
+    let mut builder = WasiCtxBuilder::new();
+    let mut guest = Guest::new(builder.preopened_listener(listener).stdin(stdin)).await;
+    dropped(accept(&mut guest, 0)).await;
+    dropped(poll(&mut guest, &[On::Read(3), On::Read(0)])).await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let fd = accept(&mut guest, 0).await.unwrap();
+    dropped(guest.read(fd, 9)).await;
+    dropped(receive(&mut guest, fd, 9, 1)).await;
+    dropped(poll(&mut guest, &[On::Read(fd as u32)])).await;
+    client.write_all(b"whole").await.unwrap();
+    assert_eq!(guest.read(fd, 9).await.unwrap(), b"whole");
+    dropped(guest.read(0, 9)).await;
+    feed.write_all(b"input").await.unwrap();
+    assert_eq!(guest.read(0, 9).await.unwrap(), b"input");
+    // A peer that does not read: what was taken before the call was dropped arrives once.
+    let bytes = vec![b'x'; 100_000];
+    guest.run("fd_fdstat_set_flags", &[fd, i64::from(NONBLOCK)]).await.unwrap();
+    let mut sent = 0;
+    while let Ok(n) = guest.write(fd, &bytes).await {
+        sent += n;
+    }
+    guest.run("fd_fdstat_set_flags", &[fd, 0]).await.unwrap();
+    dropped(guest.write(fd, b"y")).await;
+    guest.close(fd).await.unwrap();
+    let mut got = Vec::new();
+    client.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got.len(), sent);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_stay_with_the_host() {
+    use lampwick_wasi::WasiLimits;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut builder = WasiCtxBuilder::new();
+    builder.limits(WasiLimits { open_files: 5, ..WasiLimits::default() });
+    let mut guest = Guest::new(builder.preopened_listener(listener)).await;
+    let clients = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+    let [_first, mut second] = clients.map(Result::unwrap);
+    let fd = accept(&mut guest, 0).await.unwrap();
+    assert_eq!(accept(&mut guest, 0).await, Err(errno::MFILE));
+    guest.close(fd).await.unwrap();
+    let fd = accept(&mut guest, 0).await.unwrap();
+    assert_eq!(guest.write(fd, b"hi").await, Ok(2));
+    let mut bytes = [0; 2];
+    second.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"hi");
+}

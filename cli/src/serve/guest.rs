@@ -159,9 +159,8 @@ impl Running {
         if let Some(status) = trap.i32_exit_status() {
             return End::Exited(status);
         }
-        let limit = self.route.limits().fuel;
         match trap.trap_code() {
-            None if self.store.stats().fuel >= limit => End::OutOfFuel(limit),
+            None if trap.is_out_of_fuel() => End::OutOfFuel(self.route.limits().fuel),
             None => End::Failed(trap.to_string()),
             Some(TrapCode::Interrupt) => End::Failed("it was interrupted".to_owned()),
             Some(_) => End::Trapped(trap.clone()),

@@ -77,6 +77,11 @@ impl Server {
         exchange(connect(&self.admin), &request)
     }
 
+    /// The administrator's address.
+    pub(super) fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// The number of a metric, by its name and labels as they are written.
     pub(super) fn metric(&self, name: &str) -> Option<f64> {
         let metrics = self.admin("/metrics").body;

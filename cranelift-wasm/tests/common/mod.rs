@@ -267,6 +267,25 @@ impl FuncEnvironment for Env {
         Ok(self.call_pointer(builder, ty, pointer, args))
     }
 
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        Ok(self.call_pointer(builder, ty, callee, args))
+    }
+
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()> {
+        builder.ins().trapz(value, TrapCode::unwrap_user(1));
+        Ok(())
+    }
+
     fn return_call(&mut self, _: &mut FunctionBuilder<'_>, _: u32, _: &[Value]) -> WasmResult<()> {
         unreachable!("no test here makes tail calls")
     }

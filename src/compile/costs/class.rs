@@ -14,10 +14,17 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
         LocalGet { .. } | LocalSet { .. } | LocalTee { .. } => OperatorClass::Local,
         GlobalGet { .. } | GlobalSet { .. } => OperatorClass::Global,
         Select | TypedSelect { .. } => OperatorClass::Select,
-        If { .. } | Br { .. } | BrIf { .. } | BrTable { .. } => OperatorClass::Branch,
+        If { .. }
+        | Br { .. }
+        | BrIf { .. }
+        | BrTable { .. }
+        | BrOnNull { .. }
+        | BrOnNonNull { .. } => OperatorClass::Branch,
         Call { .. } | ReturnCall { .. } => OperatorClass::Call,
-        CallIndirect { .. } | ReturnCallIndirect { .. } => OperatorClass::CallIndirect,
-        RefNull { .. } | RefIsNull | RefFunc { .. } => OperatorClass::Reference,
+        CallIndirect { .. } | CallRef { .. } | ReturnCallIndirect { .. } => {
+            OperatorClass::CallIndirect
+        }
+        RefNull { .. } | RefIsNull | RefFunc { .. } | RefAsNonNull => OperatorClass::Reference,
         TableGet { .. } | TableSet { .. } => OperatorClass::Table,
         MemorySize { .. } | TableSize { .. } => OperatorClass::Size,
         MemoryGrow { .. } | TableGrow { .. } => OperatorClass::Grow,

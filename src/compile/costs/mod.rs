@@ -76,13 +76,13 @@ classes! {
     Load, "load", at least 0;
     /// Stores to memory, of vectors and single lanes, too.
     Store, "store", at least 0;
-    /// `if`, `br`, `br_if`, `br_table`, whether taken or not. Costs at least 1.
+    /// `if`, `br`, `br_if`, `br_table`, `br_on_null`, `br_on_non_null`, whether taken or not. Costs at least 1.
     Branch, "branch", at least 1;
     /// `call`, `return_call`. Costs at least 1.
     Call, "call", at least 1;
-    /// `call_indirect`, `return_call_indirect`. Costs at least 1.
+    /// `call_indirect`, `call_ref`, `return_call_indirect`. Costs at least 1.
     CallIndirect, "call indirect", at least 1;
-    /// `ref.null`, `ref.is_null`, `ref.func`.
+    /// `ref.null`, `ref.is_null`, `ref.as_non_null`, `ref.func`.
     Reference, "reference", at least 0;
     /// `table.get`, `table.set`.
     Table, "table", at least 0;

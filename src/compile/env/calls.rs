@@ -1,7 +1,7 @@
 //! Calls: direct, through tables, and of builtins.
 
 use cranelift_codegen::ir::{
-    ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, MemFlagsData, SigRef, Type,
+    ExtFuncData, ExternalName, FuncRef, Function, Inst, InstBuilder, SigRef, Type,
     UserExternalName, Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
@@ -10,7 +10,8 @@ use cranelift_wasm::Values;
 use super::Env;
 use crate::compile::link::Symbol;
 use crate::compile::signature::{self, POINTER};
-use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFuncRef, VMFunctionImport};
+use crate::compile::traps;
+use crate::vm::layout::{Builtin, BuiltinType, VMContext, VMFunctionImport};
 
 /// A function that is about to be called.
 pub(super) struct Callee {
@@ -53,7 +54,7 @@ impl Env<'_> {
     }
 
     /// Calls a function of type `ty`, to which the fuel counter was handed over.
-    fn call_and_take_back(
+    pub(super) fn call_and_take_back(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
         callee: Callee,
@@ -106,14 +107,14 @@ impl Env<'_> {
         self.hand_over_fuel(builder);
         let func_ref = self.read_element(builder, table, callee);
         self.locate(builder);
-        self.check_callee(builder, func_ref, ty);
-
-        let flags = MemFlagsData::trusted().with_readonly();
-        let code = std::mem::offset_of!(VMFuncRef, code) as i32;
-        let code = builder.ins().load(POINTER, flags, func_ref, code);
-        let context = std::mem::offset_of!(VMFuncRef, context) as i32;
-        let context = builder.ins().load(POINTER, flags, func_ref, context);
-        Callee { context, code: Code::Loaded(code) }
+        let null = if self.elements_are(table, ty) {
+            // Nobody has looked whether there is a function.
+            Some(traps::INDIRECT_CALL_TO_NULL)
+        } else {
+            self.check_callee(builder, func_ref, ty);
+            None
+        };
+        self.record_to_call(builder, func_ref, null)
     }
 
     /// Calls a builtin: `indices` are constants, `operands` are widened to what it expects.
@@ -232,7 +233,12 @@ impl Env<'_> {
     }
 
     /// The results of a call of a function of type `ty`.
-    fn results(&mut self, builder: &mut FunctionBuilder<'_>, call: Inst, ty: u32) -> Values {
+    pub(super) fn results(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        call: Inst,
+        ty: u32,
+    ) -> Values {
         self.take_back_fuel(builder);
         let results = Values::from(builder.inst_results(call));
         for (ty, &value) in self.module.info.func_type(ty).results().zip(&results) {

@@ -337,6 +337,16 @@ impl FuncEnvironment for Env<'_> {
         Ok(self.call_through_table(builder, table, ty, callee, args))
     }
 
+    fn call_ref(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        ty: u32,
+        callee: Value,
+        args: &[Value],
+    ) -> WasmResult<Values> {
+        Ok(self.call_reference(builder, ty, callee, args))
+    }
+
     fn return_call(
         &mut self,
         builder: &mut FunctionBuilder<'_>,
@@ -373,6 +383,15 @@ impl FuncEnvironment for Env<'_> {
         let zero = builder.ins().iconst(ty, 0);
         let is_null = builder.ins().icmp(ir::condcodes::IntCC::Equal, value, zero);
         Ok(builder.ins().uextend(types::I32, is_null))
+    }
+
+    fn ref_as_non_null(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        value: Value,
+    ) -> WasmResult<()> {
+        self.check_non_null(builder, value);
+        Ok(())
     }
 
     fn ref_func(&mut self, builder: &mut FunctionBuilder<'_>, function: u32) -> WasmResult<Value> {

@@ -34,6 +34,10 @@ pub enum TrapCode {
     BadConversionToInteger,
     /// The `unreachable` operator.
     UnreachableCodeReached,
+    /// A null reference where an operator needs another.
+    NullReference,
+    /// A call of a null reference of a function type.
+    NullFunctionReference,
     /// An interrupt, or the deadline of an epoch: not the guest's doing.
     Interrupt,
 }
@@ -52,6 +56,8 @@ impl TrapCode {
             Self::BadConversionToInteger,
             Self::UnreachableCodeReached,
             Self::Interrupt,
+            Self::NullReference,
+            Self::NullFunctionReference,
         ];
         codes.into_iter().find(|code| *code as u8 == number)
     }

@@ -168,3 +168,30 @@ fn fields_are_part_of_a_type() {
     drop((kept, again));
     assert_eq!(ids_in_use(&registry), 0);
 }
+
+/// Whoever lets the last of a type go does so while others ask for it again.
+#[test]
+fn types_come_and_go_on_many_threads() {
+    let registry = Arc::new(Registry::default());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..2_000_u32 {
+                    let base = registry.function(&func(&[ValType::I32])).unwrap();
+                    let user = registry.function(&func(&[to(base.handle())])).unwrap();
+                    let above = registry.group(&[open(None, func(&[to(user.handle())]))]).unwrap();
+                    let handle = above.types()[0].handle();
+                    // One that fails lets go what it had found already.
+                    let stale = ConcreteType { stamp: u32::MAX, ..handle };
+                    registry.function(&func(&[to(handle), to(stale)])).unwrap_err();
+                    let below = registry.group(&[open(Some(handle), func(&[]))]).unwrap();
+                    drop((base, user, above));
+                    // SAFETY: it is kept.
+                    let record = unsafe { &*below.types()[0].record() };
+                    assert!(record.is(handle), "round {round}");
+                }
+            });
+        }
+    });
+    assert_eq!(ids_in_use(&registry), 0);
+}

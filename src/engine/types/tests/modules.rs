@@ -248,3 +248,50 @@ fn the_deepest_chain_and_one_deeper() {
     }
     assert!(Module::new(&engine, chain(65)).is_err());
 }
+
+/// A module whose type section is one recursive group of so many functions, each of which takes the
+/// next one.
+fn one_group(types: u32) -> Vec<u8> {
+    let leb = |mut value: u32, to: &mut Vec<u8>| {
+        while value >= 0x80 {
+            to.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        to.push(value as u8);
+    };
+    // One group of types; a function without results takes `(ref index)`, a signed number.
+    let mut section = vec![1, 0x4e];
+    leb(types, &mut section);
+    for index in 0..types {
+        section.extend([0x60, 1, 0x64]);
+        let next = (index + 1) % types;
+        section.extend([
+            next as u8 | 0x80,
+            (next >> 7) as u8 | 0x80,
+            (next >> 14) as u8 | 0x80,
+            0,
+            0,
+        ]);
+    }
+    let mut module = b"\0asm\x01\0\0\0\x01".to_vec();
+    leb(section.len() as u32, &mut module);
+    module.extend(section);
+    module
+}
+
+#[test]
+fn a_group_of_a_million_types_is_one_group() {
+    let engine = engine();
+    let types = if cfg!(debug_assertions) { 50_000 } else { 1_000_000 };
+    let wasm = one_group(types);
+    let first = Module::from_binary(&engine, &wasm).unwrap();
+    assert_eq!(ids_in_use(engine.types()), types as usize);
+    let again = Module::from_binary(&engine, &wasm).unwrap();
+    assert_eq!(ids_in_use(engine.types()), types as usize);
+    drop(first);
+    assert_eq!(ids_in_use(engine.types()), types as usize, "the other module uses them");
+    drop(again);
+    assert_eq!(ids_in_use(engine.types()), 0);
+    let error = Module::from_binary(&engine, &one_group(1_000_001)).unwrap_err();
+    assert!(format!("{error:#}").contains("size is out of bounds"), "{error:#}");
+}

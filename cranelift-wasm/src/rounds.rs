@@ -5,12 +5,12 @@
 //!
 //! ```text
 //! header   may so many rounds run?  no → one
-//! many     round, round → header
+//! many     round, round, round → header
 //! one      may one round run? round → header
 //! ```
 //!
 //! and each round leaves the loop where it wants to. Only loops without calls and other loops are
-//! short, and a function grows by no more than a quarter and 24 operators.
+//! short, and a function grows by no more than a quarter and 32 operators.
 
 use std::collections::VecDeque;
 
@@ -29,7 +29,7 @@ use crate::{FuncEnvironment, WasmResult};
 const MAX_OPERATORS: usize = 24;
 
 /// How many operators a function of any size may grow by.
-const MIN_GROWTH: usize = 24;
+const MIN_GROWTH: usize = 32;
 
 /// The operators that were read, and not translated yet.
 pub(crate) struct Ahead<'b> {

@@ -16,7 +16,7 @@ use crate::compile::settings::OptLevel;
 
 /// How many rounds of a short loop follow one another. With more of them compiling takes longer, and
 /// little is won.
-const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 3;
 
 impl Env<'_> {
     /// Whether there are such loops. Interrupts and deadlines are looked for in each round.

@@ -181,7 +181,6 @@ fn components_and_proposals_that_are_not_supported_are_named() {
     for (wat, name) in [
         ("(module (memory 1 1 shared))", "threads"),
         ("(module (memory 1) (func i32.const 0 i32.atomic.load drop))", "threads"),
-        ("(module (tag))", "exceptions"),
     ] {
         let error = Module::new(&engine, wat).expect_err(wat);
         let text = format!("{error:#}").to_lowercase();
@@ -196,7 +195,7 @@ fn proposals_can_be_turned_off() {
     let engine = crate::support::engine(|config| {
         config.wasm_multi_value(false).wasm_bulk_memory(false).wasm_reference_types(false);
         config.wasm_simd(false).wasm_multi_memory(false).wasm_memory64(false);
-        config.wasm_gc(false);
+        config.wasm_gc(false).wasm_exceptions(false).wasm_tail_call(false);
     });
     for (wat, name) in [
         ("(module (func (result i32 i32) i32.const 1 i32.const 2))", "multi-value"),
@@ -208,6 +207,8 @@ fn proposals_can_be_turned_off() {
         ("(module (memory 1) (memory 1))", "multiple memories"),
         ("(module (memory i64 1))", "memory64"),
         ("(module (type (struct)))", "gc"),
+        ("(module (tag))", "exceptions"),
+        ("(module (func return_call 0))", "tail call"),
         ("(module (table i64 1 funcref))", "memory64"),
         ("(module (func (param v128)))", "SIMD"),
         ("(module (func v128.const i64x2 0 0 drop))", "SIMD"),

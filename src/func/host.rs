@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::future::Future;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
 use super::wrap::finish;
 use super::{Caller, Closure, Func, WasmParams, WasmRet};
+use crate::engine::{Engine, TypeHandle};
 use crate::store::StoreInner;
 use crate::trap::Trap;
 use crate::types::FuncType;
@@ -23,12 +24,15 @@ pub struct HostDefinition {
     ty: FuncType,
     call: HostCall,
     closure: Closure,
+    /// The type in the first engine that the function was placed in, which for nearly all is the only
+    /// one.
+    known: OnceLock<TypeHandle>,
 }
 
 impl HostDefinition {
     /// A function whose closure `call` knows how to call.
     pub(super) fn from_parts<F: Any + Send + Sync>(ty: FuncType, call: HostCall, func: F) -> Self {
-        Self { ty, call, closure: Arc::new(func) }
+        Self { ty, call, closure: Arc::new(func), known: OnceLock::new() }
     }
 
     /// A function that takes and gives values of any type.
@@ -86,7 +90,7 @@ impl HostDefinition {
     /// The function in a store.
     pub(crate) fn try_place<T>(&self, store: &mut StoreInner<T>) -> Result<Func> {
         let failed = || format!("cannot make a host function of type {}", self.ty);
-        let ty = store.engine.types().function(&self.ty).with_context(failed)?;
+        let ty = self.type_in(&store.engine).with_context(failed)?;
         let trampolines = ty.trampolines(&store.engine).with_context(failed)?;
         let code = (trampolines.enter, trampolines.exit);
         let vm = &raw mut store.vm;
@@ -99,6 +103,19 @@ impl HostDefinition {
         store.vm.add_host_function(function);
         // SAFETY: the record is in this store.
         Ok(unsafe { Func::from_record(&store.vm, record) })
+    }
+
+    /// The type in an engine. Looking it up would hash it, and lock what all workers share.
+    fn type_in(&self, engine: &Engine) -> Result<TypeHandle> {
+        if let Some(known) = self.known.get()
+            && known.is_of(engine.types())
+        {
+            return Ok(known.clone());
+        }
+        let found = engine.types().function(&self.ty)?;
+        // Another engine may have been first.
+        let _ = self.known.set(found.clone());
+        Ok(found)
     }
 
     /// The function in a store, where it has one place however often it is asked for.

@@ -22,7 +22,7 @@ pub use wrap::{IntoFunc, WasmRet};
 use crate::engine::DefinedType;
 use crate::store::{AsContext, AsContextMut, Invocation, StoreInner};
 use crate::trap::Trap;
-use crate::types::{ConcreteType, FuncType, ValType};
+use crate::types::{ConcreteType, FuncType};
 use crate::values::{Val, make_room};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::store::{Store, StoreId};
@@ -225,13 +225,9 @@ impl Func {
         let store = store.as_context().0;
         let ty = self.ty_in(store)?;
         let types = store.engine.types();
-        let fits = |found: Vec<ValType>, expected: Vec<ValType>| {
-            let mut pairs = found.iter().zip(&expected);
-            found.len() == expected.len()
-                && pairs.all(|(&found, &expected)| types.val_matches(found, expected))
-        };
-        let params = fits(Params::types().collect(), ty.params().collect());
-        if !(params && fits(ty.results().collect(), Results::types().collect())) {
+        let fits = types.vals_match(Params::types(), ty.params())
+            && types.vals_match(ty.results(), Results::types());
+        if !fits {
             let asked = FuncType::new(Params::types(), Results::types());
             bail!("the function has type {ty}, not {asked}");
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
-use super::Group;
+use super::{Group, Registry};
 use crate::compile::TrampolineCode;
 use crate::engine::Engine;
 use crate::tools::{self, Registration};
@@ -139,6 +139,11 @@ impl TypeHandle {
     /// The type at this place of a group.
     pub(crate) fn new(group: Arc<Group>, index: u32) -> Self {
         Self { group, index }
+    }
+
+    /// Whether the type is one of these.
+    pub(crate) fn is_of(&self, registry: &Registry) -> bool {
+        self.group.is_of(registry)
     }
 
     /// What keeps the type.

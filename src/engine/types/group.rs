@@ -69,6 +69,11 @@ impl Group {
         &self.types
     }
 
+    /// Whether the group is one of these.
+    pub(super) fn is_of(&self, registry: &Registry) -> bool {
+        std::ptr::eq(&*self.registry, registry)
+    }
+
     /// The id of the first type.
     pub(super) fn first_id(&self) -> u32 {
         self.types[0].handle().id

@@ -7,6 +7,9 @@ use crate::vm::layout::VMType;
 impl Registry {
     /// Whether each value of type `found` is one of `expected`.
     pub(crate) fn val_matches(&self, found: ValType, expected: ValType) -> bool {
+        if found == expected {
+            return true;
+        }
         match (found.ref_type(), expected.ref_type()) {
             (Some(found), Some(expected)) => {
                 (expected.is_nullable() || !found.is_nullable())
@@ -14,8 +17,18 @@ impl Registry {
                         self.extends(found, expected)
                     })
             }
-            _ => found == expected,
+            _ => false,
         }
+    }
+
+    /// The same for as many values as there are types, one by one.
+    pub(crate) fn vals_match(
+        &self,
+        found: impl ExactSizeIterator<Item = ValType>,
+        expected: impl ExactSizeIterator<Item = ValType>,
+    ) -> bool {
+        found.len() == expected.len()
+            && found.zip(expected).all(|(found, expected)| self.val_matches(found, expected))
     }
 
     /// Whether each function of type `found` is one of `expected`.

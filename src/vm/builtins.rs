@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use lampwick_fibers::Suspender;
+use lampwick_fibers::{Cancelled, Suspender};
 
 use super::activation::{self, Unwind};
 use super::arch;
@@ -500,8 +500,8 @@ impl Call {
         let mut watch: Option<Watch<'_>> = None;
         let mut done = 0;
         while done < len {
-            let parts = watch.as_ref().map_or(1, Watch::parts);
-            let now = (chunk / u64::from(parts)).min(len - done);
+            // However slow it is: how far a guest comes with its fuel must not depend on the clock.
+            let end = done + chunk.min(len - done);
             // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called
             // us.
             unsafe {
@@ -509,22 +509,31 @@ impl Call {
                     // The guest's own checks are as far apart as the length says.
                     Store::attend(self.store)?;
                 }
-                let cost = now / per_fuel;
+                let cost = (end - done) / per_fuel;
                 // Where a slice ends here the guest waits anyway, and begins anew.
                 let goes_on = (*self.store).covers(cost);
                 Store::charge(self.store, cost)?;
                 match &mut watch {
-                    Some(watch) if goes_on => {
-                        watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
-                    }
+                    Some(watch) if goes_on => watch.look().map_err(cancelled)?,
                     Some(watch) => watch.restart(),
-                    None if now < len => watch = Some(Watch::new(self.suspender())),
+                    None if end < len => watch = Some(Watch::new(self.suspender())),
                     None => {}
                 }
             }
-            work(done, now);
-            done += now;
+            while done < end {
+                let parts = watch.as_ref().map_or(1, Watch::parts);
+                let now = (chunk / u64::from(parts)).min(end - done);
+                work(done, now);
+                done += now;
+                if let Some(watch) = watch.as_mut().filter(|_| done < end) {
+                    watch.look().map_err(cancelled)?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+fn cancelled(_: Cancelled) -> Box<Unwind> {
+    Box::new(Unwind::Cancelled)
 }

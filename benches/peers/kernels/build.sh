@@ -16,6 +16,12 @@ for kernel in blake3 compress keccak matrix montgomery search; do
         -Wl,--no-entry,--strip-all,--stack-first,-z,stack-size=65536 "$kernel.c" -o "$kernel.wasm"
 done
 
+for kernel in chacha blur base64 dot mandelbrot; do
+    "$CLANG" --target=wasm32 -std=c23 -O2 -Wall -Wextra -Werror \
+        -mbulk-memory -mnontrapping-fptoint -msimd128 -ffreestanding -nostdlib \
+        -Wl,--no-entry,--strip-all,--stack-first,-z,stack-size=65536 "$kernel.c" -o "$kernel.wasm"
+done
+
 if [ -n "${AMALGAMATION:-}" ]; then
     $ZIG_CC -target wasm32-wasi -mexec-model=reactor -O2 -s -DNDEBUG -I "$AMALGAMATION" \
         -DSQLITE_OS_OTHER=1 -DSQLITE_THREADSAFE=0 -DSQLITE_OMIT_LOAD_EXTENSION \

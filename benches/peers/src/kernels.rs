@@ -52,5 +52,14 @@ pub const KERNELS: [Kernel; 10] = [
     kernel!("../kernels/", "sqlite", ".wasm", "run", 2000),
 ];
 
+/// What computes with vectors.
+pub const VECTORS: [Kernel; 5] = [
+    kernel!("../kernels/", "chacha", ".wasm", "run", 20000),
+    kernel!("../kernels/", "blur", ".wasm", "run", 30),
+    kernel!("../kernels/", "base64", ".wasm", "run", 500),
+    kernel!("../kernels/", "dot", ".wasm", "run", 200),
+    kernel!("../kernels/", "mandelbrot", ".wasm", "run", 256),
+];
+
 /// The largest real module there is here, about a megabyte.
 pub const SQLITE: &[u8] = include_bytes!("../kernels/sqlite.wasm");

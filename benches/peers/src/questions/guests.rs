@@ -1,7 +1,7 @@
 //! What does fuel cost a guest that computes, and how good is the code it runs?
 
 use crate::engines::{self, Allocation};
-use crate::kernels::{GUESTS, KERNELS, Kernel};
+use crate::kernels::{GUESTS, KERNELS, Kernel, VECTORS};
 use crate::measure::{self, Contender, Effort, Samples, drive, time};
 use crate::report::{Bound, Report, Row, Unit};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -42,7 +42,29 @@ pub fn run(report: &mut Report) -> Result<()> {
         }
     }
     sums(&all, report);
+    vectors(report)
+}
+
+/// Kernels of vectors, with an aim of their own.
+fn vectors(report: &mut Report) -> Result<()> {
+    const QUESTION: &str = "kernels of vectors";
+    let mut all = Vec::new();
+    for kernel in &VECTORS {
+        let measured = measure(kernel).with_context(|| kernel.name)?;
+        rows(QUESTION, &measured, report);
+        all.push(measured);
+    }
+    let beside: Vec<Samples> = all.iter().map(|it| it.ours.ratio(&it.theirs)).collect();
+    let at = worst(&beside);
+    let work = format!("kernels of vectors, ours ÷ wasmtime's, worst ({})", all[at].name);
+    report.push(Row::new(QUESTION, work, Unit::Times, &beside[at]).aim(Bound::AtMost(1.05)));
     Ok(())
+}
+
+/// The place of the samples with the largest median.
+fn worst(several: &[Samples]) -> usize {
+    let medians = several.iter().map(Samples::median).enumerate();
+    medians.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(at, _)| at)
 }
 
 fn rows(question: &str, measured: &Measured, report: &mut Report) {
@@ -66,10 +88,6 @@ fn sums(all: &[Measured], report: &mut Report) {
     let their_metering = of(Measured::their_metering);
     let beside = of(|it| it.ours.ratio(&it.theirs));
     let beside_metered = of(|it| it.ours_metered.ratio(&it.theirs_metered));
-    let worst = |several: &[Samples]| -> usize {
-        let medians = several.iter().map(Samples::median).enumerate();
-        medians.max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(at, _)| at)
-    };
 
     let (ours, theirs) = (Samples::mean(&metering), Samples::mean(&their_metering));
     let row =

@@ -326,6 +326,25 @@ fn collections_and_large_arrays_yield_whatever_fuel_there_is() {
 }
 
 #[test]
+fn an_interrupt_is_heard_in_the_midst_of_an_array() {
+    let mut config = Config::new();
+    config.async_support(true).interruptable(true);
+    let mut store = Store::new(&Engine::new(&config).unwrap(), ());
+    let module = Module::new(store.engine(), LISTS).unwrap();
+    let instance = block_on(Instance::new_async(&mut store, &module, &[])).unwrap();
+    let handle = store.interrupt_handle().unwrap();
+    let filled = instance.get_typed_func::<i32, i32, _>(&mut store, "filled").unwrap();
+    let mut call = std::pin::pin!(filled.call_async(&mut store, 1 << 30));
+    for _ in 0..5 {
+        assert!(crate::support::poll(call.as_mut()).is_pending());
+    }
+    handle.interrupt();
+    let (yields, result) = count_pending(call);
+    assert_eq!(result.unwrap_err().trap_code(), Some(TrapCode::Interrupt));
+    assert!(yields < 5, "{yields} yields");
+}
+
+#[test]
 fn frames_of_nested_calls_keep_what_they_hold() {
     const WAT: &str = r#"(module
         (import "" "again" (func $again (param i32)))

@@ -43,6 +43,9 @@ pub(super) unsafe extern "C" fn array_begin(
             let mut watch = Watch::new(call.suspender());
             let (mut done, chunk) = (0, array.elements_per_look());
             while done < array.len {
+                if done > 0 && (*call.store).interrupts.is_some() {
+                    Store::attend(call.store)?;
+                }
                 let now = chunk.min(array.len - done);
                 array.fill(done, (low, high), now);
                 done += now;

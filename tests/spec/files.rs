@@ -78,8 +78,9 @@ pub(crate) enum Language {
 pub(crate) fn language(file: &TestFile<'_>) -> Language {
     match (file.parent(), file.name()) {
         ("custom-page-sizes" | "threads", _) => Language::All,
-        // It makes more instances than fit a pool for several memories each.
-        ("wasm-v3", "const.wast") => Language::Second,
+        // The first makes more instances than fit a pool for several memories each, and the other is
+        // older than these.
+        ("wasm-v3", "const.wast") | ("function-references", "binary.wast") => Language::Second,
         (
             "exceptions"
             | "extended-const"

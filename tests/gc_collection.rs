@@ -325,6 +325,46 @@ fn collections_and_large_arrays_yield_whatever_fuel_there_is() {
     assert!(yields > 20, "{yields} yields");
 }
 
+/// What was read from an object, and is in no local, while the object forgets it and room is made.
+#[test]
+fn what_is_on_the_operand_stack_stays() {
+    const WAT: &str = r#"(module
+        (type $node (struct (field i32) (field (mut (ref null $node)))))
+        (type $list (array (mut (ref null $node))))
+        (func $leaf (param i32) (result (ref $node))
+            (struct.new $node (local.get 0) (ref.null $node)))
+        (func $churn
+            (drop (call $leaf (i32.const 1))) (drop (call $leaf (i32.const 2)))
+            (drop (call $leaf (i32.const 3))))
+        (func (export "field") (result i32) (local $node (ref null $node))
+            (local.set $node (struct.new $node (i32.const 7) (call $leaf (i32.const 42))))
+            (struct.get $node 1 (local.get $node))
+            (struct.set $node 1 (local.get $node) (ref.null $node))
+            (call $churn)
+            struct.get $node 0)
+        (func (export "element") (result i32) (local $list (ref null $list))
+            (local.set $list (array.new $list (call $leaf (i32.const 42)) (i32.const 3)))
+            (array.get $list (local.get $list) (i32.const 2))
+            (array.fill $list (local.get $list) (i32.const 0) (ref.null $node) (i32.const 3))
+            (call $churn)
+            struct.get $node 0)
+        (func (export "new") (result i32)
+            (struct.new $node (i32.const 42) (ref.null $node))
+            (call $churn)
+            struct.get $node 0)
+        (func (export "fixed") (result i32)
+            (array.new_fixed $list 2 (call $leaf (i32.const 1)) (call $leaf (i32.const 42)))
+            (call $churn)
+            (struct.get $node 0 (array.get $list (i32.const 1)))))"#;
+    let engine = Engine::new(Config::new().gc_stress(true)).unwrap();
+    let mut store = Store::new(&engine, ());
+    let instance = instantiate(&mut store, WAT, &[]);
+    for name in ["field", "element", "new", "fixed"] {
+        let func = instance.get_typed_func::<(), i32, _>(&mut store, name).unwrap();
+        assert_eq!(func.call(&mut store, ()).unwrap(), 42, "{name}");
+    }
+}
+
 #[test]
 fn an_interrupt_is_heard_in_the_midst_of_an_array() {
     let mut config = Config::new();

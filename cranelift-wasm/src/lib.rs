@@ -6,9 +6,7 @@
 //! locals and pure computation are its own; for all that depends on the runtime — calls, memories,
 //! tables, globals, references, traps, metering — it asks a [`FuncEnvironment`].
 //!
-//! It knows WebAssembly 2.0: the first version, sign extension, saturating conversions, multiple
-//! values, bulk memory, reference types and vectors, with several memories and tables; relaxed vectors;
-//! tail calls; exceptions; structs and arrays; and the atomic operators of threads.
+//! It knows the operators of WebAssembly 3.0, and the atomic ones of threads.
 //! Any other operator is answered by [`WasmError::Unsupported`]. Memories and tables with
 //! 64-bit indexes depend on the environment alone, which is handed each index as it is.
 //!

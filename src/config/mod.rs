@@ -98,7 +98,7 @@ impl Default for Config {
 
 impl Config {
     /// The default configuration: synchronous, without fuel, and with the proposals enabled that
-    /// WebAssembly 3.0 has, as far as they are implemented.
+    /// WebAssembly 3.0 has.
     pub fn new() -> Self {
         Self::default()
     }

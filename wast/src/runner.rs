@@ -208,7 +208,7 @@ impl<'way> Runner<'way> {
             Directive::AssertUnlinkable { source, message } => {
                 self.assert_unlinkable(source, message)
             }
-            Directive::Unsupported(what) => bail!("{what}: no part of WebAssembly 2.0"),
+            Directive::Unsupported(what) => bail!("{what}: not supported"),
         }
     }
 

@@ -46,7 +46,7 @@ impl From<WastArg<'_>> for Argument {
 }
 
 impl Argument {
-    /// The value to pass, unless there is none in WebAssembly 2.0.
+    /// The value to pass, unless there is none that the host could make.
     pub(crate) fn value(&self) -> Option<Val> {
         match self {
             Self::Number(value) => Some(value.clone()),
@@ -61,7 +61,7 @@ impl Argument {
     }
 }
 
-/// The reference types that WebAssembly 2.0 has.
+/// The hierarchies of reference types.
 enum Null {
     Func,
     Extern,
@@ -210,7 +210,7 @@ pub(crate) enum Expected {
     /// The value of the host's that was passed under this number.
     Host(u32),
     Either(Vec<Expected>),
-    /// Of a type that WebAssembly 2.0 does not have.
+    /// What is not supported.
     Unsupported,
 }
 

@@ -116,14 +116,24 @@ impl Socket {
         }
     }
 
+    fn is_datagrams(&self) -> bool {
+        matches!(self, Self::Udp(_))
+    }
+
     /// Receives what there is into `bytes`; answers how much that is, which for a datagram may be
     /// more than fits.
     fn try_receive(&self, bytes: &mut [u8], peek: bool) -> io::Result<usize> {
         let mut flags = RecvFlags::DONTWAIT;
         flags.set(RecvFlags::PEEK, peek);
         // A stream has nothing that could be cut, and would throw bytes away by this flag.
-        flags.set(RecvFlags::TRUNC, matches!(self, Self::Udp(_)));
-        self.try_io(self.incoming(), || Ok(rustix::net::recv(self, &mut *bytes, flags)?.1))
+        flags.set(RecvFlags::TRUNC, self.is_datagrams());
+        let mut receive = || Ok(rustix::net::recv(self, &mut *bytes, flags)?.1);
+        match self.try_io(Interest::READABLE, &mut receive) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.is_datagrams() => {
+                self.try_io(Interest::ERROR, receive)
+            }
+            received => received,
+        }
     }
 }
 
@@ -146,7 +156,7 @@ impl Stream {
 
     /// Whether it carries messages, which are received and sent as a whole.
     pub(crate) fn is_datagrams(&self) -> bool {
-        matches!(self.socket, Socket::Udp(_))
+        self.socket.is_datagrams()
     }
 
     /// Some bytes, at most `len`, or a datagram; no bytes at the end of a stream.

@@ -3,6 +3,7 @@
 
 mod dirs;
 mod escapes;
+mod every;
 mod files;
 mod hostile;
 mod permissions;

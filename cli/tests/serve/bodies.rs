@@ -58,7 +58,7 @@ fn only_so_much_is_kept() {
     let reason = "its body has no length, and more than 10 bytes";
     server.until(|server| server.log().contains(reason));
     // One that is never whole takes no guest, and not for ever a place.
-    let server = Server::new(&site("time = \"300ms\"\nguests = 1"));
+    let server = Server::new(&site("time = \"2s\"\nguests = 1"));
     let mut stream = server.connect();
     stream.write_all(format!("POST /echo {CHUNKED}\r\n3\r\nabc\r\n").as_bytes()).unwrap();
     let mut status = [0; 12];

@@ -274,12 +274,12 @@ impl WasiCtxBuilder {
     }
 
     /// The clock that tells the program what it took of a processor: `CLOCK_PROCESS_CPUTIME_ID` and
-    /// `CLOCK_THREAD_CPUTIME_ID`, which are one, since a program has one thread. Nobody waits for it, so that its
-    /// [`sleep`](HostMonotonicClock::sleep) is not used.
+    /// `CLOCK_THREAD_CPUTIME_ID`, which are one, since a program has one thread. Nobody waits for
+    /// it, so that its [`sleep`](HostMonotonicClock::sleep) is not used.
     ///
     /// By default it is the [time on workers](lampwick::Caller::busy) where the engine keeps
-    /// [accounts](lampwick::Config::accounts), and else the monotonic clock, as in other hosts' C
-    /// libraries: the time that went by is the most that a program can have used. Where the monotonic
+    /// [accounts](lampwick::Config::accounts), and else the monotonic clock, as in C libraries for
+    /// WASI: the time that went by is the most that a program can have used. Where the monotonic
     /// clock was replaced it is that one in any case, so that a run with clocks of its own is
     /// repeatable.
     pub fn cpu_clock(&mut self, clock: impl HostMonotonicClock + 'static) -> &mut Self {

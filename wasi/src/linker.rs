@@ -11,8 +11,8 @@ use crate::bindings::wasi_snapshot_preview1 as preview1;
 use crate::ctx::WasiCtx;
 use crate::pace;
 
-/// Defines each function: its name, and its parameters as WebAssembly has them. `$busy` tells what the
-/// guest took of processors.
+/// Defines each function: its name, and its parameters as WebAssembly has them. `$busy`
+/// tells what the guest took of processors.
 macro_rules! define {
     ($linker:ident, $ctx:ident, $busy:path, $answer:path; $($name:ident($($arg:ident: $ty:ty),*);)*) => { $(
         $linker.func_wrap_async(

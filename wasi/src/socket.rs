@@ -107,8 +107,8 @@ impl Socket {
         }
     }
 
-    /// What says that there is something to receive. That nobody is at the other end of datagrams comes as
-    /// an error alone.
+    /// What says that there is something to receive. That nobody is at the other end of datagrams
+    /// comes as an error alone.
     fn incoming(&self) -> Interest {
         match self {
             Self::Udp(_) => Interest::READABLE | Interest::ERROR,

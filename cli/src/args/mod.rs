@@ -83,8 +83,8 @@ pub struct InspectArgs {
     /// exported by
     #[arg(long, value_name = "FUNCTION")]
     pub code: Option<String>,
-    /// The module that an artifact was made of, to show it beside the machine code: an artifact does not
-    /// carry it
+    /// The module that an artifact was made of, to show it beside the machine code: an artifact does
+    /// not carry it
     #[arg(long, value_name = "MODULE", value_hint = ValueHint::FilePath)]
     pub wasm: Option<PathBuf>,
     /// Print JSON

@@ -61,8 +61,8 @@ pub struct ServeArgs {
     /// How long requests may go on when the server is told to end
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
     pub grace: Duration,
-    /// How long a client may take for the head of a request, be idle between two, or take nothing of an
-    /// answer, until its connection is closed
+    /// How long a client may take for the head of a request, be idle between two, or take nothing
+    /// of an answer, until its connection is closed
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     pub client_timeout: Duration,
     /// The most connections at a time; others wait

@@ -22,9 +22,10 @@ pub(super) enum Input {
 pub(super) type Refusal = (StatusCode, String);
 
 impl Input {
-    /// Takes a request's body, and puts its length into the headers: CGI 1.1 promises it to guests. One
-    /// whose length only its end tells is waited for, until then, and kept, if it is no longer than this.
-    /// With 0 it has no length, and is passed on as it comes.
+    /// Takes a request's body, and puts its length into the headers: CGI 1.1 promises it to guests.
+    ///
+    /// One whose length only its end tells is waited for until then, and kept, if it is no longer
+    /// than `most`. With 0 it has no length, and is passed on as it comes.
     pub(super) async fn new(
         body: Incoming,
         headers: &mut HeaderMap,

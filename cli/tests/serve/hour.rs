@@ -154,7 +154,7 @@ fn an_hour_of_requests_leaves_nothing_behind() {
     let good = good + half(&server);
     let end = holds(&server);
     println!("{REQUESTS} requests\nin the middle {middle:?}\nat the end    {end:?}");
-    // 2 MiB are 42 bytes for each request of the second half, a page of wasm for each 3 GiB.
+    // In CI 2 MiB are 42 bytes for each request of the second half.
     assert!(end.resident < middle.resident + (2 << 20), "{middle:?} {end:?}");
     assert!(end.tasks <= middle.tasks, "{middle:?} {end:?}");
     // The connection that asked last may not be closed yet.

@@ -1,5 +1,7 @@
 //! Compiled programs, run as a command runs them.
 
+use std::path::Path;
+
 use lampwick::{Config, Engine, Linker, Module, Store};
 use lampwick_wasi::{
     DirPerms, FilePerms, I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker,
@@ -178,4 +180,75 @@ async fn a_program_of_others_computes() {
     let ended = run(include_bytes!("guests/icepll.wasm"), builder.args(&["icepll", "-x"])).await;
     assert_eq!(ended.status, 1);
     assert!(ended.err.contains("unrecognized option"), "{}{}", ended.out, ended.err);
+}
+
+/// Runs a program of others in `/`, and checks its status.
+async fn run_others(wasm: &[u8], dir: &Path, args: &[&str], input: &[u8], status: i32) -> Ended {
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(args).stdin(std::io::Cursor::new(input.to_vec()));
+    builder.preopened_dir(dir, "/", DirPerms::all(), FilePerms::all()).unwrap();
+    let ended = run(wasm, &mut builder).await;
+    assert_eq!(ended.status, status, "{args:?}: {}{}", ended.out, ended.err);
+    ended
+}
+
+/// A block of memory as a bitstream's text has it: 16 lines of 16 words, the last word first.
+fn block(hex: &str) -> String {
+    let words: Vec<&str> = hex.split_whitespace().collect();
+    let line = |words: &[&str]| words.iter().rev().copied().collect::<String>() + "\n";
+    words.chunks(16).map(line).collect()
+}
+
+/// The tools of a chip's makers, one after the other: new contents for a memory, the bitstream of
+/// it, and an image that holds two of them.
+#[tokio::test]
+async fn programs_of_others_hand_files_on() {
+    let place = tempdir().unwrap();
+    let dir = place.path();
+    let (icebram, icepack, icemulti) = (
+        include_bytes!("guests/icebram.wasm"),
+        include_bytes!("guests/icepack.wasm"),
+        include_bytes!("guests/icemulti.wasm"),
+    );
+    // Random contents, which are the same for the same seed.
+    let mut contents = Vec::new();
+    for (name, seed) in [("from", "1"), ("to", "2"), ("again", "1")] {
+        let args = ["icebram", "-g", "-s", seed, "16", "256"];
+        let made = run_others(icebram, dir, &args, b"", 0).await.out;
+        assert_eq!(made.split_whitespace().count(), 256, "{made}");
+        std::fs::write(dir.join(name), &made).unwrap();
+        contents.push(made);
+    }
+    assert!(contents[0] == contents[2] && contents[0] != contents[1]);
+    let text = |hex| format!(".device 1k\n.ram_data 3 1\n{}", block(hex));
+    let args = ["icebram", "/from", "/to"];
+    let replaced = run_others(icebram, dir, &args, text(&contents[0]).as_bytes(), 0).await.out;
+    assert_eq!(replaced, text(&contents[1]));
+
+    // As a bitstream, and back.
+    std::fs::write(dir.join("a.asc"), &replaced).unwrap();
+    run_others(icepack, dir, &["icepack", "/a.asc", "/a.bin"], b"", 0).await;
+    let bits = std::fs::read(dir.join("a.bin")).unwrap();
+    assert_eq!(bits.len(), 32_216);
+    run_others(icepack, dir, &["icepack", "-u", "/a.bin", "/b.asc"], b"", 0).await;
+    let unpacked = std::fs::read_to_string(dir.join("b.asc")).unwrap();
+    assert!(unpacked.contains(&format!(".ram_data 3 1\n{}", block(&contents[1]))));
+    // The whole chip is in that text, so that it is the same after another round.
+    run_others(icepack, dir, &["icepack", "/b.asc", "/b.bin"], b"", 0).await;
+    run_others(icepack, dir, &["icepack", "-u", "/b.bin", "/c.asc"], b"", 0).await;
+    assert!(std::fs::read_to_string(dir.join("c.asc")).unwrap() == unpacked);
+
+    // A header of 160 bytes, and both images after it.
+    let args = ["icemulti", "-v", "-o", "/both", "-p0", "/a.bin", "/b.bin"];
+    let said = run_others(icemulti, dir, &args, b"", 0).await.err;
+    assert!(said.contains("Place image 0 at 0000a0 .. 007e78 (`/a.bin')"), "{said}");
+    let both = std::fs::read(dir.join("both")).unwrap();
+    let images = [bits, std::fs::read(dir.join("b.bin")).unwrap()].concat();
+    assert!(both[160..] == images, "{} and {} bytes", both.len(), images.len());
+
+    std::fs::write(dir.join("bad.asc"), ".device 9k\n").unwrap();
+    let said = run_others(icepack, dir, &["icepack", "/bad.asc", "/c.bin"], b"", 1).await.err;
+    assert!(said.contains("Error: Unsupported chip type '9k'."), "{said}");
+    let said = run_others(icepack, dir, &["icepack", "/none.asc"], b"", 1).await.err;
+    assert!(said.contains("Error: Failed to open input file."), "{said}");
 }

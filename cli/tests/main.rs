@@ -10,5 +10,6 @@ mod programs;
 mod run;
 mod serve;
 mod support;
+mod terminal;
 mod tour;
 mod wast;

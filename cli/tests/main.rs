@@ -6,6 +6,7 @@ mod guests;
 mod inspect;
 mod jobs;
 mod output;
+mod programs;
 mod run;
 mod serve;
 mod support;

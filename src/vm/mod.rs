@@ -28,6 +28,7 @@ pub(crate) mod objects;
 pub(crate) mod pace;
 pub(crate) mod segments;
 pub(crate) mod signals;
+mod slab;
 pub(crate) mod store;
 pub(crate) mod supply;
 pub(crate) mod table;

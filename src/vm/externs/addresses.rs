@@ -50,7 +50,7 @@ impl Addresses {
 
     pub(super) fn insert(&mut self, address: usize, index: u32) {
         let mut part = self.part(address);
-        while self.parts[part].entries.len() >= MAX_ENTRIES && self.parts[part].bits < MAX_BITS {
+        while self.parts[part].entries.len() >= limit(part) && self.parts[part].bits < MAX_BITS {
             self.split(part, address);
             part = self.part(address);
         }
@@ -106,6 +106,13 @@ impl Addresses {
     }
 }
 
+/// How many entries a part may have. Addresses are spread so evenly that parts with one limit would all be
+/// full at the same time.
+fn limit(part: usize) -> usize {
+    const LEAST: usize = MAX_ENTRIES / 2;
+    LEAST + part.wrapping_mul(317) % LEAST
+}
+
 /// The first bits of an address's hash; others than those by which a table finds its entries.
 #[inline]
 fn prefix(address: usize, bits: u32) -> usize {
@@ -138,6 +145,20 @@ impl Hasher for AddressHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_not_cut_all_at_once() {
+        let (mut addresses, mut most) = (Addresses::default(), 0);
+        for number in 0..300 {
+            let before = addresses.parts();
+            for number in number * 1_000..(number + 1) * 1_000 {
+                addresses.insert((1 << 44) + number * 48, number as u32);
+            }
+            most = most.max(addresses.parts() - before);
+        }
+        // There are some 400 in the end.
+        assert!(most < 20, "{most} of {} parts for 1,000 entries", addresses.parts());
+    }
 
     #[test]
     fn every_address_is_found_again() {

@@ -63,6 +63,11 @@ const CIRCLES: &str = r#"(module
             (local.set $node (struct.get $node 2 (local.get $node)))
             (br 0)))
         (local.get $length))
+    (func (export "first") (result (ref null $node)) (call $node (global.get $global)))
+    (func (export "garbage") (param i32)
+        (loop
+            (drop (struct.new $node (ref.null exn) (ref.null extern) (ref.null $node)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1))))))
     (func (export "throws") (param i32)
         (loop
             (block $h (try_table (catch_all $h) (throw $t (ref.null $node) (ref.null extern))))
@@ -221,6 +226,32 @@ fn a_collection_of_what_guests_and_host_hold_goes_in_parts() {
     result.unwrap();
     // Each part looks at less than 500 of what is held.
     assert!(yields > 20_000 / 500, "{yields} yields");
+}
+
+#[test]
+fn what_the_host_holds_is_looked_through_in_parts() {
+    let (mut store, instance) = async_store();
+    let many = instance.get_typed_func::<i32, (), _>(&mut store, "many").unwrap();
+    let garbage = instance.get_typed_func::<i32, (), _>(&mut store, "garbage").unwrap();
+    let first = instance.get_func(&mut store, "first").unwrap();
+    block_on(many.call_async(&mut store, 2)).unwrap();
+    let first = block_on(first.call_async(&mut store, &[])).unwrap()[0].unwrap_anyref().unwrap();
+    store.out_of_fuel_async_yield(u64::MAX, 1 << 40);
+    store.add_fuel(1 << 40).unwrap();
+    // Two collections.
+    let collect = |store: &mut Store<()>| {
+        let (yields, result) = count_pending(garbage.call_async(store, 50_000));
+        result.unwrap();
+        yields
+    };
+    let before = collect(&mut store);
+    let held: Vec<_> = (0..100_000).map(|_| first.get(&store, 2).unwrap()).collect();
+    let holding = collect(&mut store);
+    // Each part looks at less than 5,000.
+    assert!(holding >= before + 2 * 20, "{before} yields, and {holding} of one who holds much");
+    drop(held);
+    let after = collect(&mut store);
+    assert!(after < before + 10, "{before} yields, and {after} when it is dropped");
 }
 
 struct Limit(usize);

@@ -23,7 +23,6 @@ pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod marker;
 pub(crate) mod memory;
-mod object_builtins;
 pub(crate) mod objects;
 pub(crate) mod pace;
 pub(crate) mod segments;

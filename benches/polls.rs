@@ -186,6 +186,14 @@ fn guests() -> Vec<Guest> {
                 (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
             ),
         ),
+        calls(
+            "collections of 1,000,000 references, of each few",
+            run(
+                "(import \"\" \"new\" (func $new (result externref))) ",
+                "(local i32) (loop (drop (call $new)) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
+            ),
+        ),
         calls("a collection of 1,000,000 structs in a list", structs("list")),
         calls("a collection of 1,000,000 structs in an array", structs("array")),
         calls("a collection of 1,000,000 structs in a table", structs("table")),

@@ -29,7 +29,7 @@ use super::store::Store;
 const WORK_PER_FRAME: usize = 32;
 
 // What it takes in the units of a `Pace` (`cargo bench --bench polls`).
-const PER_WORD: usize = 1;
+const PER_WORD: usize = 4;
 const PER_FRAME: usize = 32;
 const PER_ENTRY: usize = 64;
 const PER_PART: usize = 8 << 10;
@@ -198,8 +198,10 @@ impl Store {
         // SAFETY: by contract.
         unsafe {
             if let Some(objects) = (*this).objects.as_deref() {
-                pace.parts(objects.places_held(), PER_HELD, |start, len| {
-                    objects.for_each_held(start..start + len, |reference| marks.mark(reference));
+                let places = objects.begin_held();
+                pace.parts(places, PER_HELD, |done, len| {
+                    let end = places - done;
+                    objects.for_each_held(end - len..end, |reference| marks.mark(reference));
                 })?;
             }
             if let Some(exceptions) = (*this).exceptions.as_deref() {

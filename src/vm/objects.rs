@@ -34,16 +34,21 @@ impl Objects {
         Held { bits, place, all: self.held.clone() }
     }
 
-    /// How many places there are for what the host holds. It may have dropped any of it meanwhile.
-    pub(super) fn places_held(&self) -> usize {
-        self.held.lock().len()
+    /// Begins to look through what the host holds: answers how many places there are.
+    pub(super) fn begin_held(&self) -> usize {
+        let mut all = self.held.lock();
+        all.begin_sweep();
+        all.len()
     }
 
-    /// Calls `see` with what the host holds in some places.
+    /// Calls `see` with what the host holds in some places. Ranges come backwards; the host may drop what it
+    /// holds meanwhile.
     pub(super) fn for_each_held(&self, places: Range<usize>, mut see: impl FnMut(u32)) {
-        let all = self.held.lock();
-        let places = places.start..places.end.min(all.len());
-        places.filter_map(|place| all.at(place)).for_each(|&bits| see(bits));
+        let keep = |_, &bits: &u32| {
+            see(bits);
+            true
+        };
+        self.held.lock().sweep(places, keep, drop);
     }
 }
 
@@ -73,11 +78,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut all = self.all.lock();
-        all.remove(self.place);
-        if all.used() == 0 && all.len() > FEW {
-            *all = Slab::default();
-        }
+        self.all.lock().remove(self.place);
     }
 }
 
@@ -86,9 +87,6 @@ impl std::fmt::Debug for Held {
         write!(f, "{:#x}", self.bits)
     }
 }
-
-/// How many places are kept where the host holds nothing.
-const FEW: usize = 64;
 
 /// Why there is no object.
 #[derive(Debug, thiserror::Error)]

@@ -148,7 +148,7 @@ impl Exceptions {
     /// Drops those of a range that are not marked. Ranges come backwards.
     pub(super) fn sweep(&mut self, marks: &Marks, range: Range<usize>) {
         let Self { thrown, bytes, .. } = self;
-        thrown.sweep(range, |place| marks.is_set(place), |gone| *bytes -= gone.bytes());
+        thrown.sweep(range, |place, _| marks.is_set(place), |gone| *bytes -= gone.bytes());
     }
 
     /// Decides when there is to be a collection again, after one that looked at so many words: a guest

@@ -119,7 +119,7 @@ impl Externs {
         let Self { values, by_address, .. } = self;
         values.sweep(
             range,
-            |place| marks.is_set(place),
+            |place, _| marks.is_set(place),
             |value| {
                 by_address.remove(address(&value));
                 garbage.push(value);

@@ -12,18 +12,20 @@ enum Entry<T> {
     Free(u32),
 }
 
-/// A list with gaps, which are filled first. What is unused at a [sweep](Self::sweep) goes, and with it
-/// the end of the list if that is unused.
+/// A list with gaps, which are filled first. A [sweep](Self::sweep) empties places, and gives the end of the
+/// list back if that is empty.
 pub(super) struct Slab<T> {
     entries: Pieces<Entry<T>>,
     /// One more than the place of the first free entry, or zero.
     free: u32,
     used: usize,
+    /// Places below are still to be swept, which finds those that are free.
+    unswept: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: Pieces::default(), free: 0, used: 0 }
+        Self { entries: Pieces::default(), free: 0, used: 0, unswept: 0 }
     }
 }
 
@@ -84,7 +86,9 @@ impl<T> Slab<T> {
             return None;
         }
         let former = std::mem::replace(entry, Entry::Free(self.free));
-        self.free = place as u32 + 1;
+        if place >= self.unswept {
+            self.free = place as u32 + 1;
+        }
         self.used -= 1;
         match former {
             Entry::Used(value) => Some(value),
@@ -96,6 +100,7 @@ impl<T> Slab<T> {
     /// is done there are fewer free entries than there could be.
     pub(super) fn begin_sweep(&mut self) {
         self.free = 0;
+        self.unswept = self.len();
     }
 
     /// Empties the places of a range that nobody wants to keep, and hands `gone` what was there. What is
@@ -104,11 +109,12 @@ impl<T> Slab<T> {
     pub(super) fn sweep(
         &mut self,
         range: Range<usize>,
-        keep: impl Fn(usize) -> bool,
+        mut keep: impl FnMut(usize, &T) -> bool,
         mut gone: impl FnMut(T),
     ) {
+        self.unswept = range.start;
         for place in range.rev() {
-            if keep(place) {
+            if matches!(self.entries.at(place), Entry::Used(value) if keep(place, value)) {
                 continue;
             }
             let is_last = place + 1 == self.entries.len();
@@ -127,7 +133,7 @@ impl<T> Slab<T> {
 
     /// All that is there, at once.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
-        (self.free, self.used) = (0, 0);
+        (self.free, self.used, self.unswept) = (0, 0, 0);
         self.entries.drain().filter_map(|entry| match entry {
             Entry::Used(value) => Some(value),
             Entry::Free(_) => None,
@@ -158,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn places_may_be_emptied_in_the_midst_of_a_sweep() {
+        let mut slab = Slab::default();
+        (0..3_000).for_each(|value| slab.insert(value));
+        slab.begin_sweep();
+        slab.sweep(2_000..3_000, |_, _| true, drop);
+        assert_eq!([5, 2_500, 2_999].map(|place| slab.remove(place).is_some()), [true; 3]);
+        slab.sweep(0..2_000, |_, _| true, drop);
+        let places = [(); 4].map(|()| insert(&mut slab, 1));
+        assert_eq!(places, [5, 2_999, 2_500, 3_000]);
+    }
+
+    #[test]
     fn a_sweep_takes_what_is_not_kept_and_the_end() {
         let mut slab = Slab::default();
         (0..5_000).for_each(|value| slab.insert(value));
@@ -165,7 +183,7 @@ mod tests {
         slab.begin_sweep();
         let mut gone = Vec::new();
         for range in [3_000..5_000, 0..3_000] {
-            slab.sweep(range, |place| place < 10 || place == 30, |value| gone.push(value));
+            slab.sweep(range, |place, _| place < 10 || place == 30, |value| gone.push(value));
         }
         gone.sort_unstable();
         let expected: Vec<_> = (10..5_000).filter(|value| ![20, 30].contains(value)).collect();

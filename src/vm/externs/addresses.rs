@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// The most entries of one of the tables.
-const MAX_ENTRIES: usize = 1024;
+/// The most entries of one of the tables: what one of 1,024 places has room for.
+const MAX_ENTRIES: usize = 896;
 /// The most bits of the hash that tell tables apart; a table of more than its share just grows.
 const MAX_BITS: u32 = 24;
 
@@ -71,9 +71,10 @@ impl Addresses {
         }
         let old = &mut self.parts[part];
         old.bits += 1;
-        let is_second = |entry: &(usize, u32)| prefix(entry.0, former + 1) & 1 == 1;
-        let (second, first) = old.entries.drain().partition(is_second);
-        old.entries = first;
+        // Tables that have their room from the start never move their entries to grow.
+        let mut second = ByAddress::with_capacity_and_hasher(MAX_ENTRIES, Default::default());
+        let is_second = |address: &usize, _: &mut u32| prefix(*address, former + 1) & 1 == 1;
+        second.extend(old.entries.extract_if(is_second));
         let new = self.parts.len() as u32;
         self.parts.push(Part { bits: former + 1, entries: second });
         // The places of a part are one range, whose second half is now the new one's.

@@ -1,6 +1,7 @@
 //! Exceptions and objects that refer to one another: collected together, held together.
 
 use std::pin::pin;
+use std::slice;
 
 use lampwick::{
     AnyRef, Config, Engine, ExnRef, ExternRef, Instance, Module, ResourceLimiter, Store, TrapCode,
@@ -115,9 +116,13 @@ fn the_host_holds_a_circle_by_either_end() {
     store.gc();
     assert_eq!(census.alive(), 1);
     let again = Val::ExnRef(Some(clone));
-    assert!(call(&mut store, &instance, "value", &[again.clone()])[0].unwrap_externref().is_some());
+    assert!(
+        call(&mut store, &instance, "value", slice::from_ref(&again))[0]
+            .unwrap_externref()
+            .is_some()
+    );
     let node: AnyRef =
-        call(&mut store, &instance, "node", &[again.clone()])[0].unwrap_anyref().unwrap();
+        call(&mut store, &instance, "node", slice::from_ref(&again))[0].unwrap_anyref().unwrap();
     drop(again);
     store.gc();
     assert_eq!(census.alive(), 1, "the node holds its exception");

@@ -9,5 +9,6 @@ mod output;
 mod run;
 mod serve;
 mod support;
+mod terminal;
 mod tour;
 mod wast;

@@ -4,7 +4,7 @@
 //! that no frame or object has: only what makes an object collects, before it looks at anything.
 
 use super::activation::Unwind;
-use super::builtins::{Call, Result, run};
+use super::builtins::{Call, PAGES_PER_LOOK, Result, run};
 use super::layout::{
     ELEMENTS_PER_FUEL, FIELDS, ObjectLayout, TrapCode, VMContext, VMObject, VMType,
 };
@@ -40,16 +40,17 @@ pub(super) unsafe extern "C" fn array_begin(
     unsafe {
         run(context, |call| {
             let array = call.array(array);
-            let mut watch = Watch::new(call.suspender());
-            let (mut done, chunk) = (0, array.elements_per_look());
+            let mut watch = Watch::new(call.suspender(), (*call.store).held);
+            let (mut done, page) = (0, array.elements_per_look() / PAGES_PER_LOOK);
             while done < array.len {
                 if done > 0 && (*call.store).interrupts.is_some() {
                     Store::attend(call.store)?;
                 }
-                let now = chunk.min(array.len - done);
+                let now = (page * watch.pages()).min(array.len - done);
                 array.fill(done, (low, high), now);
                 done += now;
                 watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                (*call.store).held = watch.held();
             }
             Ok(())
         })

@@ -2,7 +2,9 @@
 
 mod admin;
 mod answer;
+mod body;
 mod config;
+mod exchange;
 mod guest;
 mod listen;
 mod log;

@@ -50,6 +50,7 @@ mod host_functions;
 mod host_memory;
 mod hostile;
 mod hostile_guests;
+mod hostile_modern;
 mod hostile_tanks;
 mod images;
 mod interpreter;

@@ -9,6 +9,9 @@ use super::super::table::checked_range;
 use super::super::waiting::{self, Expected, WaitResult};
 use super::{BYTES_PER_LOOK, Call, Result, run};
 
+/// What an operator takes that goes to the queue of a shared memory.
+const QUEUE_NANOSECONDS: u32 = 200;
+
 pub(super) unsafe extern "C" fn memory_grow(
     context: *mut VMContext,
     memory: u32,
@@ -208,6 +211,7 @@ impl Call {
     ) -> Result<u64> {
         // SAFETY: nothing of the store is borrowed across a suspension.
         unsafe {
+            Store::took(self.store, QUEUE_NANOSECONDS)?;
             let Some(shared) = self.shared(self.memory(memory)) else {
                 return Err(Store::trap(self.store, TrapCode::AtomicWaitNonSharedMemory));
             };
@@ -224,6 +228,7 @@ impl Call {
     unsafe fn notify(self, memory: u32, address: Option<u64>, count: u64) -> Result<u64> {
         // SAFETY: nothing of the store is borrowed across a suspension.
         unsafe {
+            Store::took(self.store, QUEUE_NANOSECONDS)?;
             let memory = self.memory(memory);
             let Some(shared) = self.shared(memory) else {
                 let inside = |address: &u64| checked_range(*address, 4, self.len(memory)).is_ok();

@@ -23,8 +23,9 @@ use super::layout::{Builtin, TrapCode, VMContext, for_each_builtin};
 use super::pace::Watch;
 use super::store::Store;
 
-/// Bytes that are moved between two looks at fuel and clock, where that is not slow: these are eight pages. Of
-/// memory that was not touched before it is one.
+/// Bytes that are moved between two looks at the fuel: eight pages. Between two looks at the clock it
+/// is one at the least (`Watch::pages`).
+const PAGES_PER_LOOK: u64 = 8;
 const BYTES_PER_LOOK: u64 = 32 << 10;
 
 /// The result of a builtin, or why wasm is left.
@@ -128,37 +129,38 @@ impl Call {
         per_fuel: u64,
         mut work: impl FnMut(u64, u64),
     ) -> Result<()> {
-        let mut watch: Option<Watch<'_>> = None;
+        let page = chunk / PAGES_PER_LOOK;
+        // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called us.
+        let mut watch =
+            unsafe { (len > page).then(|| Watch::new(self.suspender(), (*self.store).held)) };
         let mut done = 0;
         while done < len {
             // However slow it is: how far a guest comes with its fuel must not depend on the clock.
             let end = done + chunk.min(len - done);
-            // SAFETY: nothing of the store is borrowed; the activation is live since its wasm called
-            // us.
-            unsafe {
+            // SAFETY: as above.
+            let waited = unsafe {
                 if done > 0 && (*self.store).interrupts.is_some() {
                     // The guest's own checks are as far apart as the length says.
                     Store::attend(self.store)?;
                 }
-                let cost = (end - done) / per_fuel;
-                // Where a slice ends here the guest waits anyway, and begins anew.
-                let goes_on = (*self.store).covers(cost);
-                Store::charge(self.store, cost)?;
-                match &mut watch {
-                    Some(watch) if goes_on => watch.look().map_err(cancelled)?,
-                    Some(watch) => watch.restart(),
-                    None if end < len => watch = Some(Watch::new(self.suspender())),
-                    None => {}
-                }
+                let slices = (*self.store).fuel.slices();
+                Store::charge(self.store, (end - done) / per_fuel)?;
+                (*self.store).fuel.slices() != slices
+            };
+            let Some(watch) = &mut watch else {
+                work(done, end - done);
+                return Ok(());
+            };
+            if waited {
+                watch.restart();
             }
             while done < end {
-                let parts = watch.as_ref().map_or(1, Watch::parts);
-                let now = (chunk / u64::from(parts)).min(end - done);
+                let now = (page * watch.pages()).min(end - done);
                 work(done, now);
                 done += now;
-                if let Some(watch) = watch.as_mut().filter(|_| done < end) {
-                    watch.look().map_err(cancelled)?;
-                }
+                watch.look().map_err(cancelled)?;
+                // SAFETY: as above.
+                unsafe { (*self.store).held = watch.held() };
             }
         }
         Ok(())

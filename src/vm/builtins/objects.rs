@@ -10,7 +10,7 @@ use super::super::layout::{
 use super::super::pace::{Pace, Watch};
 use super::super::store::Store;
 use super::super::table::checked_range;
-use super::{BYTES_PER_LOOK, Call, Result, run};
+use super::{BYTES_PER_LOOK, Call, PAGES_PER_LOOK, Result, run};
 
 pub(super) unsafe extern "C" fn struct_new(context: *mut VMContext, ty: u32) -> u64 {
     // SAFETY: machine code called, with a type that the validator has passed.
@@ -37,16 +37,17 @@ pub(super) unsafe extern "C" fn array_begin(
     unsafe {
         run(context, |call| {
             let array = call.array(array);
-            let mut watch = Watch::new(call.suspender());
-            let (mut done, chunk) = (0, array.elements_per_look());
+            let mut watch = Watch::new(call.suspender(), (*call.store).held);
+            let (mut done, page) = (0, array.elements_per_look() / PAGES_PER_LOOK);
             while done < array.len {
                 if done > 0 && (*call.store).interrupts.is_some() {
                     Store::attend(call.store)?;
                 }
-                let now = chunk.min(array.len - done);
+                let now = (page * watch.pages()).min(array.len - done);
                 array.fill(done, (low, high), now);
                 done += now;
                 watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                (*call.store).held = watch.held();
             }
             Ok(())
         })

@@ -20,6 +20,9 @@ use super::{Exceptions, MAX_BYTES, Thrown, TooMany};
 /// How many values one unit of fuel pays for, as for elements of tables.
 const VALUES_PER_FUEL: usize = 8;
 
+/// What a throw takes whatever its way, some thousand operators' time.
+const NANOSECONDS: u32 = 200;
+
 /// Frames that are walked between two looks at interrupts and deadlines.
 const FRAMES_PER_LOOK: u64 = 1024;
 
@@ -144,6 +147,7 @@ impl Store {
     ) -> Result<Option<Landing>, Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
+            Self::took(this, NANOSECONDS)?;
             let mut pace = Pace::new(&*(*(*this).activation).suspender);
             let (found, frames) = Self::find_handler(this, thrown.tag, &mut pace)?;
             Self::charge(this, frames)?;

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use lampwick_fibers::{Cancelled, Suspender};
+use lampwick_waiters::BATCH;
 
 use super::activation::{self, Unwind};
 use super::arch;
@@ -17,7 +18,7 @@ use super::layout::{
     BYTES_PER_FUEL, Builtin, ELEMENTS_PER_FUEL, TrapCode, VMContext, WASM_PAGE_SIZE,
     for_each_builtin,
 };
-use super::memory::{BATCH, SharedMemory, racy};
+use super::memory::{SharedMemory, racy};
 use super::object_builtins::*;
 use super::pace::Watch;
 use super::store::Store;

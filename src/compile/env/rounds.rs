@@ -71,6 +71,7 @@ fn computes(operator: &Operator<'_>) -> bool {
     !matches!(
         class,
         Class::FunctionEntry
+            | Class::Atomic
             | Class::Call
             | Class::CallIndirect
             | Class::Reference

@@ -1,7 +1,8 @@
 //! Atomic operators: what they compute, where they trap, what they cost.
 
 use lampwick::{
-    Config, Engine, Extern, Instance, MemoryType, Module, SharedMemory, Store, TrapCode,
+    Config, Engine, Extern, ExternType, Instance, MemoryType, Module, OperatorClass, OperatorCosts,
+    SharedMemory, Store, TrapCode, Val,
 };
 
 use crate::support::engine;
@@ -198,6 +199,40 @@ fn every_operator_costs_one() {
             }
         }
     }
+}
+
+/// What a table says of atomic operators holds for each of them, and never for nothing.
+#[test]
+fn every_operator_costs_what_the_class_does() {
+    let module_of = |units| {
+        let costs = OperatorCosts::uniform(0).with(OperatorClass::Atomic, units);
+        let engine =
+            engine(|config| _ = config.wasm_threads(true).consume_fuel(true).operator_cost(costs));
+        Module::new(&engine, module("1 1 shared", "i32")).unwrap()
+    };
+    for (units, cost) in [(0, 1), (50, 50)] {
+        let module = module_of(units);
+        let (mut store, mut checked) = (Store::new(module.engine(), ()), 0);
+        store.add_fuel(1_000_000).unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        for export in module.exports().filter(|export| matches!(export.ty(), ExternType::Func(_))) {
+            let function = instance.get_func(&mut store, export.name()).unwrap();
+            let params = function.ty(&store).params().len();
+            let args = [Val::I32(16), Val::I64(1), Val::I64(2)];
+            let before = store.fuel_consumed().unwrap();
+            function.call(&mut store, &args[..params]).unwrap();
+            // The entry costs 1, and all that is not atomic nothing.
+            let burned = store.fuel_consumed().unwrap() - before;
+            assert_eq!(burned, 1 + cost, "{}", export.name());
+            checked += 1;
+        }
+        assert_eq!(checked, 9 * WIDTHS.len() + 1);
+    }
+    let (cheap, dear) = (module_of(1), module_of(50));
+    let bytes = dear.serialize().unwrap();
+    // SAFETY: the bytes are those of a module that this process serialized.
+    let refused = unsafe { Module::deserialize(cheap.engine(), &bytes) }.unwrap_err();
+    assert!(format!("{refused:#}").contains("`operator_cost atomic`"), "{refused:#}");
 }
 
 /// Guests on several threads count in one memory.

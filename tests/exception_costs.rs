@@ -68,7 +68,7 @@ fn fuel_is_exact_in_handlers_and_the_way_is_paid_for() {
 }
 
 /// Recursion of a hundred thousand frames, and a throw at its end.
-const DEEP: &str = r#"(module
+pub(crate) const DEEP: &str = r#"(module
     (tag $t (param i32)) (tag $other)
     (func $deep (param i32)
         (if (i32.eqz (local.get 0)) (then (throw $t (i32.const 3))))
@@ -86,7 +86,7 @@ const DEEP: &str = r#"(module
         (try_table (catch $t 0) (call $guarded (local.get 0)))
         (unreachable)))"#;
 
-fn deep_config(config: &mut Config) -> &mut Config {
+pub(crate) fn deep_config(config: &mut Config) -> &mut Config {
     config.max_wasm_stack(60 << 20).unwrap().async_stack_size(62 << 20).unwrap()
 }
 

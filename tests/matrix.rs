@@ -97,7 +97,7 @@ const GUEST: &str = r#"(module
 
 impl End {
     /// How the guest is told.
-    fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         match self {
             Self::Completes | Self::Dropped(_) => 0,
             Self::Panics(Panics::AtOnce) => 1,
@@ -111,7 +111,7 @@ impl End {
 }
 
 /// A linker with the host functions that the guest needs; tokens are taken from the store's census.
-fn linker(engine: &Engine) -> Linker<Census> {
+pub(crate) fn linker(engine: &Engine) -> Linker<Census> {
     let mut linker = Linker::<Census>::new(engine);
     linker
         .func_wrap1_async("host", "wait", |caller: Caller<'_, Census>, times: i32| {

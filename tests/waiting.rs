@@ -15,7 +15,7 @@ use crate::support::{block_on, engine, poll};
 /// How long nothing here takes unless it hangs.
 const LONG: Duration = Duration::from_secs(60);
 
-const WAIT: &str = r#"(module (import "" "m" (memory 1 1 shared))
+pub(crate) const WAIT: &str = r#"(module (import "" "m" (memory 1 1 shared))
     (func (export "wait") (param i32 i32 i64) (result i32)
         (memory.atomic.wait32 (local.get 0) (local.get 1) (local.get 2)))
     (func (export "wait64") (param i32 i64 i64) (result i32)
@@ -31,7 +31,7 @@ fn asynchronous(config: &mut Config) {
 }
 
 /// A guest that is made for a memory.
-fn guest(module: &Module, memory: &SharedMemory) -> (Store<()>, Instance) {
+pub(crate) fn guest(module: &Module, memory: &SharedMemory) -> (Store<()>, Instance) {
     let mut store = Store::new(module.engine(), ());
     store.add_fuel(u64::MAX).unwrap();
     let imports = [memory.clone().into()];
@@ -39,13 +39,13 @@ fn guest(module: &Module, memory: &SharedMemory) -> (Store<()>, Instance) {
     (store, instance)
 }
 
-type Wait = TypedFunc<(u32, u32, i64), u32>;
+pub(crate) type Wait = TypedFunc<(u32, u32, i64), u32>;
 
-fn wait(store: &mut Store<()>, instance: &Instance) -> Wait {
+pub(crate) fn wait(store: &mut Store<()>, instance: &Instance) -> Wait {
     instance.get_typed_func(store, "wait").unwrap()
 }
 
-fn set_up() -> (Engine, SharedMemory, Module) {
+pub(crate) fn set_up() -> (Engine, SharedMemory, Module) {
     let engine = engine(asynchronous);
     let memory = SharedMemory::new(&engine, MemoryType::shared(1, 1)).unwrap();
     let module = Module::new(&engine, WAIT).unwrap();

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lampwick_waiters::BATCH;
 
 use crate::engine::Engine;
 use crate::trap::Trap;
@@ -137,7 +138,7 @@ impl SharedMemory {
         loop {
             let now = self.memory.waiters.notify(address, count - woken, mark);
             woken += now;
-            if now < vm::memory::BATCH {
+            if now < BATCH {
                 // No more than `count`, which has 32 bits.
                 return Ok(woken as u32);
             }

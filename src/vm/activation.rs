@@ -169,10 +169,13 @@ pub(crate) unsafe fn call(
     values: *mut ValRaw,
 ) -> Result<(), Box<Unwind>> {
     // SAFETY: an outer activation is live: its wasm called the host, which called us; or its future
-    // was forgotten, and then its stack was, too.
+    // was forgotten, and then its stack was, too. No guest waits while its store is used.
     let (outer, depth, saved) = unsafe {
         let outer = (*store).activation;
-        let depth = outer.as_ref().map_or(0, |outer| outer.depth + 1);
+        let depth = outer.as_ref().map_or(0, |outer| {
+            (*store).forget_waiter();
+            outer.depth + 1
+        });
         (outer, depth, Saved::of(&(*store).machine))
     };
     if depth >= MAX_DEPTH {
@@ -347,6 +350,7 @@ impl Exit {
             }
             (*nested).saved.restore(&mut (*store).machine);
             (*store).activation = self.0;
+            (*store).forget_waiter();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use lampwick_waiters::Waiter;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
@@ -148,6 +149,8 @@ pub struct Store {
     pub(crate) objects: Option<Box<Objects>>,
     /// Made with the first tag.
     pub(crate) exceptions: Option<Box<Exceptions>>,
+    /// The place of a guest that waits at an address of a shared memory.
+    pub(super) waiter: Option<Box<Waiter>>,
 }
 
 // SAFETY: the raw pointers are to things that the store owns, and to the activation of a fiber that
@@ -192,6 +195,7 @@ impl Store {
             externs: None,
             objects: None,
             exceptions: None,
+            waiter: None,
         }
     }
 

@@ -3,6 +3,9 @@
 //! On a store whose calls can suspend, the guest's fiber does; elsewhere the thread waits. Either way
 //! the guest hears interrupts, deadlines, and handles that pause or stop it, which are told whom to
 //! wake before they are looked at.
+//!
+//! A guest's place in the queue belongs to its store, not to its stack: if the future of its call is
+//! forgotten, what is on the stack is never dropped, but the store is used again, or dropped.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,9 +14,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use lampwick_waiters::Waiter;
+
 use super::activation::Unwind;
 use super::layout::TrapCode;
-use super::memory::{SharedMemory, Waiter};
+use super::memory::SharedMemory;
 use super::store::Store;
 use super::timer::Timer;
 
@@ -61,7 +66,7 @@ pub(crate) fn join(
             }
         }
     };
-    Ok(Waiter::join(memory, address, is_expected))
+    Ok(Waiter::join(&memory.waiters, address, is_expected))
 }
 
 /// The place of so many bytes, which must be inside and aligned; `None` is an address beyond all.
@@ -86,7 +91,42 @@ enum Event {
     Attention,
 }
 
+/// A store's waiter while its guest waits. A store has at most one, since who waits is the innermost
+/// guest, and uses the store alone: one that is there when the next comes, or when a call
+/// begins, was forgotten.
+struct Waiting(*mut Store);
+
+impl Waiting {
+    /// # Safety
+    ///
+    /// The store must be live as long as this, and nothing of it may be borrowed.
+    unsafe fn new(store: *mut Store, waiter: Waiter) -> Self {
+        // SAFETY: by contract.
+        unsafe { (*store).waiter = Some(Box::new(waiter)) };
+        Self(store)
+    }
+
+    /// The waiter; the borrow must end before the fiber may suspend.
+    fn waiter(&mut self) -> &mut Waiter {
+        // SAFETY: the store is live and nothing of it is borrowed, by the contract of `new`.
+        let waiter = unsafe { &mut (*self.0).waiter };
+        waiter.as_mut().expect("set by `new`, taken by `drop`")
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // SAFETY: the store is live, by the contract of `new`.
+        unsafe { (*self.0).forget_waiter() };
+    }
+}
+
 impl Store {
+    /// Lets the guest that waits, if there is one, leave its queue.
+    pub(super) fn forget_waiter(&mut self) {
+        self.waiter = None;
+    }
+
     /// Waits to be notified, for so many nanoseconds at most, or for ever if that is negative.
     ///
     /// # Safety
@@ -94,18 +134,20 @@ impl Store {
     /// As for [`Self::refuel`].
     pub(super) unsafe fn wait_to_be_notified(
         this: *mut Self,
-        mut waiter: Waiter,
+        waiter: Waiter,
         timeout: i64,
     ) -> Result<WaitResult, Box<Unwind>> {
         let mut timer = u64::try_from(timeout).ok().map(Duration::from_nanos).map(Timer::new);
+        // SAFETY: by contract.
+        let mut waiting = unsafe { Waiting::new(this, waiter) };
         loop {
             // SAFETY: by contract; nothing of the store is borrowed here.
-            let event = unsafe { Self::next_event(this, &mut waiter, &mut timer) };
+            let event = unsafe { Self::next_event(this, &mut waiting, &mut timer) };
             // SAFETY: the borrow ends at once.
             unsafe { (*this).forget_wakers() };
             match event? {
                 Event::Notified => return Ok(WaitResult::Ok),
-                Event::TimedOut if waiter.leave() => return Ok(WaitResult::Ok),
+                Event::TimedOut if waiting.waiter().leave() => return Ok(WaitResult::Ok),
                 Event::TimedOut => return Ok(WaitResult::TimedOut),
                 // SAFETY: by contract. A trap drops the waiter.
                 Event::Attention => unsafe { Self::attend(this)? },
@@ -118,7 +160,7 @@ impl Store {
     /// As for [`Self::refuel`].
     unsafe fn next_event(
         this: *mut Self,
-        waiter: &mut Waiter,
+        waiting: &mut Waiting,
         timer: &mut Option<Timer>,
     ) -> Result<Event, Box<Unwind>> {
         // SAFETY: the activation is live since its wasm called us.
@@ -126,7 +168,7 @@ impl Store {
         let blocks = suspender.is_blocking();
         let end = timer.as_ref().and_then(Timer::end);
         let poll = |context: &mut Context<'_>| {
-            if waiter.poll(context).is_ready() {
+            if waiting.waiter().poll(context).is_ready() {
                 return Poll::Ready(Event::Notified);
             }
             // SAFETY: the call borrows the store as long as its future exists, and who polls that

@@ -3,6 +3,7 @@
 use wasmparser::Operator::{self, *};
 
 use super::OperatorClass;
+use super::atomic::is_atomic;
 use super::vector::class_of_vector;
 
 /// The class of an operator, if it is in one.
@@ -53,7 +54,8 @@ pub(in crate::compile) fn class_of(operator: &Operator<'_>) -> Option<OperatorCl
             return object(operator)
                 .or_else(|| numeric(operator))
                 .or_else(|| access(operator))
-                .or_else(|| class_of_vector(operator));
+                .or_else(|| class_of_vector(operator))
+                .or_else(|| is_atomic(operator).then_some(OperatorClass::Atomic));
         }
     };
     Some(class)

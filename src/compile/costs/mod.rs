@@ -2,6 +2,7 @@
 //!
 //! `class` says which class an operator belongs to. How costs are charged is in `env/fuel.rs`.
 
+mod atomic;
 mod class;
 mod vector;
 
@@ -76,6 +77,9 @@ classes! {
     Load, "load", at least 0;
     /// Stores to memory, of vectors and single lanes, too.
     Store, "store", at least 0;
+    /// Every operator on shared memory: atomic loads, stores and changes, `atomic.fence`,
+    /// `memory.atomic.notify`, `memory.atomic.wait32`, `memory.atomic.wait64`. Costs at least 1.
+    Atomic, "atomic", at least 1;
     /// `if`, `br`, `br_if`, `br_table`, `br_on_null`, `br_on_non_null`,
     /// `br_on_cast`, `br_on_cast_fail`, whether taken or not. Costs at least 1.
     Branch, "branch", at least 1;
@@ -117,7 +121,7 @@ classes! {
 ///
 /// A guest must not compute for nothing, or its slices would never end. Therefore
 ///
-/// - entering functions, branches, calls, growth and bulk operators cost at least 1, so that each
+/// - entering functions, branches, calls, growth, atomic and bulk operators cost at least 1, so that each
 ///   round of a loop and each call does;
 /// - where an operator of another class is free it costs 1 if the 63 operators before it, in the
 ///   order of the function's code, were free as well. Operators of no class do not count.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use lampwick_waiters::BATCH;
+
 use super::super::layout::{BYTES_PER_FUEL, TrapCode, VMContext, WASM_PAGE_SIZE};
-use super::super::memory::{BATCH, SharedMemory, racy};
+use super::super::memory::{SharedMemory, racy};
 use super::super::store::Store;
 use super::super::table::checked_range;
 use super::super::waiting::{self, Expected, WaitResult};

@@ -174,9 +174,13 @@ impl Store {
         // frames while it waits.
         unsafe {
             let (pc, fp) = ((*this).machine.exit_pc, (*this).machine.exit_fp);
-            let mut passed = 0;
+            let mut passed: u64 = 0;
             for (pc, fp) in backtrace::frames(pc, fp, (*(*this).activation).entry_sp) {
                 pace.spend(PER_FRAME).map_err(cancelled)?;
+                // At the first, too: a guest may catch and throw again in every frame.
+                if passed.is_multiple_of(FRAMES_PER_LOOK) && (*this).interrupts.is_some() {
+                    Self::attend(this)?;
+                }
                 let found = (*this).code.handlers(pc).find_map(|(base, handler)| {
                     let sp = fp - handler.frame_size as usize;
                     let clause = handler.clause();
@@ -190,9 +194,6 @@ impl Store {
                     return Ok((found, passed));
                 }
                 passed += 1;
-                if passed.is_multiple_of(FRAMES_PER_LOOK) && (*this).interrupts.is_some() {
-                    Self::attend(this)?;
-                }
             }
             Ok((None, passed))
         }

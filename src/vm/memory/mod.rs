@@ -13,7 +13,6 @@ mod settings;
 mod shared;
 mod slots;
 mod touched;
-mod waiters;
 mod written;
 
 use std::io;
@@ -36,7 +35,6 @@ pub(super) use reservation::Reservation;
 pub(crate) use settings::MemorySettings;
 pub(crate) use shared::SharedMemory;
 pub(crate) use slots::MemorySlots;
-pub(crate) use waiters::{BATCH, Waiter};
 
 use host::HostBytes;
 use idles::Idles;

@@ -5,12 +5,13 @@
 //! store or handle that has it gives the reservation back to the system: no other memory gets it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lampwick_waiters::Waiters;
 
 use super::error::GrowError;
 use super::idles::Idles;
 use super::reservation::Reservation;
-use super::waiters::Waiters;
 use super::{accessible, initial_len, maximum};
 use crate::pooling::PoolLimitError;
 use crate::types::MemoryType;
@@ -29,7 +30,7 @@ pub(crate) struct SharedMemory {
     /// The size in bytes.
     len: AtomicUsize,
     growing: Mutex<()>,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Arc<Waiters>,
 }
 
 impl SharedMemory {
@@ -54,7 +55,7 @@ impl SharedMemory {
             limit,
             len: len.into(),
             growing: Mutex::default(),
-            waiters: Waiters::default(),
+            waiters: Arc::default(),
         })
     }
 

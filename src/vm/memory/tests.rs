@@ -18,11 +18,6 @@ fn source(static_maximum: u64) -> MemorySource {
     MemorySource::new(settings(static_maximum), None, None)
 }
 
-/// A shared memory.
-pub(super) fn shared(ty: &MemoryType) -> Arc<SharedMemory> {
-    source(1 << 32).shared(ty).unwrap()
-}
-
 /// A source with `count` slots for memories of at most `pages`.
 fn pool(static_maximum: u64, count: usize, pages: u64) -> MemorySource {
     let settings = settings(static_maximum);

@@ -215,6 +215,17 @@ fn guests() -> Vec<Guest> {
             ),
         ),
         calls(
+            "collections of 1,000,000 references, of each few",
+            run(
+                "(import \"\" \"new\" (func $new (result externref))) ",
+                "(local i32) (loop (drop (call $new)) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
+            ),
+        ),
+        calls("a collection of 1,000,000 structs in a list", structs("list")),
+        calls("a collection of 1,000,000 structs in an array", structs("array")),
+        calls("a collection of 1,000,000 structs in a table", structs("table")),
+        calls(
             "a collection below a deep recursion",
             "(module
             (import \"\" \"new\" (func $new (result externref)))
@@ -281,6 +292,33 @@ fn guests() -> Vec<Guest> {
             ),
         ),
     ]
+}
+
+/// A guest that makes a million structs, keeps them, and makes others until all were collected some times.
+fn structs(kept: &str) -> String {
+    let keep = match kept {
+        "list" => "(global.set $list (struct.new $link (global.get $list) (i64.const 1)))",
+        "array" => {
+            "(array.set $links (local.get 1) (local.get 0)
+                (struct.new $link (ref.null $link) (i64.const 1)))"
+        }
+        _ => "(table.set (local.get 0) (struct.new $link (ref.null $link) (i64.const 1)))",
+    };
+    format!(
+        r#"(module
+            (type $link (struct (field (ref null $link)) (field i64)))
+            (type $links (array (mut (ref null $link))))
+            (global $list (mut (ref null $link)) (ref.null $link))
+            (table 1000000 (ref null $link))
+            (func (export "run") (local i32 (ref null $links))
+                (local.set 1 (array.new_default $links (i32.const 1000000)))
+                (loop {keep}
+                    (br_if 0 (i32.lt_u
+                        (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))
+                (loop (drop (struct.new $link (ref.null $link) (i64.const 1)))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (drop (array.len (local.get 1)))))"#
+    )
 }
 
 /// Something for each import of a module.

@@ -10,6 +10,12 @@ fn unknown_commands_and_flags_are_misuse() {
     place.run(&["inspect", "--jsn", "x"]).failed(2, &["'--jsn'", "tip:", "'--json'"]);
     place.run(&["run", "--fule", "3", "x.wasm"]).failed(2, &["no option `--fule`", "--help"]);
     place.run(&["run", "-z", "x.wasm"]).failed(2, &["no option `-z`"]);
+    for command in ["run", "serve"] {
+        let words = ["'100000' for '--workers <COUNT>'", "1..=1024"];
+        place.run(&[command, "--workers", "100000", "x"]).failed(2, &words);
+    }
+    place.run(&["run", "--timeout", "101years", "x"]).failed(2, &["100 years at most"]);
+    place.run(&["run", "--timeout", "soon", "x"]).failed(2, &["'soon' for '--timeout"]);
     place.run(&["serve", "--prot", "3", "."]).failed(2, &["unexpected argument '--prot'"]);
     place.run(&["compile"]).failed(2, &["<MODULE>"]);
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::values::{MOST_WORKERS, duration};
+
 /// Arguments of `lampwick serve`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:
@@ -59,18 +61,18 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     pub admin: SocketAddr,
     /// How long requests may go on when the server is told to end
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
     /// How long a client may take for the head of a request, be idle between two, or take nothing
     /// of an answer, until its connection is closed
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub client_timeout: Duration,
     /// The most connections at a time; others wait
     #[arg(long, value_name = "COUNT", default_value = "1024")]
     pub connections: NonZeroUsize,
     /// Threads that programs run on [default: one for each processor]
-    #[arg(long, value_name = "COUNT")]
-    pub workers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=MOST_WORKERS))]
+    pub workers: Option<u16>,
     /// What to log, on the standard error
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: Level,

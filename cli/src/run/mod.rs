@@ -38,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let trace = args.trace.as_deref().map(Trace::create).transpose().map_err(Failure::misuse)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = args.workers {
-        runtime.worker_threads(workers.get());
+        runtime.worker_threads(workers.into());
     }
     let runtime = runtime
         .thread_name_fn(trace::worker_name)

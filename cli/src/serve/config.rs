@@ -93,7 +93,7 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+    crate::args::values::duration(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Default for Limits {
@@ -246,6 +246,7 @@ mod tests {
             ("[[route]]\npath = \"a\"\nprogram = \"x\"", "route `a`: a path begins with `/`"),
             ("[[route]]\npath = \"/a/\"\nprogram = \"x\"", "does not end with `/`"),
             ("[[route]]\npath = \"/a\"\nprogram = \"x\"\ntime = \"soon\"", "time"),
+            ("[defaults]\ntime = \"101years\"", "100 years at most"),
             (
                 "[[route]]\npath = \"/a\"\nprogram = \"x\"\nenv = { A = \"\\u0000\" }",
                 "\"A\" cannot",

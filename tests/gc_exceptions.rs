@@ -223,10 +223,10 @@ fn a_collection_of_what_guests_and_host_hold_goes_in_parts() {
     }
     store.add_fuel(1 << 40).unwrap();
     store.out_of_fuel_trap();
-    // Those that land at once leave nothing to collect.
+    // Those that land at once leave nothing to collect. They yield for what throws take, 0.2 us each.
     let (yields, result) = count_pending(throws.call_async(&mut store, 20_000));
     result.unwrap();
-    assert_eq!(yields, 0);
+    assert_eq!(yields, 20_000 / 150);
     let (yields, result) = count_pending(many.call_async(&mut store, 30_000));
     result.unwrap();
     // Each part looks at less than 500 of what is held.

@@ -82,11 +82,10 @@ pub fn module(seed: u64) -> Vec<u8> {
 /// A function that executes an operator. Only the first variant has no constants.
 fn function(
     rng: &mut Rng,
-    (prefix, params, result, name): Row,
+    (prefix, params, result, _): Row,
     operator: &str,
     variant: u32,
 ) -> String {
-    let _ = name;
     let immediates = match operator.split_once('#') {
         Some((_, lanes)) => format!(" {}", rng.u32(..lanes.parse::<u32>().expect("a number"))),
         None if operator == "shuffle" => (0..16).map(|_| format!(" {}", rng.u32(..32))).collect(),

@@ -1,10 +1,12 @@
 //! Host functions of every kind: their types, their arguments, their callers, their results.
 
+use std::time::{Duration, Instant};
+
 use lampwick::{
     Caller, Engine, Extern, Func, FuncType, Instance, Linker, Module, Store, Trap, Val, ValType,
 };
 
-use crate::support::{asynchronous, block_on, pend};
+use crate::support::{asynchronous, block_on, engine, pend};
 
 /// Calls a function through a guest that passes all on.
 fn through_guest(store: &mut Store<()>, func: Func, args: &[Val]) -> anyhow::Result<Box<[Val]>> {
@@ -267,4 +269,33 @@ fn a_closure_lives_as_long_as_it_is_needed() {
     assert_eq!(census.alive(), 1);
     drop(stores);
     assert_eq!(census.alive(), 0);
+}
+
+#[test]
+fn a_guest_in_the_host_is_told_its_time_up_to_now() {
+    let accounted = engine(|config| {
+        config.accounts(true);
+    });
+    let mut store = Store::new(&accounted, ());
+    let times = Func::wrap(&mut store, |caller: Caller<'_, ()>| {
+        // The poll that is under way counts, which `stats` leaves out.
+        let began = Instant::now();
+        let before = caller.busy().unwrap();
+        while began.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+        let after = caller.busy().unwrap();
+        assert!(after - before >= Duration::from_millis(1), "{before:?}, {after:?}");
+        assert!(caller.stats().busy <= before);
+    });
+    for _ in 0..2 {
+        let before = store.stats().busy;
+        times.call(&mut store, &[]).unwrap();
+        assert!(store.stats().busy - before >= Duration::from_millis(2));
+    }
+    let mut store = Store::new(&Engine::default(), ());
+    let none = Func::wrap(&mut store, |caller: Caller<'_, ()>| {
+        assert_eq!(caller.busy(), None);
+    });
+    none.call(&mut store, &[]).unwrap();
 }

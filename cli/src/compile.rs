@@ -19,6 +19,7 @@ pub fn compile(args: &CompileArgs) -> Result<ExitCode, Failure> {
         let shown = args.module.display();
         return Err(Failure::misuse(anyhow!("`{shown}` is an artifact: it is compiled already")));
     };
+    load::refuse_others(&args.module, &bytes)?;
     let engine = engine::engine().map_err(Failure::other)?;
     let artifact = engine
         .precompile_module(&bytes)

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use lampwick::{Engine, Module};
+use wasmparser::{Import, Parser, Payload, TypeRef};
 
 use crate::failure::Failure;
 
@@ -71,6 +72,38 @@ pub fn refuse_wasm_name(path: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// Refuses, by name, what compilers make for WASI that is no program of preview 1: modules of several
+/// threads, and components.
+pub fn refuse_others(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let shown = path.display();
+    let target = "compile it for `wasm32-wasip1`";
+    // The version behind the magic number tells modules from components.
+    if bytes.starts_with(b"\0asm") && !bytes.starts_with(b"\0asm\x01\0\0\0") {
+        let error = anyhow!("`{shown}` is no module: it is a component, or of another version");
+        return Err(Failure::misuse(error).hint(target));
+    }
+    let Ok(wasm) = wat::parse_bytes(bytes) else { return Ok(()) };
+    let imports = Parser::new(0).parse_all(&wasm).find_map(|payload| match payload {
+        Ok(Payload::ImportSection(imports)) => Some(imports),
+        _ => None,
+    });
+    let imports = imports.into_iter().flat_map(|it| it.into_imports()).filter_map(Result::ok);
+    for Import { module, name, ty } in imports {
+        let what = match ty {
+            TypeRef::Memory(memory) if memory.shared => "a shared memory",
+            _ if module == "wasi" && name.starts_with("thread-spawn") => "a way to begin threads",
+            _ => continue,
+        };
+        let (module, name) = (module.escape_debug(), name.escape_debug());
+        let error = anyhow!(
+            "`{shown}` is a program of several threads, which preview 1 does not have: it imports \
+             {what}, `{module}::{name}`"
+        );
+        return Err(Failure::misuse(error).hint(format!("{target}, without threads")));
+    }
+    Ok(())
+}
+
 /// A module of a file, which may be an artifact.
 pub fn module(engine: &Engine, path: &Path) -> Result<Module, Failure> {
     match read(path)? {
@@ -89,6 +122,7 @@ pub fn compile(
     bytes: &[u8],
     name: Option<&str>,
 ) -> Result<Module, Failure> {
+    refuse_others(path, bytes)?;
     let module = Module::new(engine, bytes).and_then(|module| match (module.name(), name) {
         (None, Some(name)) => Module::new_with_name(engine, bytes, name),
         _ => Ok(module),

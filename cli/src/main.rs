@@ -12,6 +12,7 @@ mod limit;
 mod load;
 mod run;
 mod serve;
+mod signals;
 mod wast;
 
 use std::io::{self, Write as _};

@@ -8,6 +8,15 @@ fn unknown_commands_and_flags_are_misuse() {
     place.run(&[]).failed(2, &["Usage: lampwick <COMMAND>", "Examples:"]);
     place.run(&["rnu"]).failed(2, &["unrecognized subcommand 'rnu'"]);
     place.run(&["inspect", "--jsn", "x"]).failed(2, &["'--jsn'", "tip:", "'--json'"]);
+    place.run(&["run", "--fule", "3", "x.wasm"]).failed(2, &["no option `--fule`", "--help"]);
+    place.run(&["run", "-z", "x.wasm"]).failed(2, &["no option `-z`"]);
+    for command in ["run", "serve"] {
+        let words = ["'100000' for '--workers <COUNT>'", "1..=1024"];
+        place.run(&[command, "--workers", "100000", "x"]).failed(2, &words);
+    }
+    place.run(&["run", "--timeout", "101years", "x"]).failed(2, &["100 years at most"]);
+    place.run(&["run", "--timeout", "soon", "x"]).failed(2, &["'soon' for '--timeout"]);
+    place.run(&["serve", "--prot", "3", "."]).failed(2, &["unexpected argument '--prot'"]);
     place.run(&["compile"]).failed(2, &["<MODULE>"]);
 }
 
@@ -83,4 +92,27 @@ fn twox_hash_of(bytes: &[u8]) -> [u8; 16] {
     hasher.write(&bytes[..80]);
     hasher.write(&bytes[96..]);
     hasher.finish_128().to_le_bytes()
+}
+
+#[test]
+fn programs_that_are_none_of_preview_1_are_told_what_they_are() {
+    let thread = r#"(module (import "wasi" "thread-spawn" (func (param i32) (result i32)))
+        (func (export "_start")))"#;
+    let shared = r#"(module (import "env" "memory" (memory 1 2 shared)) (func (export "_start")))"#;
+    let place = Workplace::new()
+        .with("thread.wat", thread)
+        .with("shared.wat", shared)
+        .with("part.wasm", b"\0asm\x0d\0\x01\0");
+    for command in ["run", "compile", "inspect"] {
+        let words = ["`thread.wat` is a program of several threads", "`wasi::thread-spawn`"];
+        place.run(&[command, "thread.wat"]).failed(2, &words);
+        let words =
+            ["`shared.wat` is a program", "a shared memory, `env::memory`", "wasm32-wasip1"];
+        place.run(&[command, "shared.wat"]).failed(2, &words);
+        let words = ["`part.wasm` is no module: it is a component", "hint:", "wasm32-wasip1"];
+        place.run(&[command, "part.wasm"]).failed(2, &words);
+    }
+    let any = "127.0.0.1:0";
+    let serve = ["serve", ".", "--listen", any, "--admin", any];
+    place.run(&serve).failed(2, &["`./", "wasm32-wasip1"]);
 }

@@ -74,8 +74,32 @@ fn an_artifact_shows_its_code_alone() {
     let place = Workplace::new().with("m.wat", MODULE);
     place.run(&["compile", "m.wat"]).succeeded();
     let text = place.run(&["inspect", "--code", "quadruple", "m.lampwick"]).succeeded();
-    assert!(text.contains("an artifact has no wasm"), "{text}");
+    assert!(text.contains("an artifact has no wasm") && text.contains("--wasm"), "{text}");
     assert!(text.contains("call double"), "{text}");
+}
+
+#[test]
+fn an_artifact_shows_its_code_beside_the_module_that_it_was_made_of() {
+    let other = MODULE.replace("(i32.add (local.get 0)", "(i32.sub (local.get 0)");
+    let less = r#"(module (func (export "quadruple")))"#;
+    let place = Workplace::new().with("m.wat", MODULE).with("other.wat", other);
+    let place = place.with("less.wat", less);
+    place.run(&["compile", "m.wat"]).succeeded();
+    let inspect = |args: &[&str]| place.run(&[&["inspect"], args].concat());
+    for name in ["quadruple", "double"] {
+        let beside = inspect(&["--code", name, "--wasm", "m.wat", "m.lampwick"]).succeeded();
+        assert_eq!(beside, inspect(&["--code", name, "m.wat"]).succeeded());
+    }
+    // Its machine code is what counts, not its name or size.
+    let words = ["`m.lampwick` was not made of `other.wat`", "the code of function 1 differs"];
+    inspect(&["--wasm", "other.wat", "m.lampwick"]).failed(2, &words);
+    let words = ["it has 2 functions, the module 1"];
+    inspect(&["--wasm", "less.wat", "m.lampwick"]).failed(2, &words);
+    inspect(&["--wasm", "m.wat", "m.wat"]).failed(2, &["`m.wat` is a module"]);
+    inspect(&["--wasm", "m.lampwick", "m.lampwick"]).failed(2, &["is an artifact, not the module"]);
+    // The whole of it is still told as what it is.
+    let text = inspect(&["--wasm", "m.wat", "m.lampwick"]).succeeded();
+    assert!(text.starts_with("m.lampwick: artifact") && text.contains("sections:"), "{text}");
 }
 
 #[test]

@@ -38,6 +38,37 @@ fn shells_learn_the_commands() {
     place.run(&["completions", "tcsh"]).failed(2, &["'tcsh'", "bash"]);
 }
 
+/// The long flags of a command, as its help has them.
+fn flags(help: &str) -> Vec<&str> {
+    let words = help.lines().filter(|line| line.trim_start().starts_with('-'));
+    let words = words.flat_map(|line| line.split([' ', ',', '=']));
+    words.filter_map(|word| word.strip_prefix("--").filter(|flag| !flag.is_empty())).collect()
+}
+
+#[test]
+fn the_manual_and_shells_know_every_flag() {
+    let place = Workplace::new();
+    let manual = place.run(&["man"]).succeeded();
+    let scripts = ["bash", "zsh", "fish"]
+        .map(|shell| (shell, place.run(&["completions", shell]).succeeded()));
+    for command in COMMANDS {
+        let help = place.run(&[command, "--help"]).succeeded();
+        let section = format!(".SH \"LAMPWICK {}\"", command.to_uppercase());
+        let (_, section) = manual.split_once(&section).unwrap();
+        let section = section.split(".SH \"LAMPWICK").next().unwrap();
+        assert!(flags(&help).contains(&"help"), "{help}");
+        for flag in flags(&help).into_iter().filter(|&flag| flag != "help") {
+            let escaped = format!("\\-\\-{}", flag.replace('-', "\\-"));
+            assert!(section.contains(&escaped), "{command} --{flag} is not in the manual");
+            for (shell, script) in &scripts {
+                let flag =
+                    if *shell == "fish" { format!("-l {flag} ") } else { format!("--{flag}") };
+                assert!(script.contains(&flag), "{command} {flag} is not in {shell}'s script");
+            }
+        }
+    }
+}
+
 #[test]
 fn there_are_no_colours_without_a_terminal() {
     let place = Workplace::new();

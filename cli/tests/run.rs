@@ -1,7 +1,7 @@
 //! `lampwick run`: exit codes, streams, signals, limits, as a shell user expects them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -97,6 +97,7 @@ fn signals_end_programs_that_compute_and_that_wait() {
     for (guest, signal, code) in [
         (guests::loops("ready\n"), Signal::INT, 130),
         (guests::loops("ready\n"), Signal::TERM, 143),
+        (guests::loops("ready\n"), Signal::HUP, 129),
         (guests::copies("ready\n"), Signal::INT, 130),
     ] {
         let place = Workplace::new().with("p.wat", guest);
@@ -118,6 +119,32 @@ fn signals_end_programs_that_compute_and_that_wait() {
             "{row}"
         );
     }
+}
+
+/// As `nohup` has it, and shells that begin something in the background.
+#[test]
+fn signals_that_are_ignored_stay_so() {
+    let place = Workplace::new().with("p.wat", guests::copies("ready\n"));
+    let command = env!("CARGO_BIN_EXE_lampwick");
+    let script = format!("trap '' HUP INT; exec {command} run p.wat");
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(place.dir())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    for signal in [Signal::HUP, Signal::INT] {
+        kill_process(pid(&child), signal).unwrap();
+    }
+    // It still answers.
+    child.stdin.as_mut().unwrap().write_all(b"again\n").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"again\n");
+    kill_process(pid(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]

@@ -44,7 +44,10 @@ fn the_tour_does_what_it_shows() {
     assert!(expected.contains(&"504 Gateway Timeout"), "the tour was not read: {script}");
     // The usual ports may be taken here. Both are held until both are known, so that they differ.
     let (public, admin) = (free_address(), free_address());
-    let script = script.replace("127.0.0.1:8080", &public.1).replace("127.0.0.1:9090", &admin.1);
+    let here =
+        |text: &str| text.replace("127.0.0.1:8080", &public.1).replace("127.0.0.1:9090", &admin.1);
+    let script = here(&script);
+    let expected: Vec<String> = expected.into_iter().map(here).collect();
     drop((public, admin));
     let place = Workplace::new();
     let built = Path::new(env!("CARGO_BIN_EXE_lampwick")).parent().unwrap();

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::time::Duration;
 
 use lampwick_tanks::FuelTank;
 
@@ -90,6 +91,27 @@ impl<'a, T> Caller<'a, T> {
     /// the guest burned up to it.
     pub fn stats(&self) -> StoreStats {
         self.store.stats()
+    }
+
+    /// The time that the guests of the store have spent on workers, as [`StoreStats::busy`], but up
+    /// to now; `None` without [`Config::accounts`](crate::Config::accounts).
+    ///
+    /// ```
+    /// use lampwick::{Caller, Config, Engine, Func, Store};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// let engine = Engine::new(Config::new().accounts(true))?;
+    /// let mut store = Store::new(&engine, ());
+    /// let busy = Func::wrap(&mut store, |caller: Caller<'_, ()>| {
+    ///     caller.busy().map_or(-1, |time| time.as_nanos() as i64)
+    /// });
+    /// let nanoseconds = busy.call(&mut store, &[])?[0].unwrap_i64();
+    /// assert!(nanoseconds >= 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn busy(&self) -> Option<Duration> {
+        self.store.0.vm.accounts.as_ref().map(|accounts| accounts.busy())
     }
 
     /// As [`Store::name`](crate::Store::name).

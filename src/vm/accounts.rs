@@ -88,7 +88,8 @@ pub(crate) struct Accounts {
     pub(crate) call: Costs,
     /// The most bytes of stack that wasm was seen to take.
     pub(crate) peak_stack: usize,
-    in_turn: bool,
+    /// When the turn that is under way began, in ticks of the clock; 0 if none is.
+    turn_began: u64,
     /// Whether `gauges` count this guest among the suspended.
     is_suspended: bool,
     /// Of all calls of the host but the last.
@@ -112,14 +113,14 @@ impl Accounts {
             before_call: (0, 0),
             peak_stack: 0,
             peak_memory: 0,
-            in_turn: false,
+            turn_began: 0,
             is_suspended: false,
         })
     }
 
     /// Whether a poll or a synchronous call is under way.
     pub(crate) fn in_turn(&self) -> bool {
-        self.in_turn
+        self.turn_began != 0
     }
 
     /// The host begins a call, with so much fuel consumed and so many slices begun.
@@ -139,6 +140,16 @@ impl Accounts {
     pub(crate) fn times(&self, costs: Costs) -> (Duration, Duration) {
         let time = |ticks| Duration::from_nanos(CLOCK.delta_as_nanos(0, ticks));
         (time(costs.busy), time(costs.longest_turn))
+    }
+
+    /// The time of all turns so far, that which is under way included.
+    pub(crate) fn busy(&self) -> Duration {
+        let now = match self.turn_began {
+            0 => 0,
+            began => CLOCK.raw().saturating_sub(began),
+        };
+        let ticks = self.total().busy.saturating_add(now);
+        Duration::from_nanos(CLOCK.delta_as_nanos(0, ticks))
     }
 
     /// Of all calls.
@@ -161,14 +172,14 @@ impl Accounts {
     }
 
     #[inline(always)]
-    fn end_turn(&mut self, began: u64, is_suspended: bool) {
+    fn end_turn(&mut self, is_suspended: bool) {
         // Processors need not agree on the time to the last tick.
-        let took = CLOCK.raw().saturating_sub(began);
+        let took = CLOCK.raw().saturating_sub(self.turn_began);
         let Costs { turns, busy, longest_turn, .. } = &mut self.call;
         *turns = turns.saturating_add(1);
         *busy = busy.saturating_add(took);
         *longest_turn = took.max(*longest_turn);
-        self.in_turn = false;
+        self.turn_began = 0;
         self.set_suspended(is_suspended);
     }
 }
@@ -183,8 +194,6 @@ impl Drop for Accounts {
 /// A turn that is under way. It ends when this is dropped, by a panic, too.
 pub(crate) struct Turn {
     store: *mut Store,
-    /// In ticks of the clock.
-    began: u64,
 }
 
 impl Turn {
@@ -197,11 +206,12 @@ impl Turn {
     pub(crate) unsafe fn begin(store: *mut Store) -> Option<Self> {
         // SAFETY: by contract.
         let accounts = unsafe { (*store).accounts.as_mut() }?;
-        if accounts.in_turn {
+        if accounts.in_turn() {
             return None;
         }
-        accounts.in_turn = true;
-        Some(Self { store, began: CLOCK.raw() })
+        // A tick more or less keeps it from being 0.
+        accounts.turn_began = CLOCK.raw() | 1;
+        Some(Self { store })
     }
 }
 
@@ -213,7 +223,7 @@ impl Drop for Turn {
         unsafe {
             let is_suspended = Store::note_exit(self.store);
             if let Some(accounts) = &mut (*self.store).accounts {
-                accounts.end_turn(self.began, is_suspended);
+                accounts.end_turn(is_suspended);
             }
         }
     }

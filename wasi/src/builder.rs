@@ -9,15 +9,15 @@ use cap_std::fs::Dir;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 
-use crate::clocks::{Clocks, HostMonotonicClock, HostWallClock, SystemMonotonic, SystemWall};
+use crate::clocks::{Clocks, HostMonotonicClock, HostWallClock};
 use crate::ctx::WasiCtx;
 use crate::dir::Directory;
 use crate::limits::WasiLimits;
 use crate::lists::Strings;
 use crate::perms::{self, DirPerms, FilePerms};
-use crate::socket::{Listener, Stream};
+use crate::socket::{Listener, Listening, Socket, Stream};
 use crate::stdio::{Input, Output, Reader, Writer};
 use crate::table::{Descriptor, Kind, Table};
 
@@ -80,10 +80,7 @@ impl WasiCtxBuilder {
             stderr: (Box::new(tokio::io::sink()), false),
             dirs: Vec::new(),
             sockets: Vec::new(),
-            clocks: Clocks {
-                monotonic: Box::new(SystemMonotonic::new()),
-                wall: Box::new(SystemWall),
-            },
+            clocks: Clocks::new(),
             random: None,
             limits: WasiLimits::default(),
         }
@@ -227,15 +224,44 @@ impl WasiCtxBuilder {
     /// Gives the program a socket on which it may accept connections. Its number follows those of
     /// the directories, in the order in which sockets are given.
     pub fn preopened_listener(&mut self, listener: TcpListener) -> &mut Self {
-        let kind = Kind::Listener(Listener::new(listener));
-        self.sockets.push(Descriptor::new(kind, perms::OF_LISTENERS));
-        self
+        self.listener(Listening::Tcp(listener))
+    }
+
+    /// As [`preopened_listener`](Self::preopened_listener), for connections on the same machine.
+    pub fn preopened_unix_listener(&mut self, listener: UnixListener) -> &mut Self {
+        self.listener(Listening::Unix(listener))
     }
 
     /// Gives the program a connection. Its number is as that of
     /// [`preopened_listener`](Self::preopened_listener).
     pub fn preopened_stream(&mut self, stream: TcpStream) -> &mut Self {
-        let kind = Kind::Stream(Stream::new(stream));
+        self.connection(Socket::Tcp(stream))
+    }
+
+    /// As [`preopened_stream`](Self::preopened_stream), to a process on the same machine.
+    pub fn preopened_unix_stream(&mut self, stream: UnixStream) -> &mut Self {
+        self.connection(Socket::Unix(stream))
+    }
+
+    /// Gives the program a socket for datagrams, with a number as that of
+    /// [`preopened_listener`](Self::preopened_listener).
+    ///
+    /// Preview 1 has no addresses: the socket must be [connected](UdpSocket::connect) to the one other
+    /// end that the program is to talk with; where it is not, sending is `EDESTADDRREQ`. A datagram is
+    /// sent and received by one call; one that is longer than
+    /// [`WasiLimits::buffered_bytes`] cannot be sent, which is `EMSGSIZE`.
+    pub fn preopened_datagrams(&mut self, socket: UdpSocket) -> &mut Self {
+        self.connection(Socket::Udp(socket))
+    }
+
+    fn listener(&mut self, listener: Listening) -> &mut Self {
+        let kind = Kind::Listener(Listener::new(listener));
+        self.sockets.push(Descriptor::new(kind, perms::OF_LISTENERS));
+        self
+    }
+
+    fn connection(&mut self, socket: Socket) -> &mut Self {
+        let kind = Kind::Stream(Stream::new(socket));
         self.sockets.push(Descriptor::new(kind, perms::OF_SOCKETS));
         self
     }
@@ -243,6 +269,21 @@ impl WasiCtxBuilder {
     /// The clock by which the program measures time and waits.
     pub fn monotonic_clock(&mut self, clock: impl HostMonotonicClock + 'static) -> &mut Self {
         self.clocks.monotonic = Box::new(clock);
+        self.clocks.monotonic_is_given = true;
+        self
+    }
+
+    /// The clock that tells the program what it took of a processor: `CLOCK_PROCESS_CPUTIME_ID` and
+    /// `CLOCK_THREAD_CPUTIME_ID`, which are one, since a program has one thread. Nobody waits for
+    /// it, so that its [`sleep`](HostMonotonicClock::sleep) is not used.
+    ///
+    /// By default it is the [time on workers](lampwick::Caller::busy) where the engine keeps
+    /// [accounts](lampwick::Config::accounts), and else the monotonic clock, as in C libraries for
+    /// WASI: the time that went by is the most that a program can have used. Where the monotonic
+    /// clock was replaced it is that one in any case, so that a run with clocks of its own is
+    /// repeatable.
+    pub fn cpu_clock(&mut self, clock: impl HostMonotonicClock + 'static) -> &mut Self {
+        self.clocks.cpu = Some(Box::new(clock));
         self
     }
 

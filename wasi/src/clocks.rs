@@ -35,10 +35,10 @@ pub trait HostWallClock: Send + Sync {
 
 /// The system's monotonic clock, from 0 when it is made: guests do not learn for how long the host
 /// has been up.
-pub(crate) struct SystemMonotonic(Instant);
+struct SystemMonotonic(Instant);
 
 impl SystemMonotonic {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(Instant::now())
     }
 }
@@ -53,7 +53,7 @@ impl HostMonotonicClock for SystemMonotonic {
     }
 }
 
-pub(crate) struct SystemWall;
+struct SystemWall;
 
 impl HostWallClock for SystemWall {
     fn resolution(&self) -> Duration {
@@ -68,16 +68,35 @@ impl HostWallClock for SystemWall {
 /// The clocks of one program.
 pub(crate) struct Clocks {
     pub(crate) monotonic: Box<dyn HostMonotonicClock>,
+    /// Whether the embedder chose it.
+    pub(crate) monotonic_is_given: bool,
     pub(crate) wall: Box<dyn HostWallClock>,
+    /// The embedder's own clock of processors.
+    pub(crate) cpu: Option<Box<dyn HostMonotonicClock>>,
+    /// What the program took of workers up to the call that asks, where its engine keeps accounts.
+    pub(crate) busy: Option<Duration>,
 }
 
 impl Clocks {
+    /// The system's.
+    pub(crate) fn new() -> Self {
+        Self {
+            monotonic: Box::new(SystemMonotonic::new()),
+            monotonic_is_given: false,
+            wall: Box::new(SystemWall),
+            cpu: None,
+            busy: None,
+        }
+    }
+
     pub(crate) fn resolution(&self, id: Clockid) -> Result<Timestamp> {
         match id {
             Clockid::Realtime => nanoseconds(self.wall.resolution()),
             Clockid::Monotonic => Ok(self.monotonic.resolution()),
-            // There is no such clock: tasks of a runtime have no thread of their own.
-            Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => Err(Errno::Inval.into()),
+            Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => Ok(match self.cpu() {
+                Cpu::Host(clock) => clock.resolution(),
+                Cpu::Busy(_) => 1,
+            }),
         }
     }
 
@@ -85,9 +104,27 @@ impl Clocks {
         match id {
             Clockid::Realtime => nanoseconds(self.wall.now()),
             Clockid::Monotonic => Ok(self.monotonic.now()),
-            Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => Err(Errno::Inval.into()),
+            Clockid::ProcessCputimeId | Clockid::ThreadCputimeId => match self.cpu() {
+                Cpu::Host(clock) => Ok(clock.now()),
+                Cpu::Busy(time) => nanoseconds(time),
+            },
         }
     }
+
+    /// What [`WasiCtxBuilder::cpu_clock`](crate::WasiCtxBuilder::cpu_clock) promises.
+    fn cpu(&self) -> Cpu<'_> {
+        match (&self.cpu, self.busy) {
+            (Some(clock), _) => Cpu::Host(clock.as_ref()),
+            (None, Some(time)) if !self.monotonic_is_given => Cpu::Busy(time),
+            _ => Cpu::Host(self.monotonic.as_ref()),
+        }
+    }
+}
+
+/// Where the time on processors is from.
+enum Cpu<'a> {
+    Host(&'a dyn HostMonotonicClock),
+    Busy(Duration),
 }
 
 fn nanoseconds(duration: Duration) -> Result<Timestamp> {

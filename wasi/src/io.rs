@@ -4,7 +4,7 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use crate::bindings::types::{
     CiovecArray, Dircookie, Errno, Fd, Fdflags, Filedelta, Filesize, Filestat, Fstflags,
-    IovecArray, Riflags, Rights, Roflags, Size, Timestamp, Whence,
+    IovecArray, Riflags, Rights, Roflags, Sdflags, Size, Timestamp, Whence,
 };
 use crate::ctx::WasiCtx;
 use crate::errno::Result;
@@ -12,6 +12,7 @@ use crate::filestat::{self, Times};
 use crate::lists::Buffers;
 use crate::pace;
 use crate::readdir;
+use crate::socket::Received;
 use crate::table::{Descriptor, Kind};
 
 /// What has been done counts, if it is anything: the guest meets the error with its next call.
@@ -48,7 +49,9 @@ impl WasiCtx {
                     file.read(len, at, nonblocking).await
                 }
                 Kind::Input(input) => input.read(len, nonblocking).await,
-                Kind::Stream(stream) => stream.read(len, flags, false).await,
+                Kind::Stream(stream) => {
+                    stream.read(len, flags, false).await.map(|received| received.bytes)
+                }
                 _ => Err(Errno::Badf.into()),
             };
             let Some(bytes) = unless_begun(done, bytes)? else { break };
@@ -64,7 +67,7 @@ impl WasiCtx {
         Ok(done as Size)
     }
 
-    /// Writes all, unless that fails on the way.
+    /// Writes all, unless that fails on the way. A datagram is written as a whole or not at all.
     pub(crate) async fn write(
         &mut self,
         memory: &GuestMemory<'_>,
@@ -78,6 +81,15 @@ impl WasiCtx {
         descriptor.require(Rights::FD_WRITE | rights_at(at))?;
         let buffers = Buffers::to_take(memory, iovs, &self.limits)?;
         let (flags, mut done) = (descriptor.flags, 0);
+        if let Kind::Stream(stream) = &descriptor.kind
+            && stream.is_datagrams()
+        {
+            if buffers.len() > part {
+                return Err(Errno::Msgsize.into());
+            }
+            let bytes = buffers.gather(memory, 0, part)?;
+            return Ok(stream.write(&bytes, flags).await? as Size);
+        }
         while done < buffers.len() {
             let bytes = buffers.gather(memory, done, part)?;
             let n = match &mut descriptor.kind {
@@ -116,19 +128,43 @@ impl WasiCtx {
         let buffers = Buffers::to_fill(memory, iovs, &self.limits)?;
         let part = self.limits.buffered_bytes.max(1);
         let peek = how.contains(Riflags::RECV_PEEK);
-        let mut done = 0;
-        while done < buffers.len() {
+        let (mut done, mut about) = (0, Roflags::empty());
+        // Even where nothing fits a datagram is waited for, and taken.
+        while done < buffers.len() || stream.is_datagrams() {
             let len = part.min(buffers.len() - done);
-            let bytes = stream.read(len, descriptor.flags, peek).await;
-            let Some(bytes) = unless_begun(done, bytes)? else { break };
+            let received = stream.read(len, descriptor.flags, peek).await;
+            let Some(Received { bytes, is_cut }) = unless_begun(done, received)? else { break };
+            about.set(Roflags::RECV_DATA_TRUNCATED, is_cut);
             buffers.scatter(memory, done, &bytes)?;
             pace::bytes(bytes.len()).await;
             done += bytes.len();
-            if bytes.is_empty() || peek || !how.contains(Riflags::RECV_WAITALL) {
+            let waits = how.contains(Riflags::RECV_WAITALL) && !stream.is_datagrams();
+            if bytes.is_empty() || peek || !waits {
                 break;
             }
         }
-        Ok((done as Size, Roflags::empty()))
+        Ok((done as Size, about))
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        memory: &GuestMemory<'_>,
+        fd: Fd,
+        iovs: CiovecArray,
+    ) -> Result<Size> {
+        let Kind::Stream(_) = self.table.get(fd)?.kind else {
+            return Err(Errno::Notsock.into());
+        };
+        self.write(memory, fd, iovs, None).await
+    }
+
+    pub(crate) fn shut_down(&self, fd: Fd, how: Sdflags) -> Result<()> {
+        let descriptor = self.table.get(fd)?;
+        let Kind::Stream(stream) = &descriptor.kind else {
+            return Err(Errno::Notsock.into());
+        };
+        descriptor.require(Rights::SOCK_SHUTDOWN)?;
+        stream.shutdown(how)
     }
 
     pub(crate) async fn seek(

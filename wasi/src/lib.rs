@@ -15,7 +15,19 @@
 //!   call at a time.
 //! - Links: a program may make symbolic links that lead upwards. It cannot follow them out of its
 //!   directory; another program of the host's might.
-//! - Names that are not UTF-8 appear in listings, and cannot be opened.
+//!
+//! # What preview 1 does not have
+//!
+//! - Names that are not UTF-8: the standard's paths are. Such names of the host's appear in
+//!   listings, but a path with one is `EILSEQ`, so that what they name cannot be opened.
+//! - Addresses: a program can neither connect nor bind. It is given
+//!   [listeners](WasiCtxBuilder::preopened_listener),
+//!   [connections](WasiCtxBuilder::preopened_stream), and [sockets for
+//!   datagrams](WasiCtxBuilder::preopened_datagrams) that are connected to one other end.
+//! - Threads: what `wasm32-wasip1-threads` makes imports `wasi.thread-spawn` and a shared memory,
+//!   which are another proposal's. Such modules cannot be linked.
+//! - The time that a program took of a processor, as one clock for all hosts:
+//!   [`cpu_clock`](WasiCtxBuilder::cpu_clock) says what programs are told here.
 //!
 //! # Example
 //!

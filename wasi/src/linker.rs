@@ -1,5 +1,7 @@
 //! The functions of preview 1, as a linker has them.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use lampwick::{Caller, Linker, Trap};
 use wiggle::{GuestError, GuestMemory};
@@ -9,9 +11,10 @@ use crate::bindings::wasi_snapshot_preview1 as preview1;
 use crate::ctx::WasiCtx;
 use crate::pace;
 
-/// Defines each function: its name, and its parameters as WebAssembly has them.
+/// Defines each function: its name, and its parameters as WebAssembly has them. `$busy`
+/// tells what the guest took of processors.
 macro_rules! define {
-    ($linker:ident, $ctx:ident, $answer:path; $($name:ident($($arg:ident: $ty:ty),*);)*) => { $(
+    ($linker:ident, $ctx:ident, $busy:path, $answer:path; $($name:ident($($arg:ident: $ty:ty),*);)*) => { $(
         $linker.func_wrap_async(
             "wasi_snapshot_preview1",
             stringify!($name),
@@ -24,10 +27,13 @@ macro_rules! define {
                         stringify!($name),
                         "`",
                     )))?;
+                    let busy = $busy(&caller);
                     // The guest waits for the answer, so that its memory neither grows nor moves.
                     let (bytes, data) = memory.data_and_store_mut(&mut caller);
                     let mut bytes = GuestMemory::Unshared(bytes);
-                    $answer(preview1::$name($ctx(data), &mut bytes, $($arg),*).await)
+                    let ctx = $ctx(data);
+                    ctx.clocks.busy = busy;
+                    $answer(preview1::$name(ctx, &mut bytes, $($arg),*).await)
                 })
             },
         )?;
@@ -43,6 +49,11 @@ fn told(result: Result<i32>) -> Result<i32, Trap> {
     };
     let errno = Error::from(error).downcast().map_err(Trap::from)?;
     Ok(errno as i32)
+}
+
+/// For functions that do not tell the time on processors: to look at that clock takes a while, too.
+fn unasked<T>(_: &Caller<'_, T>) -> Option<Duration> {
+    None
 }
 
 fn ended(result: Result<()>) -> Result<(), Trap> {
@@ -71,13 +82,15 @@ pub fn add_to_linker<T: Send + 'static>(
     linker: &mut Linker<T>,
     ctx: impl Fn(&mut T) -> &mut WasiCtx + Copy + Send + Sync + 'static,
 ) -> Result<()> {
-    define! { linker, ctx, told;
+    define! { linker, ctx, Caller::busy, told;
+        clock_res_get(id: i32, resolution: i32);
+        clock_time_get(id: i32, precision: i64, time: i32);
+    }
+    define! { linker, ctx, unasked, told;
         args_get(argv: i32, buffer: i32);
         args_sizes_get(count: i32, size: i32);
         environ_get(environ: i32, buffer: i32);
         environ_sizes_get(count: i32, size: i32);
-        clock_res_get(id: i32, resolution: i32);
-        clock_time_get(id: i32, precision: i64, time: i32);
         fd_advise(fd: i32, offset: i64, len: i64, advice: i32);
         fd_allocate(fd: i32, offset: i64, len: i64);
         fd_close(fd: i32);
@@ -128,7 +141,7 @@ pub fn add_to_linker<T: Send + 'static>(
         sock_send(fd: i32, iovs: i32, len: i32, flags: i32, count: i32);
         sock_shutdown(fd: i32, how: i32);
     }
-    define! { linker, ctx, ended;
+    define! { linker, ctx, unasked, ended;
         proc_exit(status: i32);
     }
     Ok(())

@@ -178,11 +178,15 @@ impl WasiCtx {
         let (from, old_path) = self.lookup(memory, old_fd, old_path, Rights::PATH_LINK_SOURCE)?;
         let (to, new_path) = self.lookup(memory, new.0, new.1, Rights::PATH_LINK_TARGET)?;
         self.check_move(old_fd, new.0)?;
-        if flags.contains(Lookupflags::SYMLINK_FOLLOW) {
-            return Err(Errno::Inval.into());
-        }
+        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
         let to = to.share();
-        from.with(move |from| from.hard_link(old_path, &to, new_path)).await
+        from.with(move |from| {
+            // Whoever puts another link in the way meanwhile gets a link to that: each of the two
+            // steps stays within the directory by itself.
+            let old_path = if follow { from.canonicalize(old_path)? } else { old_path.into() };
+            from.hard_link(old_path, &to, new_path)
+        })
+        .await
     }
 
     pub(crate) async fn rename(

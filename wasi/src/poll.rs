@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use wiggle::{GuestMemory, GuestPtr};
 
 use crate::bindings::types::{
-    Errno, Error, Event, EventFdReadwrite, Eventrwflags, Eventtype, Fd, Rights, Size,
+    Clockid, Errno, Error, Event, EventFdReadwrite, Eventrwflags, Eventtype, Fd, Rights, Size,
     Subclockflags, Subscription, SubscriptionClock, SubscriptionU,
 };
 use crate::ctx::WasiCtx;
@@ -84,6 +84,10 @@ impl WasiCtx {
 
     fn wait_for_clock(&self, clock: &SubscriptionClock) -> Result<Wait> {
         let SubscriptionClock { id, timeout, flags, .. } = *clock;
+        // No time passes on it while the program waits.
+        if matches!(id, Clockid::ProcessCputimeId | Clockid::ThreadCputimeId) {
+            return Err(Errno::Inval.into());
+        }
         let absolute = flags.contains(Subclockflags::SUBSCRIPTION_CLOCK_ABSTIME);
         let now = self.clocks.now(id)?;
         let left = if absolute { timeout.saturating_sub(now) } else { timeout };
@@ -175,16 +179,19 @@ fn poll_read(
     fd: Fd,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<(u64, Eventrwflags)>> {
-    let available = match table.get_mut(fd).map(|descriptor| &mut descriptor.kind) {
-        Ok(Kind::Input(input)) => ready!(input.poll_available(cx))? as u64,
+    let (available, ended) = match table.get_mut(fd).map(|descriptor| &mut descriptor.kind) {
+        Ok(Kind::Input(input)) => {
+            let available = ready!(input.poll_available(cx))? as u64;
+            (available, available == 0)
+        }
         Ok(Kind::Stream(stream)) => ready!(stream.poll_available(cx))?,
         Ok(Kind::Listener(listener)) => {
             ready!(listener.poll_available(cx))?;
-            1
+            (1, false)
         }
         _ => unreachable!("descriptors do not change while the guest waits"),
     };
-    Poll::Ready(Ok((available, hangup_if(available == 0))))
+    Poll::Ready(Ok((available, hangup_if(ended))))
 }
 
 fn poll_write(

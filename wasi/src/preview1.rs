@@ -8,7 +8,6 @@ use crate::bindings::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use crate::ctx::{self, WasiCtx};
 use crate::errno::Result;
 use crate::lists;
-use crate::table::Kind;
 
 #[wiggle::async_trait]
 impl WasiSnapshotPreview1 for WasiCtx {
@@ -384,18 +383,10 @@ impl WasiSnapshotPreview1 for WasiCtx {
         iovs: CiovecArray,
         _flags: Siflags,
     ) -> Result<Size> {
-        let Kind::Stream(_) = self.table.get(fd)?.kind else {
-            return Err(Errno::Notsock.into());
-        };
-        self.write(memory, fd, iovs, None).await
+        self.send(memory, fd, iovs).await
     }
 
     async fn sock_shutdown(&mut self, _: &mut GuestMemory<'_>, fd: Fd, how: Sdflags) -> Result<()> {
-        let descriptor = self.table.get(fd)?;
-        let Kind::Stream(stream) = &descriptor.kind else {
-            return Err(Errno::Notsock.into());
-        };
-        descriptor.require(Rights::SOCK_SHUTDOWN)?;
-        stream.shutdown(how)
+        self.shut_down(fd, how)
     }
 }

@@ -60,6 +60,7 @@ impl Descriptor {
             Kind::Output(output) => terminal_or_unknown(output.is_terminal()),
             Kind::File(file) => file.filetype(),
             Kind::Directory(_) => Filetype::Directory,
+            Kind::Stream(stream) if stream.is_datagrams() => Filetype::SocketDgram,
             Kind::Listener(_) | Kind::Stream(_) => Filetype::SocketStream,
         }
     }

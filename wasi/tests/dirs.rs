@@ -49,9 +49,22 @@ async fn files_are_renamed_linked_and_unlinked() {
     assert_eq!(guest.link((3, "none"), (sub, "e")).await, Err(errno::NOENT));
     assert_eq!(guest.link((9, "b"), (sub, "e")).await, Err(errno::BADF));
     assert_eq!(guest.link((3, "b"), (9, "e")).await, Err(errno::BADF));
-    // A link is made to what the path names, not to what a symbolic link there leads to.
-    let (old, new) = (guest.put(b"b"), guest.put(b"e"));
-    assert_eq!(guest.run("path_link", &[3, 1, old, 1, sub, new, 1]).await, Err(errno::INVAL));
+    // A link is made to what the path names; where asked, to what a symbolic link there leads to.
+    assert_eq!(guest.symlink("sub/../b", 3, "soft").await, Ok(()));
+    assert_eq!(guest.link((3, "soft"), (sub, "to-link")).await, Ok(()));
+    assert_eq!(guest.stat(sub, "to-link", false).await.unwrap().filetype, 7);
+    assert_eq!(guest.link_with(1, (3, "soft"), (sub, "to-file")).await, Ok(()));
+    assert_eq!(guest.stat(sub, "to-file", false).await.unwrap().links, 3);
+    assert_eq!(guest.link_with(1, (3, "soft"), (sub, "to-file")).await, Err(errno::EXIST));
+    assert_eq!(guest.symlink("nowhere", 3, "dangles").await, Ok(()));
+    assert_eq!(guest.link_with(1, (3, "dangles"), (sub, "x")).await, Err(errno::NOENT));
+    assert_eq!(guest.symlink("round", 3, "round").await, Ok(()));
+    assert_eq!(guest.link_with(1, (3, "round"), (sub, "x")).await, Err(errno::LOOP));
+    assert_eq!(guest.symlink("sub", 3, "to-sub").await, Ok(()));
+    assert_eq!(guest.link_with(1, (3, "to-sub"), (3, "x")).await, Err(errno::PERM));
+    for name in ["to-link", "to-file"] {
+        assert_eq!(guest.at("path_unlink_file", sub, name).await, Ok(()));
+    }
 
     assert_eq!(guest.at("path_unlink_file", 3, "b").await, Ok(()));
     assert_eq!(guest.at("path_unlink_file", 3, "b").await, Err(errno::NOENT));

@@ -3,12 +3,16 @@
 
 mod dirs;
 mod escapes;
+mod every;
 mod files;
 mod hostile;
 mod permissions;
 mod poll;
 mod process;
+mod processors;
 mod programs;
+mod races;
+mod socket_kinds;
 mod sockets;
 mod stack;
 mod support;

@@ -19,10 +19,10 @@ pub(crate) enum On {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     userdata: u64,
-    error: i32,
+    pub(crate) error: i32,
     kind: u8,
     bytes: u64,
-    hangup: bool,
+    pub(crate) hangup: bool,
 }
 
 pub(crate) async fn poll(guest: &mut Guest, on: &[On]) -> Result<Vec<Event>, i32> {

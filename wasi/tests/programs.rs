@@ -4,7 +4,7 @@ use lampwick::{Config, Engine, Linker, Module, Store};
 use lampwick_wasi::{
     DirPerms, FilePerms, I32Exit, MemoryOutputPipe, WasiCtx, WasiCtxBuilder, add_to_linker,
 };
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 use tokio::io::AsyncWriteExt;
 
 use crate::support::engine;
@@ -32,16 +32,24 @@ async fn run_to(
     wasm: &[u8],
     builder: &mut WasiCtxBuilder,
 ) -> Ended {
+    run_module(out, engine, &Module::new(engine, wasm).unwrap(), builder).await
+}
+
+async fn run_module(
+    out: MemoryOutputPipe,
+    engine: &Engine,
+    module: &Module,
+    builder: &mut WasiCtxBuilder,
+) -> Ended {
     let err = MemoryOutputPipe::new(1 << 20);
     builder.stdout(out.clone()).stderr(err.clone());
-    let module = Module::new(engine, wasm).unwrap();
     let mut linker = Linker::new(engine);
     add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
     let mut store = Store::new(engine, builder.build());
     if store.add_fuel(0).is_ok() {
         store.out_of_fuel_async_yield(u64::MAX, 1_009);
     }
-    let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
+    let instance = linker.instantiate_async(&mut store, module).await.unwrap();
     let start = instance.get_typed_func::<(), (), _>(&mut store, "_start").unwrap();
     let status = match start.call_async(&mut store, ()).await {
         Ok(()) => 0,
@@ -178,4 +186,87 @@ async fn a_program_of_others_computes() {
     let ended = run(include_bytes!("guests/icepll.wasm"), builder.args(&["icepll", "-x"])).await;
     assert_eq!(ended.status, 1);
     assert!(ended.err.contains("unrecognized option"), "{}{}", ended.out, ended.err);
+}
+
+/// Tools of a chip's makers, which have one directory.
+struct Tools {
+    engine: Engine,
+    place: TempDir,
+}
+
+impl Tools {
+    fn tool(&self, wasm: &[u8]) -> Module {
+        Module::new(&self.engine, wasm).unwrap()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.place.path().join(name)).unwrap()
+    }
+
+    fn write(&self, name: &str, contents: &str) {
+        std::fs::write(self.place.path().join(name), contents).unwrap();
+    }
+
+    /// Runs a tool, and checks its status.
+    async fn run(&self, tool: &Module, args: &[&str], input: &str, status: i32) -> Ended {
+        let mut builder = WasiCtxBuilder::new();
+        builder.arg("tool").args(args).stdin(std::io::Cursor::new(input.to_owned()));
+        builder.preopened_dir(&self.place, "/", DirPerms::all(), FilePerms::all()).unwrap();
+        let out = MemoryOutputPipe::new(1 << 20);
+        let ended = run_module(out, &self.engine, tool, &mut builder).await;
+        assert_eq!(ended.status, status, "{args:?}: {}{}", ended.out, ended.err);
+        ended
+    }
+}
+
+/// A block of memory as a bitstream's text has it: 16 lines of 16 words, the last word first.
+fn block(hex: &str) -> String {
+    let words: Vec<&str> = hex.split_whitespace().collect();
+    let line = |words: &[&str]| words.iter().rev().copied().collect::<String>() + "\n";
+    words.chunks(16).map(line).collect()
+}
+
+/// One after the other: new contents for a memory, the bitstream of it, an image of two bitstreams.
+#[tokio::test]
+async fn programs_of_others_hand_files_on() {
+    let tools = Tools { engine: engine(), place: tempdir().unwrap() };
+    let icebram = tools.tool(include_bytes!("guests/icebram.wasm"));
+    // Random contents, which are the same for the same seed.
+    let mut contents = Vec::new();
+    for (name, seed) in [("from", "1"), ("to", "2"), ("again", "1")] {
+        let made = tools.run(&icebram, &["-g", "-s", seed, "16", "256"], "", 0).await.out;
+        assert_eq!(made.split_whitespace().count(), 256, "{made}");
+        tools.write(name, &made);
+        contents.push(made);
+    }
+    assert!(contents[0] == contents[2] && contents[0] != contents[1]);
+    let text = |hex| format!(".device 1k\n.ram_data 3 1\n{}", block(hex));
+    let replaced = tools.run(&icebram, &["/from", "/to"], &text(&contents[0]), 0).await.out;
+    assert_eq!(replaced, text(&contents[1]));
+
+    // As a bitstream, and back. The whole chip is in the second text, so that it stays as it is.
+    let icepack = tools.tool(include_bytes!("guests/icepack.wasm"));
+    tools.write("a.asc", &replaced);
+    tools.run(&icepack, &["/a.asc", "/a.bin"], "", 0).await;
+    tools.run(&icepack, &["-u", "/a.bin", "/b.asc"], "", 0).await;
+    let unpacked = String::from_utf8(tools.read("b.asc")).unwrap();
+    assert!(unpacked.contains(&format!(".ram_data 3 1\n{}", block(&contents[1]))));
+    tools.run(&icepack, &["/b.asc", "/b.bin"], "", 0).await;
+    tools.run(&icepack, &["-u", "/b.bin", "/c.asc"], "", 0).await;
+    assert!(tools.read("c.asc") == unpacked.as_bytes());
+
+    // A header of 160 bytes, and both images after it.
+    let icemulti = tools.tool(include_bytes!("guests/icemulti.wasm"));
+    let args = ["-v", "-o", "/both", "-p0", "/a.bin", "/b.bin"];
+    let said = tools.run(&icemulti, &args, "", 0).await.err;
+    assert!(said.contains("Place image 0 at 0000a0 .. 007e78 (`/a.bin')"), "{said}");
+    let both = tools.read("both");
+    let images = [tools.read("a.bin"), tools.read("b.bin")].concat();
+    assert!(both[160..] == images, "{} and {} bytes", both.len(), images.len());
+
+    tools.write("bad.asc", ".device 9k\n");
+    let said = tools.run(&icepack, &["/bad.asc", "/d.bin"], "", 1).await.err;
+    assert!(said.contains("Error: Unsupported chip type '9k'."), "{said}");
+    let said = tools.run(&icepack, &["/none.asc"], "", 1).await.err;
+    assert!(said.contains("Error: Failed to open input file."), "{said}");
 }

@@ -14,20 +14,25 @@ async fn server() -> (Guest, std::net::SocketAddr) {
     (Guest::new(WasiCtxBuilder::new().preopened_listener(listener)).await, address)
 }
 
-async fn accept(guest: &mut Guest, flags: i32) -> Result<i64, i32> {
+pub(crate) async fn accept(guest: &mut Guest, flags: i32) -> Result<i64, i32> {
     let out = guest.room(4);
     guest.run("sock_accept", &[3, flags.into(), out]).await?;
     Ok(guest.u32(out).into())
 }
 
-async fn receive(guest: &mut Guest, fd: i64, len: usize, flags: i64) -> Result<Vec<u8>, i32> {
+pub(crate) async fn receive(
+    guest: &mut Guest,
+    fd: i64,
+    len: usize,
+    flags: i64,
+) -> Result<Vec<u8>, i32> {
     let at = guest.room(len);
     let (iovs, out) = (guest.iovs(&[(at, len)]), guest.room(8));
     guest.run("sock_recv", &[fd, iovs, 1, flags, out, out + 4]).await?;
     Ok(guest.bytes(at, guest.u32(out) as usize))
 }
 
-async fn send(guest: &mut Guest, fd: i64, bytes: &[u8]) -> Result<usize, i32> {
+pub(crate) async fn send(guest: &mut Guest, fd: i64, bytes: &[u8]) -> Result<usize, i32> {
     let at = guest.put(bytes);
     let (iovs, out) = (guest.iovs(&[(at, bytes.len())]), guest.room(4));
     guest.run("sock_send", &[fd, iovs, 1, 0, out]).await?;

@@ -57,7 +57,9 @@ pub(crate) const FUNCTIONS: [(&str, &str); 46] = [
 /// The numbers of errors that tests expect.
 pub(crate) mod errno {
     pub(crate) const AGAIN: i32 = 6;
+    pub(crate) const DESTADDRREQ: i32 = 17;
     pub(crate) const BADF: i32 = 8;
+    pub(crate) const CONNREFUSED: i32 = 14;
     pub(crate) const EXIST: i32 = 20;
     pub(crate) const FAULT: i32 = 21;
     pub(crate) const ILSEQ: i32 = 25;
@@ -65,6 +67,7 @@ pub(crate) mod errno {
     pub(crate) const ISDIR: i32 = 31;
     pub(crate) const LOOP: i32 = 32;
     pub(crate) const MFILE: i32 = 33;
+    pub(crate) const MSGSIZE: i32 = 35;
     pub(crate) const NAMETOOLONG: i32 = 37;
     pub(crate) const NOENT: i32 = 44;
     pub(crate) const NOSPC: i32 = 51;
@@ -133,11 +136,18 @@ impl Guest {
     }
 
     pub(crate) async fn with_pages(builder: &mut WasiCtxBuilder, pages: u32) -> Self {
-        let engine = engine();
-        let module = Module::new(&engine, text(pages)).unwrap();
-        let mut linker = Linker::new(&engine);
+        Self::with_engine(&engine(), builder, pages).await
+    }
+
+    pub(crate) async fn with_engine(
+        engine: &Engine,
+        builder: &mut WasiCtxBuilder,
+        pages: u32,
+    ) -> Self {
+        let module = Module::new(engine, text(pages)).unwrap();
+        let mut linker = Linker::new(engine);
         add_to_linker(&mut linker, |ctx: &mut WasiCtx| ctx).unwrap();
-        let mut store = Store::new(&engine, builder.build());
+        let mut store = Store::new(engine, builder.build());
         let instance = linker.instantiate_async(&mut store, &module).await.unwrap();
         let memory = instance.get_memory(&mut store, "memory").unwrap();
         Self { store, instance, memory, top: BOTTOM }
@@ -300,8 +310,17 @@ impl Guest {
     }
 
     pub(crate) async fn link(&mut self, from: (i64, &str), to: (i64, &str)) -> Result<(), i32> {
+        self.link_with(0, from, to).await
+    }
+
+    pub(crate) async fn link_with(
+        &mut self,
+        lookup: i64,
+        from: (i64, &str),
+        to: (i64, &str),
+    ) -> Result<(), i32> {
         let (old, new) = (self.put(from.1.as_bytes()), self.put(to.1.as_bytes()));
-        let args = [from.0, 0, old, from.1.len() as i64, to.0, new, to.1.len() as i64];
+        let args = [from.0, lookup, old, from.1.len() as i64, to.0, new, to.1.len() as i64];
         self.run("path_link", &args).await
     }
 

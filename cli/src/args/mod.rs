@@ -73,6 +73,7 @@ pub struct CompileArgs {
 #[command(after_help = "Examples:
   lampwick inspect prog.wasm
   lampwick inspect --code _start prog.wasm
+  lampwick inspect --code _start --wasm prog.wasm prog.lampwick
   lampwick inspect --json prog.wasm | jq .imports")]
 pub struct InspectArgs {
     /// A module in the binary or the text format, or an artifact
@@ -82,6 +83,10 @@ pub struct InspectArgs {
     /// exported by
     #[arg(long, value_name = "FUNCTION")]
     pub code: Option<String>,
+    /// The module that an artifact was made of, to show it beside the machine code: an artifact does
+    /// not carry it
+    #[arg(long, value_name = "MODULE", value_hint = ValueHint::FilePath)]
+    pub wasm: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

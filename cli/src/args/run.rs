@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::values::{DirMapping, bytes, variable};
+use super::values::{DirMapping, MOST_WORKERS, bytes, duration, variable};
 
 /// Arguments of `lampwick run`.
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u64).range(1..))]
     pub slice: u64,
     /// The time that each program may take, such as 500ms or 2m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// The most memory of a program, such as 64MiB: its linear memories and, at 16 bytes for each
     /// element, its tables together
@@ -47,8 +47,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "COUNT")]
     pub jobs: Option<NonZeroUsize>,
     /// Threads that programs run on [default: one for each processor]
-    #[arg(long, value_name = "COUNT")]
-    pub workers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=MOST_WORKERS))]
+    pub workers: Option<u16>,
     /// Print on the standard error what each program took
     #[arg(long)]
     pub report: bool,

@@ -2,6 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
+
+/// The longest duration: clocks can add it to any moment.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// The most threads that programs run on. More than there are processors gain nothing.
+pub const MOST_WORKERS: i64 = 1024;
 
 /// A directory of the host's, and the name under which a guest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,4 +44,13 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     let size = text.parse::<bytesize::ByteSize>();
     size.map(|size| size.as_u64())
         .map_err(|_| "expected a number of bytes, such as 65536, 64KiB or 1GB".to_owned())
+}
+
+/// A duration, such as `500ms` or `2m`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > LONGEST {
+        return Err("expected 100 years at most".to_owned());
+    }
+    Ok(duration)
 }

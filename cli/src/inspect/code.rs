@@ -65,7 +65,9 @@ impl Listing {
             index: function.index,
             name: function.name.or(function.exports.first().copied()).map(str::to_owned),
             machine_code: function.code.len(),
-            note: subject.wasm.is_none().then_some("an artifact has no wasm to show beside it"),
+            note: subject.wasm.is_none().then_some(
+                "an artifact has no wasm to show beside it: `--wasm MODULE` names the one it was made of",
+            ),
             parts: parts.filter(|part| !part.instructions.is_empty()).collect(),
         })
     }

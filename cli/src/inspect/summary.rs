@@ -83,7 +83,7 @@ impl Summary {
         });
         Ok(Self {
             file: path.display().to_string(),
-            kind: if subject.wasm.is_some() { "module" } else { "artifact" },
+            kind: if subject.is_artifact { "artifact" } else { "module" },
             name: module.name().map(str::to_owned),
             sizes,
             imports: imports.collect(),

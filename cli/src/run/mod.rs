@@ -12,12 +12,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use lampwick::Engine;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::args::RunArgs;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::{engine, load};
 
 pub use invoke::check_program;
@@ -38,7 +38,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     let trace = args.trace.as_deref().map(Trace::create).transpose().map_err(Failure::misuse)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = args.workers {
-        runtime.worker_threads(workers.get());
+        runtime.worker_threads(workers.into());
     }
     let runtime = runtime
         .thread_name_fn(trace::worker_name)
@@ -81,11 +81,22 @@ fn programs(args: &RunArgs, engine: &Engine, pipe: &BrokenPipe) -> Result<Vec<Pr
             let error = anyhow!("there is no program on one side of `{SEPARATOR}`");
             return Err(Failure::misuse(error));
         };
+        refuse_option(path)?;
         let module = load::module(engine, Path::new(path))?;
         let program = Program::new(&shared, path, module, arguments, args, index == 0, pipe)?;
         programs.push(program);
     }
     Ok(programs)
+}
+
+/// What begins with a dash and is no file was meant for an option, which the command line takes for
+/// the program where it does not know it.
+fn refuse_option(path: &str) -> Result<(), Failure> {
+    if !path.starts_with('-') || Path::new(path).exists() {
+        return Ok(());
+    }
+    Err(Failure::misuse(anyhow!("there is no option `{path}`"))
+        .hint("`lampwick run --help` shows all of them"))
 }
 
 /// Runs all programs, so many at a time. Answers how each ended, in their order, and the exit code
@@ -114,7 +125,7 @@ async fn run_all(
     loop {
         let code = tokio::select! {
             biased;
-            code = signals.next(), if signal.is_none() => code,
+            kind = signals.next(), if signal.is_none() => streams::code_after(kind),
             () = pipe.broken(), if signal.is_none() => streams::BROKEN_PIPE,
             program = running.join_next() => match program {
                 Some(program) => {
@@ -130,32 +141,4 @@ async fn run_all(
     }
     ended.sort_by_key(|(index, _)| *index);
     Ok((ended.into_iter().map(|(_, ended)| ended).collect(), signal))
-}
-
-/// The signals that end programs, but leave time for what remains to be said.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one, and answers the exit code of what it ends.
-    async fn next(&mut self) -> u8 {
-        let kind = tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-        };
-        streams::code_after(kind)
-    }
 }

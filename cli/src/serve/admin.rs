@@ -83,6 +83,8 @@ impl Admin {
         gauge!("lampwick_stacks_idle").set(engine.idle_stacks as f64);
         gauge!("lampwick_memory_reservations").set(engine.reservations as f64);
         gauge!("lampwick_guests_suspended").set(engine.suspended as f64);
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        gauge!("lampwick_tasks").set(tasks as f64);
         self.metrics.render()
     }
 }

@@ -25,6 +25,9 @@ pub(super) struct Limits {
     pub(super) time: Duration,
     /// Requests at a time.
     pub(super) guests: usize,
+    /// Bytes of a request's body that are kept where it does not say how long it is; with 0 the body
+    /// is passed on as it comes.
+    pub(super) buffer: u64,
 }
 
 /// A route as it is configured; paths on the host are complete.
@@ -57,6 +60,8 @@ struct Defaults {
     #[serde(default, deserialize_with = "duration")]
     time: Option<Duration>,
     guests: Option<usize>,
+    #[serde(default, deserialize_with = "bytes")]
+    buffer: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +82,8 @@ struct Entry {
     #[serde(default, deserialize_with = "duration")]
     time: Option<Duration>,
     guests: Option<usize>,
+    #[serde(default, deserialize_with = "bytes")]
+    buffer: Option<u64>,
 }
 
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
@@ -86,7 +93,7 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+    crate::args::values::duration(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Default for Limits {
@@ -97,6 +104,7 @@ impl Default for Limits {
             memory: 64 << 20,
             time: Duration::from_secs(10),
             guests: 64,
+            buffer: 1 << 20,
         }
     }
 }
@@ -110,6 +118,7 @@ impl Limits {
             memory: given.memory.unwrap_or(self.memory),
             time: given.time.unwrap_or(self.time),
             guests: given.guests.unwrap_or(self.guests),
+            buffer: given.buffer.unwrap_or(self.buffer),
         };
         ensure!(limits.slice > 0, "`slice` is 0: 1 unit of fuel is the least");
         let most = tokio::sync::Semaphore::MAX_PERMITS;
@@ -178,7 +187,8 @@ fn parse(dir: &Path, text: &str) -> Result<Vec<Route>> {
 }
 
 fn route(dir: &Path, entry: Entry, defaults: &Limits) -> Result<Route> {
-    let Entry { path, program, env, dirs, write, fuel, slice, memory, time, guests } = entry;
+    let Entry { path, program, env, dirs, write, .. } = entry;
+    let Entry { fuel, slice, memory, time, guests, buffer, .. } = entry;
     ensure!(path.starts_with('/'), "a path begins with `/`");
     ensure!(path == "/" || !path.ends_with('/'), "a path does not end with `/`");
     for (name, value) in &env {
@@ -192,7 +202,7 @@ fn route(dir: &Path, entry: Entry, defaults: &Limits) -> Result<Route> {
     Ok(Route {
         program: dir.join(program),
         dirs: dirs.collect::<Result<_>>()?,
-        limits: defaults.with(Defaults { fuel, slice, memory, time, guests })?,
+        limits: defaults.with(Defaults { fuel, slice, memory, time, guests, buffer })?,
         path,
         env,
         write,
@@ -217,12 +227,13 @@ mod tests {
             dirs = ["data::/data"]
             time = "250ms"
             memory = "2MiB"
+            buffer = "0"
         "#;
         let routes = parse(Path::new("/site"), text).unwrap();
         let expected = Limits { memory: 1 << 20, ..Limits::default() };
         assert_eq!(routes[0].limits, expected);
         let time = Duration::from_millis(250);
-        assert_eq!(routes[1].limits, Limits { memory: 2 << 20, time, ..expected });
+        assert_eq!(routes[1].limits, Limits { memory: 2 << 20, time, buffer: 0, ..expected });
         assert_eq!(routes[1].program, Path::new("/site/b.wasm"));
         assert_eq!(routes[1].dirs[0].host, Path::new("/site/data"));
     }
@@ -235,6 +246,7 @@ mod tests {
             ("[[route]]\npath = \"a\"\nprogram = \"x\"", "route `a`: a path begins with `/`"),
             ("[[route]]\npath = \"/a/\"\nprogram = \"x\"", "does not end with `/`"),
             ("[[route]]\npath = \"/a\"\nprogram = \"x\"\ntime = \"soon\"", "time"),
+            ("[defaults]\ntime = \"101years\"", "100 years at most"),
             (
                 "[[route]]\npath = \"/a\"\nprogram = \"x\"\nenv = { A = \"\\u0000\" }",
                 "\"A\" cannot",

@@ -1,5 +1,6 @@
 //! Sockets: accepting connections, and ending when the server is told to.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
@@ -21,15 +21,13 @@ use super::answer::{self, Server};
 use super::request::Ends;
 use crate::args::ServeArgs;
 use crate::failure::Failure;
+use crate::signals::Signals;
 
-/// The time that a client has for a request's head, and that a connection may be idle.
-const HEAD: Duration = Duration::from_secs(30);
-
-/// The time that a client may take nothing of its answer.
-const STALLED: Duration = Duration::from_secs(30);
-
-/// The longest head of a request, in bytes.
+/// Bytes of a request's head, at the most as many again: so much is read at a time.
 const HEAD_SIZE: usize = 64 << 10;
+
+/// Connections of administrators at a time: whoever takes them all takes nothing from clients.
+const ADMINS: usize = 64;
 
 /// How long to wait where the system has no more connections to give.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -45,29 +43,44 @@ pub(super) async fn serve(
 ) -> Result<(), Failure> {
     let public = listen(args.listen).await?;
     let private = listen(args.admin).await?;
-    let address = |listener: &TcpListener| listener.local_addr().map_err(Failure::other);
-    let (at, admin_at) = (address(&public)?, address(&private)?);
-    for route in server.routes.iter() {
-        tracing::info!(path = ?route.config.path, program = ?route.config.program, "route");
-    }
-    tracing::info!("serving http://{at}/, status and metrics at http://{admin_at}/");
-    let admin = Arc::new(Admin::new(server.clone(), metrics.clone()));
+    let mut signals = Signals::new().map_err(Failure::other)?;
+    announce(&public, &private, &server)?;
+    let patience = args.client_timeout;
     let mut background = JoinSet::new();
-    background.spawn(admins(private, admin));
+    let admin = Arc::new(Admin::new(server.clone(), metrics.clone()));
+    background.spawn(async move {
+        let mut connections = JoinSet::new();
+        let serve = |socket, _| {
+            let admin = admin.clone();
+            let service = service_fn(move |request| admin::answer(admin.clone(), request));
+            let connection = http(patience).serve_connection(io(socket, patience), service);
+            async move { drop(connection.await) }
+        };
+        accept(&private, ADMINS, &mut connections, serve).await;
+    });
     background.spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             metrics.run_upkeep();
         }
     });
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let serve = |socket, ends: Ends| {
+        let server = server.clone();
+        let service = service_fn(move |request| answer::answer(server.clone(), ends, request));
+        let connection = http(patience).serve_connection(io(socket, patience), service);
+        let connection = graceful.watch(connection);
+        async move {
+            if let Err(error) = connection.await {
+                let client = ends.client;
+                tracing::debug!(%client, error = format!("{error:#}"), "the connection failed");
+            }
+        }
+    };
     tokio::select! {
-        () = accept(&public, args.connections.get(), &server, &graceful, &mut connections) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        () = accept(&public, args.connections.get(), &mut connections, serve) => {}
+        _ = signals.next() => {}
     }
     drop(public);
     let grace = args.grace;
@@ -75,10 +88,22 @@ pub(super) async fn serve(
     tokio::select! {
         () = graceful.shutdown() => tracing::info!("all requests were answered"),
         () = tokio::time::sleep(grace) => tracing::warn!("the grace is over"),
-        _ = interrupt.recv() => tracing::warn!("told to end at once"),
-        _ = terminate.recv() => tracing::warn!("told to end at once"),
+        _ = signals.next() => tracing::warn!("told to end at once"),
     }
     connections.shutdown().await;
+    Ok(())
+}
+
+/// Says where it serves, on the standard output, whatever is logged: a script that lets the system
+/// choose ports reads them there.
+fn announce(public: &TcpListener, private: &TcpListener, server: &Server) -> Result<(), Failure> {
+    let address = |listener: &TcpListener| listener.local_addr().map_err(Failure::other);
+    let (at, admin_at) = (address(public)?, address(private)?);
+    let line = format!("serving http://{at}/, status and metrics at http://{admin_at}/\n");
+    crate::print(line.as_bytes())?;
+    for route in server.routes.iter() {
+        tracing::info!(path = ?route.config.path, program = ?route.config.program, "route");
+    }
     Ok(())
 }
 
@@ -94,29 +119,22 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Accepts connections, so many at a time.
-async fn accept(
+/// Accepts connections, so many at a time; others wait.
+async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: &TcpListener,
     most: usize,
-    server: &Arc<Server>,
-    graceful: &GracefulShutdown,
     connections: &mut JoinSet<()>,
+    serve: impl Fn(TcpStream, Ends) -> F,
 ) {
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
         let (socket, client) = accepted(listener).await;
-        let Ok(local) = socket.local_addr() else { continue };
-        let ends = Ends { client, server: local };
-        let server = server.clone();
-        let service = service_fn(move |request| answer::answer(server.clone(), ends, request));
-        let connection = http().serve_connection(io(socket), service);
-        let connection = graceful.watch(connection);
+        let Ok(server) = socket.local_addr() else { continue };
+        let connection = serve(socket, Ends { client, server });
         connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%client, error = format!("{error:#}"), "the connection failed");
-            }
+            connection.await;
             drop(place);
         });
     }
@@ -139,31 +157,18 @@ async fn accepted(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Answers on the administrator's address.
-async fn admins(listener: TcpListener, admin: Arc<Admin>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let (socket, _) = accepted(&listener).await;
-        while connections.try_join_next().is_some() {}
-        let admin = admin.clone();
-        let service = service_fn(move |request| admin::answer(admin.clone(), request));
-        connections.spawn(async move {
-            let _ = http().serve_connection(io(socket), service).await;
-        });
-    }
-}
-
-fn http() -> http1::Builder {
+/// HTTP, for clients that send a head within this time, or another one on the same connection.
+fn http(patience: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_SIZE);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD_SIZE);
     builder
 }
 
 type Io = TokioIo<std::pin::Pin<Box<TimeoutStream<TcpStream>>>>;
 
-/// A connection whose client must take what it is sent.
-fn io(socket: TcpStream) -> Io {
+/// A connection whose client must take some of what it is sent within this time.
+fn io(socket: TcpStream, patience: Duration) -> Io {
     let mut socket = TimeoutStream::new(socket);
-    socket.set_write_timeout(Some(STALLED));
+    socket.set_write_timeout(Some(patience));
     TokioIo::new(Box::pin(socket))
 }

@@ -2,7 +2,9 @@
 
 mod admin;
 mod answer;
+mod body;
 mod config;
+mod exchange;
 mod guest;
 mod listen;
 mod log;
@@ -43,7 +45,7 @@ pub fn serve(args: &ServeArgs) -> Result<ExitCode, Failure> {
     let server = Arc::new(Server { engine, routes, next: AtomicU64::new(1) });
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = args.workers {
-        runtime.worker_threads(workers.get());
+        runtime.worker_threads(workers.into());
     }
     let runtime = runtime.enable_all().build().context("cannot start workers");
     let runtime = runtime.map_err(Failure::other)?;

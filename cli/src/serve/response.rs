@@ -1,8 +1,8 @@
 //! What a guest answers: the headers of a CGI response (RFC 3875), and then the body.
 
-use anyhow::{Context as _, Result, bail, ensure};
-use hyper::StatusCode;
+use anyhow::{Context as _, Result, ensure};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The most bytes of headers that are read.
@@ -16,16 +16,23 @@ const DROPPED: &[&str] =
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
+    /// Whether the guest named the status.
+    has_status: bool,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
+
+/// A guest's output ended within the headers: it may have failed, which tells more.
+#[derive(Debug, thiserror::Error)]
+#[error("its output ended after {0} bytes, within the headers")]
+pub(super) struct Ended(usize);
 
 impl Head {
     /// Reads the head of an answer.
     ///
     /// # Errors
     ///
-    /// Fails if the output ends first, if the head is too long, or if it is none.
+    /// Fails if the output ends first ([`Ended`]), if the head is too long, or if it is none.
     pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Self> {
         let mut bytes = Vec::new();
         // Each byte is looked at once: a guest may write them one by one.
@@ -35,7 +42,7 @@ impl Head {
             let count = from.take((MOST - seen) as u64).read_buf(&mut bytes).await?;
             if count == 0 {
                 ensure!(seen < MOST, "its headers take more than {MOST} bytes");
-                bail!("its output ended after {seen} bytes, within the headers");
+                return Err(Ended(seen).into());
             }
             for at in seen..bytes.len() {
                 if bytes[at] != b'\n' {
@@ -80,7 +87,25 @@ impl Head {
             "there are two headers `Content-Length`"
         );
         let usual = if has(header::LOCATION) { StatusCode::FOUND } else { StatusCode::OK };
-        Ok(Self { status: status.unwrap_or(usual), headers, body })
+        let has_status = status.is_some();
+        Ok(Self { status: status.unwrap_or(usual), has_status, headers, body })
+    }
+
+    /// Where within this server the request is handed on to, by a local redirect (RFC 3875, 6.2.2): a
+    /// path as the only header. With a status or other headers a location is the client's to go to.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it is no path that a request could have.
+    pub(super) fn local_redirect(&self) -> Option<Result<Uri>> {
+        let location = self.headers.get(header::LOCATION)?.as_bytes();
+        if self.has_status || self.headers.len() != 1 || !location.starts_with(b"/") {
+            return None;
+        }
+        let shown = || format!("the header `Location: {}`", String::from_utf8_lossy(location));
+        // As the target of a request it is a path even where it begins with two slashes.
+        let uri = Uri::builder().path_and_query(location).build();
+        Some(uri.with_context(shown))
     }
 }
 
@@ -109,6 +134,27 @@ mod tests {
         assert_eq!((head.status.as_u16(), head.headers.len()), (404, 0));
         let head = read(b"Location: /a\n\n").await.unwrap();
         assert_eq!(head.status, StatusCode::FOUND);
+    }
+
+    #[tokio::test]
+    async fn only_a_path_alone_is_a_local_redirect() {
+        for (bytes, target) in [
+            (&b"Location: /a?b=c\n\n"[..], Some("/a?b=c")),
+            (b"location:/\n\nignored", Some("/")),
+            (b"Location: //elsewhere/x\n\n", Some("//elsewhere/x")),
+            (b"Location: /a\nStatus: 303\n\n", None),
+            (b"Location: /a\nContent-Type: text/html\n\n", None),
+            (b"Location: http://elsewhere/\n\n", None),
+            (b"Location: a\n\n", None),
+            (b"Status: 200\n\n", None),
+        ] {
+            let head = read(bytes).await.unwrap();
+            let uri = head.local_redirect().map(|uri| uri.unwrap().to_string());
+            assert_eq!(uri.as_deref(), target, "{bytes:?}");
+        }
+        let head = read(b"Location: /a b\n\n").await.unwrap();
+        let error = format!("{:#}", head.local_redirect().unwrap().unwrap_err());
+        assert!(error.contains("`Location: /a b`"), "{error}");
     }
 
     #[tokio::test]

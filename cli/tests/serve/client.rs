@@ -35,17 +35,16 @@ impl Server {
             files.iter().fold(Workplace::new(), |place, (name, text)| place.with(name, text));
         let any = "127.0.0.1:0";
         let args = [&["serve", "--listen", any, "--admin", any, "."], more].concat();
-        let mut child = place.command(&args).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (address, admin) = loop {
-            let line = lines.next().expect("it says where it serves").unwrap();
-            if let Some((_, rest)) = line.split_once("serving http://") {
-                let (address, rest) = rest.split_once('/').unwrap();
-                let admin = rest.split_once("http://").unwrap().1.trim_end_matches('/');
-                break (address.to_owned(), admin.to_owned());
-            }
+        let mut command = place.command(&args);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some((address, admin)) = addresses(&line) else {
+            let ran = child.wait_with_output();
+            panic!("it says {line:?} of where it serves: {ran:?}")
         };
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
         let copy = log.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -75,6 +74,11 @@ impl Server {
     pub(super) fn admin(&self, path: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         exchange(connect(&self.admin), &request)
+    }
+
+    /// Where it serves.
+    pub(super) fn address(&self) -> &str {
+        &self.address
     }
 
     /// The administrator's address.
@@ -119,6 +123,11 @@ impl Server {
         let pages = std::fs::read_to_string(path).unwrap();
         pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
     }
+
+    /// How many files or threads it has, as the system lists them: `fd` or `task`.
+    pub(super) fn count(&self, what: &str) -> usize {
+        std::fs::read_dir(format!("/proc/{}/{what}", self.child.id())).unwrap().count()
+    }
 }
 
 impl Drop for Server {
@@ -126,6 +135,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where it serves, and where the administrator is served, as the first line says.
+fn addresses(line: &str) -> Option<(String, String)> {
+    let (address, rest) = line.strip_prefix("serving http://")?.split_once('/')?;
+    let (_, admin) = rest.split_once("http://")?;
+    Some((address.to_owned(), admin.trim_end().trim_end_matches('/').to_owned()))
 }
 
 fn connect(address: &str) -> TcpStream {

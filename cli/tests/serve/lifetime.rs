@@ -50,6 +50,34 @@ fn the_grace_is_all_that_requests_get() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once() {
+    let server = Server::with_args(&site("50s"), &["--grace", "50s"]);
+    let mut stream = server.connect();
+    stream.write_all(HEAD).unwrap();
+    let running = "lampwick_guests_running{route=\"/echo\"}";
+    server.until(|server| server.metric(running) == Some(1.0));
+    server.signal(Signal::INT);
+    server.until(|server| server.log().contains("ending"));
+    // Nobody new is let in, and who is there may look how it goes.
+    let closed = std::net::TcpStream::connect(server.address());
+    assert!(closed.is_err(), "{closed:?}");
+    assert_eq!(server.metric(running), Some(1.0));
+    server.signal(Signal::INT);
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("told to end at once"), "{log}");
+}
+
+#[test]
+fn addresses_are_told_whatever_is_logged() {
+    let server = Server::with_args(&site("1s"), &["--log", "error"]);
+    assert!(!server.address().ends_with(":0") && !server.admin_address().ends_with(":0"));
+    server.signal(Signal::HUP);
+    let (status, log) = server.wait();
+    assert_eq!((status.code(), &*log), (Some(0), ""));
+}
+
+#[test]
 fn a_directory_that_cannot_be_served_is_refused() {
     let hello = guests::says("Content-Type: text/plain\n\nhello\n", 0);
     let refused = |files: &[(&str, &str)], words: &[&str]| {

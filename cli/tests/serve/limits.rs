@@ -1,7 +1,6 @@
 //! Good requests beside hostile guests, and many of them.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::client::Server;
@@ -68,36 +67,4 @@ fn good_requests_are_answered_in_time_beside_hostile_guests() {
     });
     let lost = server.metric("lampwick_requests_total{route=\"/hello\",status=\"200\"}");
     assert_eq!(lost, Some(50.0));
-}
-
-/// Sends requests on one connection, and checks each answer.
-fn ask(stream: &mut TcpStream, count: usize) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    for _ in 0..count {
-        stream.write_all(b"GET /hello HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        assert_eq!(line, "HTTP/1.1 200 OK\r\n");
-        while line != "\r\n" {
-            line.clear();
-            reader.read_line(&mut line).unwrap();
-        }
-        let mut body = [0; 16];
-        reader.read_exact(&mut body).unwrap();
-        assert_eq!(&body, b"6\r\nhello\n\r\n0\r\n\r\n");
-    }
-}
-
-#[test]
-fn many_requests_leave_nothing_behind() {
-    let server = Server::new(&site());
-    let mut stream = server.connect();
-    ask(&mut stream, 500);
-    let before = server.resident();
-    ask(&mut stream, 2_000);
-    let grown = server.resident().saturating_sub(before);
-    // A page of wasm for each would be 128 MiB.
-    assert!(grown < 8 << 20, "it grew by {grown} bytes");
-    let requests = server.metric("lampwick_requests_total{route=\"/hello\",status=\"200\"}");
-    assert_eq!(requests, Some(2_500.0));
 }

@@ -4,7 +4,10 @@
 //! them up to one late whatever else there is; those of the system (a timerfd) fire when they are due. The
 //! rows without guests show what both are on an idle runtime.
 //!
-//! The aim is two slices and a millisecond.
+//! The aim is two slices and a millisecond. What the timerfd is late is all that guests cost, and far
+//! below that. In the columns of tokio's timer its own rounding is in it, 0.99 ms of the 99th percentile
+//! whatever the slices are: 1.04 ms beside slices of 2 us are 0.05 ms on account of the guests. An idle
+//! runtime is later than a busy one, since the system lets it sleep up to a millisecond longer.
 //!
 //! And what do two tenants get in a second, by weight: the first one's fuel over the second one's, over
 //! the ratio of their weights? Where fuel is short (the machine's tank has a rate), and where

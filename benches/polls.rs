@@ -2,20 +2,23 @@
 //!
 //! Each guest is polled by hand to its end, some times over; printed are, of the round whose longest
 //! poll is the shortest, the number of polls, and how long 99.9 % and all of them took, in time of the
-//! processor. "spin" is what a slice of plain operators takes; the first row is what the system takes to
-//! provide a page, without a guest. `--only TEXT` runs those whose names contain it.
+//! processor. "spin" is what a slice of plain operators takes. The first rows are what the system takes
+//! without a guest: to provide a page, as many pages as take 30 us, and more accessible addresses. What
+//! touches pages cannot be faster than those. `--only TEXT` runs those whose names contain it.
 
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
+use std::ptr;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lampwick::{
     Caller, Config, Engine, Extern, ExternRef, ExternType, Func, Global, GlobalType, ImportType,
     Instance, Memory, Module, Mutability, Store, Val, ValType,
 };
+use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
 const SLICE: u64 = 10_000;
 const ROUNDS: usize = 5;
@@ -119,6 +122,31 @@ fn guests() -> Vec<Guest> {
         ),
         calls("memory.grow, 4 GiB", run("(memory 0)", "(drop (memory.grow (i32.const 65536)))")),
         calls(
+            "memory.grow, page by page",
+            run(
+                "(memory 0)",
+                "(loop (drop (memory.grow (i32.const 1)))
+                (br_if 0 (i32.lt_u (memory.size) (i32.const 65535))))",
+            ),
+        ),
+        calls(
+            "memory.grow, refused",
+            run(
+                "(memory 0 1)",
+                "(local i32) (loop (drop (memory.grow (i32.const 2))) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 100000))))",
+            ),
+        ),
+        calls(
+            "exceptions",
+            run(
+                "(tag $tag)",
+                "(local i32) (loop (block $caught (try_table (catch $tag $caught) (throw $tag)))
+                (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 100000))))",
+            ),
+        ),
+        calls(
             "memory.grow, page by page, touched",
             run(
                 "(memory 0)",
@@ -186,6 +214,17 @@ fn guests() -> Vec<Guest> {
                 (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
             ),
         ),
+        calls(
+            "collections of 1,000,000 references, of each few",
+            run(
+                "(import \"\" \"new\" (func $new (result externref))) ",
+                "(local i32) (loop (drop (call $new)) (br_if 0 (i32.lt_u
+                (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))",
+            ),
+        ),
+        calls("a collection of 1,000,000 structs in a list", structs("list")),
+        calls("a collection of 1,000,000 structs in an array", structs("array")),
+        calls("a collection of 1,000,000 structs in a table", structs("table")),
         calls(
             "a collection below a deep recursion",
             "(module
@@ -255,6 +294,33 @@ fn guests() -> Vec<Guest> {
     ]
 }
 
+/// A guest that makes a million structs, keeps them, and makes others until all were collected some times.
+fn structs(kept: &str) -> String {
+    let keep = match kept {
+        "list" => "(global.set $list (struct.new $link (global.get $list) (i64.const 1)))",
+        "array" => {
+            "(array.set $links (local.get 1) (local.get 0)
+                (struct.new $link (ref.null $link) (i64.const 1)))"
+        }
+        _ => "(table.set (local.get 0) (struct.new $link (ref.null $link) (i64.const 1)))",
+    };
+    format!(
+        r#"(module
+            (type $link (struct (field (ref null $link)) (field i64)))
+            (type $links (array (mut (ref null $link))))
+            (global $list (mut (ref null $link)) (ref.null $link))
+            (table 1000000 (ref null $link))
+            (func (export "run") (local i32 (ref null $links))
+                (local.set 1 (array.new_default $links (i32.const 1000000)))
+                (loop {keep}
+                    (br_if 0 (i32.lt_u
+                        (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000000))))
+                (loop (drop (struct.new $link (ref.null $link) (i64.const 1)))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+                (drop (array.len (local.get 1)))))"#
+    )
+}
+
 /// Something for each import of a module.
 fn imports(store: &mut Store<()>, module: &Module) -> Result<Vec<Extern>> {
     let new = Func::wrap(&mut *store, |_: Caller<'_, ()>| Some(ExternRef::new(7)));
@@ -297,6 +363,51 @@ fn pages(count: usize) -> Polls {
     Polls(bytes.chunks_mut(PAGE).map(touch).collect())
 }
 
+/// How long it takes to touch the pages of so many bytes for the first time, as many at a time as take
+/// 30 us: what operators that are cut by the clock page by page would take if they did nothing else.
+fn pages_by_the_clock(count: usize) -> Polls {
+    const PAGE: usize = 4096;
+    let mut bytes = vec![0_u8; count * PAGE];
+    let mut pages = bytes.chunks_mut(PAGE).peekable();
+    let mut polls = Polls::default();
+    while pages.peek().is_some() {
+        let (start, since) = (processor_time(), Instant::now());
+        for page in pages.by_ref() {
+            page[0] = black_box(1);
+            if since.elapsed() >= Duration::from_micros(30) {
+                break;
+            }
+        }
+        polls.0.push(processor_time() - start);
+    }
+    polls
+}
+
+/// How long the system takes to make 64 KiB more of a reservation accessible, over and over, where all
+/// that was accessible before has been touched.
+fn growth(count: usize) -> Result<Polls> {
+    const STEP: usize = 64 << 10;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: a new mapping overlaps nothing.
+    let base = unsafe {
+        mm::mmap_anonymous(ptr::null_mut(), count * STEP, ProtFlags::empty(), flags)?.cast::<u8>()
+    };
+    let mut polls = Polls::default();
+    for step in 0..count {
+        let start = processor_time();
+        // SAFETY: the range is one of the mapping, which nobody else knows.
+        unsafe {
+            let more = base.add(step * STEP);
+            mm::mprotect(more.cast(), STEP, MprotectFlags::READ | MprotectFlags::WRITE)?;
+            polls.0.push(processor_time() - start);
+            more.write_bytes(1, STEP);
+        }
+    }
+    // SAFETY: nobody uses it any more.
+    unsafe { mm::munmap(base.cast(), count * STEP)? };
+    Ok(polls)
+}
+
 /// Of the round whose longest poll is the shortest.
 fn print(name: &str, rounds: &[Polls]) {
     let best = rounds.iter().min_by_key(|polls| polls.longest()[1]);
@@ -309,8 +420,11 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let only = args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1));
     println!("{:<45} {:>9} {:>12} {:>12}", "us", "polls", "99.9 %", "longest");
-    if only.is_none() {
+    if only.is_none_or(|only| "no guest".contains(only.as_str())) {
         print("a page of 1 GiB, no guest", &[(); ROUNDS].map(|()| pages(1 << 18)));
+        print("30 us of such pages, no guest", &[(); ROUNDS].map(|()| pages_by_the_clock(1 << 18)));
+        let rounds: Result<Vec<Polls>> = (0..ROUNDS).map(|_| growth(24_576)).collect();
+        print("64 KiB more, page by page, no guest", &rounds?);
     }
     for small in [false, true] {
         let mut config = Config::new();

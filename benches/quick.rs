@@ -27,6 +27,26 @@ type Work = fn(u64) -> Result<()>;
 /// some million instructions, beside which the noise of starting up is small.
 struct Operation(&'static str, Work, u64);
 
+/// Calls of a small function, in a construct, between which five values live.
+macro_rules! calls {
+    ($construct:literal) => {
+        concat!(
+            r#"(module (memory 1)
+            (func $small (param i64) (result i64) (i64.add (local.get 0) (i64.load (i32.const 0))))
+            (func (export "run") (param i32) (result i32) (local i64 i64 i64 i64)
+                (block $h ("#,
+            $construct,
+            r#" (loop
+                    (local.set 1 (i64.add (local.get 1) (call $small (local.get 2))))
+                    (local.set 2 (i64.xor (local.get 2) (local.get 3)))
+                    (local.set 3 (i64.add (local.get 3) (local.get 4)))
+                    (local.set 4 (i64.add (local.get 4) (local.get 1)))
+                    (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))))
+                (i32.wrap_i64 (i64.xor (local.get 1) (local.get 2)))))"#
+        )
+        .as_bytes()
+    };
+}
 const OPERATIONS: &[Operation] = &[
     Operation("call", call, 40_000),
     Operation("call_async", call_async, 20_000),
@@ -46,6 +66,14 @@ const OPERATIONS: &[Operation] = &[
     Operation("x25519 1", |times| guest(X25519, "run", 1, false, times), 20),
     Operation("x25519 1, metered", |times| guest(X25519, "run", 1, true, times), 20),
     Operation("x25519 1, with a handle", |times| guest_with_handle(X25519, "run", 1, times), 20),
+    Operation("calls 1000", |times| guest(calls!("block"), "run", 1_000, false, times), 200),
+    Operation(
+        "calls 1000, in a try_table",
+        |times| guest(calls!("try_table (catch_all $h)"), "run", 1_000, false, times),
+        200,
+    ),
+    Operation("throw and catch 100", |times| guest(THROWS, "run", 100, false, times), 100),
+    Operation("struct.new 1000", |times| guest(STRUCTS, "run", 1_000, false, times), 100),
 ];
 
 const FIB: &[u8] = include_bytes!("../tests/guests/fib.wasm");
@@ -57,6 +85,25 @@ const SPIN: &[u8] = br#"(module (func (export "run") (param i32) (result i32) (l
     (loop (local.set 1 (i32.add (local.get 1) (local.get 0)))
         (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
     (local.get 1)))"#;
+
+const THROWS: &[u8] = br#"(module (tag $t (param i32))
+    (func $throw (param i32) (throw $t (local.get 0)))
+    (func (export "run") (param i32) (result i32)
+        (loop
+            (block $h (result i32)
+                (try_table (catch $t $h) (call $throw (i32.const 7)))
+                (i32.const 0))
+            (drop)
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get 0)))"#;
+
+const STRUCTS: &[u8] = br#"(module
+    (type $pair (struct (field i32) (field (ref null $pair))))
+    (func (export "run") (param i32) (result i32) (local (ref null $pair))
+        (loop
+            (local.set 1 (struct.new $pair (local.get 0) (ref.null $pair)))
+            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (struct.get $pair 0 (local.get 1))))"#;
 
 const GUEST: &str = r#"(module
     (import "host" "now" (func $now (param i32) (result i32)))

@@ -87,7 +87,7 @@ fn slice_alone(module: &Module, slice: u64) -> Result<f64> {
 /// How many workers keep the lock of a tree busy all the time.
 fn saturation(module: &Module) -> Result<()> {
     println!("µs for which a turn holds the lock of its tree, where all guests want to run");
-    for slice in [10_000, 100_000, 1_000_000] {
+    for slice in [1_000, 10_000, 100_000, 1_000_000] {
         for guests in [10, 100, 1_000, 10_000] {
             // The least: others use the processor, too.
             let mut least = [f64::INFINITY; 2];

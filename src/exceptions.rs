@@ -5,10 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::externs::{Stored, Tag};
-use crate::types::ValType;
 use crate::values::Val;
 use crate::vm::exceptions::Thrown;
-use crate::vm::layout::ValRaw;
 use crate::vm::store::Store;
 
 /// An exception of a guest that no guest has caught: the [source](Error::source) of the
@@ -28,13 +26,10 @@ impl Exception {
     pub(crate) fn new(store: &Store, thrown: &Thrown) -> Self {
         let tag = tag_of(thrown);
         let tags = &store.exceptions.as_ref().expect("there is a tag").tags;
-        let mut values = Vec::new();
-        let result: Result<(), std::convert::Infallible> =
-            thrown.for_each(&tags[tag.0.index(store)], |ty, raw, reference| {
-                values.push(Val::from_thrown(store, ty, raw, reference));
-                Ok(())
-            });
-        let Ok(()) = result;
+        let values = thrown.values(&tags[tag.0.index(store)]);
+        // SAFETY: they are of these types, and of the store, which has them as long as the exception.
+        let values: Vec<_> =
+            values.map(|(ty, raw)| unsafe { Val::from_raw(store, ty, raw) }).collect();
         Self { tag, values: values.into() }
     }
 
@@ -92,21 +87,5 @@ impl ExnRef {
 impl fmt::Debug for ExnRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ExnRef({:p})", Arc::as_ptr(&self.0))
-    }
-}
-
-impl Val {
-    /// A value of an exception.
-    fn from_thrown(
-        store: &Store,
-        ty: ValType,
-        raw: ValRaw,
-        reference: Option<&crate::vm::externs::Value>,
-    ) -> Self {
-        match reference {
-            Some(value) => Self::from_reference(store, ty, value),
-            // SAFETY: it is of this type, of this store, and no index that may have been collected.
-            None => unsafe { Self::from_raw(store, ty, raw) },
-        }
     }
 }

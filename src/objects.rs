@@ -10,6 +10,7 @@ use crate::types::composite::{CompositeType, FieldType, StorageType};
 use crate::types::{CompositeKind, ConcreteType, HeapType};
 use crate::values::{ExternRef, Val};
 use crate::vm::layout::{self, ObjectLayout, Reference, VMObject, VMType};
+use crate::vm::objects::Held;
 use crate::vm::store::{Store, StoreId};
 
 /// A reference of type `anyref` that is not null: to an integer of 31 bits, to a struct or array of
@@ -47,7 +48,7 @@ pub struct AnyRef(Inner);
 enum Inner {
     I31(i32),
     Host(ExternRef),
-    Object { store: StoreId, reference: Arc<u32>, kind: CompositeKind },
+    Object { store: StoreId, held: Arc<Held>, kind: CompositeKind },
 }
 
 impl AnyRef {
@@ -165,9 +166,9 @@ impl AnyRef {
             (Inner::I31(this), Inner::I31(other)) => this == other,
             (Inner::Host(this), Inner::Host(other)) => this.ptr_eq(other),
             (
-                Inner::Object { store, reference, .. },
-                Inner::Object { store: other, reference: other_reference, .. },
-            ) => store == other && reference == other_reference,
+                Inner::Object { store, held, .. },
+                Inner::Object { store: other, held: other_held, .. },
+            ) => store == other && held.bits() == other_held.bits(),
             _ => false,
         }
     }
@@ -181,11 +182,12 @@ impl AnyRef {
                 let externs = store.externs.as_ref()?;
                 Inner::Host(ExternRef::of(externs.get(index)?.clone()))
             }
+            Reference::Exception(_) => unreachable!("validated: no exception"),
             Reference::Object(at) => {
                 // SAFETY: what guests of the store refer to is an object of its heap.
                 let ty = unsafe { &*(*store.machine.heap.add(at as usize).cast::<VMObject>()).ty };
-                let (reference, kind) = (store.hold(bits), ty.handle().kind);
-                Inner::Object { store: store.id, reference, kind }
+                let (held, kind) = (Arc::new(store.hold(bits)), ty.handle().kind);
+                Inner::Object { store: store.id, held, kind }
             }
         }))
     }
@@ -195,9 +197,9 @@ impl AnyRef {
         match &self.0 {
             Inner::I31(value) => Ok(Reference::I31(*value).bits()),
             Inner::Host(value) => crate::values::externref_to_bits(store, Some(value)),
-            Inner::Object { store: owner, reference, .. } => {
+            Inner::Object { store: owner, held, .. } => {
                 ensure!(*owner == store.id, OtherStore);
-                Ok(**reference)
+                Ok(held.bits())
             }
         }
     }
@@ -230,9 +232,9 @@ impl AnyRef {
     }
 
     fn object<'s>(&self, store: &'s Store) -> Result<Option<Object<'s>>> {
-        let Inner::Object { store: owner, reference, .. } = &self.0 else { return Ok(None) };
+        let Inner::Object { store: owner, held, .. } = &self.0 else { return Ok(None) };
         ensure!(*owner == store.id, OtherStore);
-        let at = store.machine.heap.wrapping_add(**reference as usize);
+        let at = store.machine.heap.wrapping_add(held.bits() as usize);
         // SAFETY: what is held is an object of the store's heap, whose type the store keeps.
         unsafe {
             let head = at.cast::<layout::VMObject>();

@@ -12,10 +12,8 @@ use crate::externs::OtherStore;
 use crate::func::Func;
 use crate::objects::AnyRef;
 use crate::types::{HeapType, RefType, ValType};
-use crate::vm::exceptions::thrown;
 use crate::vm::externs::Value;
 use crate::vm::layout::{Reference, VMFuncRef, ValRaw};
-use crate::vm::objects::HeldObject;
 use crate::vm::store::Store;
 
 /// A reference to a value of the host that guests can hold and pass on, but not look into.
@@ -208,9 +206,7 @@ impl Val {
             Self::AnyRef(Some(value)) => ValRaw::from_u64(value.to_bits(store)?.into()),
             Self::ExnRef(Some(exception)) => {
                 ensure!(exception.is_of(store), OtherStore);
-                let value: Value = exception.0.clone();
-                let index = store.externs.get_or_insert_default().index(&value)?;
-                ValRaw::from_u64(Reference::Extern(index).bits().into())
+                ValRaw::from_u64(exception.0.reference().bits().into())
             }
         })
     }
@@ -272,44 +268,18 @@ impl Val {
             ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => {
                 Self::AnyRef(AnyRef::from_bits(store, bits as u32))
             }
-            ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
-                // An exception, which is a value of the host.
-                let reference = Reference::of(bits as u32);
-                let externs = store.externs.as_ref();
-                match (ty, reference, externs) {
-                    (ValType::Ref(_), Reference::Extern(index), Some(externs)) => {
-                        let value = externs.get(index);
-                        let value = value.map(|value| Self::from_reference(store, ty, value));
-                        value.unwrap_or_else(|| Self::default_of(ty))
-                    }
-                    (ValType::Ref(ref_ty), ..) if ref_ty.heap_type().top() == HeapType::Exn => {
-                        Self::default_of(ty)
-                    }
-                    _ => Self::ExternRef(externref_from_bits(store, bits as u32)),
-                }
-            }
-        }
-    }
-
-    /// What a reference refers to that a collector looks after.
-    pub(crate) fn from_reference(store: &Store, ty: ValType, value: &Value) -> Self {
-        if let Some(held) = value.downcast_ref::<HeldObject>() {
-            let object = AnyRef::from_bits(store, held.bits());
-            return match ty {
-                ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => Self::AnyRef(object),
-                _ => Self::ExternRef(object.map(ExternRef::new)),
-            };
-        }
-        let value = value.clone();
-        match ty {
-            ValType::Ref(ty) if ty.heap_type().top() == HeapType::Any => {
-                Self::AnyRef(Some(AnyRef::from_extern(ExternRef(value))))
-            }
             ValType::Ref(ty) if ty.heap_type().top() == HeapType::Exn => {
-                let exception = thrown(value).expect("validated: a reference to an exception");
-                Self::ExnRef(Some(ExnRef(exception)))
+                let exceptions = store.exceptions.as_ref();
+                Self::ExnRef(match (Reference::of(bits as u32), exceptions) {
+                    (Reference::Exception(entry), Some(exceptions)) => {
+                        Some(ExnRef(exceptions.get(entry)))
+                    }
+                    _ => None,
+                })
             }
-            _ => Self::ExternRef(Some(ExternRef(value))),
+            ValType::FuncRef | ValType::ExternRef | ValType::Ref(_) => {
+                Self::ExternRef(externref_from_bits(store, bits as u32))
+            }
         }
     }
 
@@ -366,7 +336,7 @@ pub(crate) fn make_room(store: &mut Store, values: &[Val]) {
 /// How many values are references to values of the host.
 pub(crate) fn externs_among(values: &[Val]) -> usize {
     let is_extern = |value: &&Val| match value {
-        Val::ExternRef(Some(_)) | Val::ExnRef(Some(_)) => true,
+        Val::ExternRef(Some(_)) => true,
         Val::AnyRef(Some(value)) => value.is_host(),
         _ => false,
     };

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use lampwick::{Caller, Extern, Instance, Linker, Module, Store, Trap, TrapCode, TypedFunc};
 
-use crate::exceptions::{DEEP, deep_config};
+use crate::exception_costs::{DEEP, deep_config};
 use crate::matrix::{PLACES, drive};
 use crate::support::{
     Change, async_metered, block_on, count_pending, engine, instantiate, instantiate_async, pend,

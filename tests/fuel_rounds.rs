@@ -43,6 +43,11 @@ const LOOPS: &str = r#"(module
             (local.set 0 (i32.sub (local.get 0) (i32.const 1)))
             (br 0))
         (unreachable))
+    (func (export "convert") (param i32) (result i32)
+        (loop (local.set 0 (i32.sub
+                (i32.trunc_f32_u (f32.convert_i32_s (local.get 0))) (i32.const 1)))
+            (br 0))
+        (unreachable))
     (func (export "collatz") (param i32) (result i32) (local i32)
         (loop (local.set 1 (i32.add (local.get 1) (i32.const 1)))
             (local.set 0 (if (result i32) (i32.and (local.get 0) (i32.const 1))
@@ -124,7 +129,7 @@ fn text() -> String {
         + &after_a_row()
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "after a row",
     "count",
     "test first",
@@ -132,6 +137,7 @@ const NAMES: [&str; 14] = [
     "fault",
     "fault in the store",
     "divide",
+    "convert",
     "collatz",
     "two ways around",
     "ways out",

@@ -1,7 +1,7 @@
 //! Guests that want more than is theirs: to hold a worker, to burn without being charged, to keep
 //! something when they are dead. Each says what one of its polls may burn beyond a slice.
 //!
-//! `hostile_tanks.rs` has those who want more than their share of a tank, `polls.rs` what is cut into
+//! `hostile_modern.rs` has those that need WebAssembly 3.0, `hostile_tanks.rs` those who want more than their share of a tank, `polls.rs` what is cut into
 //! parts, `compile_bombs.rs` modules that are made to cost.
 
 use std::future::Future;
@@ -18,7 +18,7 @@ use crate::support::{count_pending, engine, poll, trap};
 
 const SLICE: u64 = 1_000;
 /// What lies between two checks, at the most.
-const LINE: u64 = 1_010;
+pub(crate) const LINE: u64 = 1_010;
 /// What a chunk of a bulk operator costs.
 const CHUNK: u64 = 1_024;
 /// A page for each unit, all of them at once: it is paid for, by yields, before it is done.
@@ -26,7 +26,7 @@ const PAGES: u64 = 65_536;
 
 /// A guest: what it tries, what a poll may burn beyond a slice, and what stands in its module.
 /// It exports `run`, and has the imports of [`linker`].
-struct Guest(&'static str, u64, String);
+pub(crate) struct Guest(pub(crate) &'static str, pub(crate) u64, pub(crate) String);
 
 const HEAD: &str = r#"(import "" "nothing" (func $nothing)) (import "" "fail" (func $fail))
     (import "" "new" (func $new (result externref)))
@@ -38,7 +38,7 @@ fn run(body: &str) -> String {
     format!("(func (export \"run\") (local i32 i64 f64) {body})")
 }
 
-fn forever(body: &str) -> String {
+pub(crate) fn forever(body: &str) -> String {
     run(&format!("(loop {body} (br 0))"))
 }
 
@@ -170,12 +170,12 @@ fn linker(engine: &Engine) -> Linker<()> {
     linker
 }
 
-fn metered(config: &mut Config) {
+pub(crate) fn metered(config: &mut Config) {
     config.async_support(true).consume_fuel(true);
 }
 
 /// An engine that has room for one guest.
-fn for_one() -> Engine {
+pub(crate) fn for_one() -> Engine {
     let limits = ModuleLimits { tables: 2, table_elements: 5_000, ..ModuleLimits::default() };
     engine(|config| {
         metered(config);
@@ -206,13 +206,18 @@ fn live(engine: &Engine, module: &Module) -> (FuelHandle, Life) {
 
 #[test]
 fn no_guest_holds_a_worker_or_keeps_a_slot() {
-    for engine in [engine(metered), for_one()] {
-        for Guest(what, bound, text) in holders() {
-            let module = Module::new(&engine, format!("(module {HEAD} {text})"));
+    hold_and_keep_nothing(&[engine(metered), for_one()], &holders());
+}
+
+/// Lets each guest live for some polls in each engine, and looks at what it has had and has kept.
+pub(crate) fn hold_and_keep_nothing(engines: &[Engine], guests: &[Guest]) {
+    for engine in engines {
+        for &Guest(what, bound, ref text) in guests {
+            let module = Module::new(engine, format!("(module {HEAD} {text})"));
             let module = module.unwrap_or_else(|error| panic!("{what}: {error:?}"));
             // Dropped where it happens to be, if it is alive by then.
             for polls in [1, 2, 7, 100] {
-                let (handle, mut guest) = live(&engine, &module);
+                let (handle, mut guest) = live(engine, &module);
                 let (mut before, mut longest) = (0, Duration::ZERO);
                 for _ in 0..polls {
                     let start = processor_time();

@@ -259,7 +259,7 @@ fn the_host_is_not_interrupted_but_the_guest_behind_it() {
         (memory (export "memory") 4)
         (func (export "straight")
             call $host
-            i32.const 0 i32.const 7 i32.const 60000 memory.fill)
+            i32.const 0 i32.const 7 i32.const 30000 memory.fill)
         (func $callee unreachable)
         (func (export "calls") call $host call $callee))"#;
     let module = Module::new(&engine, text).unwrap();
@@ -270,7 +270,7 @@ fn the_host_is_not_interrupted_but_the_guest_behind_it() {
     // No check stands between the interrupt and the end; it waits for the next call.
     straight.call(&mut store, ()).unwrap();
     let memory = instance.get_memory(&mut store, "memory").unwrap();
-    assert_eq!(memory.data(&store)[59_999], 7);
+    assert_eq!(memory.data(&store)[29_999], 7);
     assert_interrupted("next", &calls.call(&mut store, ()).unwrap_err());
     assert_eq!(*store.data(), 1, "the entry saw it");
     let trap = calls.call(&mut store, ()).unwrap_err();

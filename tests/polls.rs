@@ -248,7 +248,9 @@ fn a_table_that_grows_is_seen_when_it_has_grown() {
         "none was left behind"
     );
     let (pending, size) = count_pending(run.call_async(&mut store, ELEMENTS));
-    assert_eq!((pending, size.unwrap()), (24, 3 + ELEMENTS / 2));
+    // More where the system is slow.
+    assert!(pending >= 24, "{pending}");
+    assert_eq!(size.unwrap(), 3 + ELEMENTS / 2);
     assert_eq!(table.size(&store), 3 + (ELEMENTS / 2 + ELEMENTS) as u32);
     let last = table.size(&store) - 1;
     assert!(!is_null(&mut store, last) && is_null(&mut store, 2));

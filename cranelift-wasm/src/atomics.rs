@@ -4,7 +4,7 @@ use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{AtomicRmwOp, InstBuilder, Type, Value};
 use wasmparser::{MemArg, MemArgTarget, Operator};
 
-use crate::environ::{AtomicAddress, HeapAccess, WaitWidth};
+use crate::memory_environ::{AtomicAddress, HeapAccess, WaitWidth};
 use crate::translation::Translation;
 use crate::{FuncEnvironment, WasmError, WasmResult};
 

@@ -1,55 +1,15 @@
 //! What a translator asks of the runtime that it generates code for.
 
-use cranelift_codegen::ir::{self, Block, InstBuilder, MemFlagsData, TrapCode, Value};
+use cranelift_codegen::ir::{self, Block, InstBuilder, TrapCode, Value};
 use cranelift_codegen::isa::TargetFrontendConfig;
 use cranelift_frontend::FunctionBuilder;
 use smallvec::SmallVec;
 use wasmparser::{FuncType, Operator, RefType};
 
-use crate::{Handler, ObjectEnvironment, WasmError, WasmResult};
+use crate::{Handler, MemoryEnvironment, ObjectEnvironment, TableEnvironment, WasmResult};
 
 /// The results of a call: most functions have one or none.
 pub type Values = SmallVec<[Value; 2]>;
-
-/// Whether an access to linear memory reads or writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeapAccess {
-    /// A load operator.
-    Load,
-    /// A store operator.
-    Store,
-}
-
-/// What an atomic operator accesses: an index and a constant offset into a memory.
-#[derive(Clone, Copy, Debug)]
-pub struct AtomicAddress {
-    /// The index of the memory.
-    pub memory: u32,
-    /// The index into it, as wide as its addresses.
-    pub index: Value,
-    /// What is to be added, without wrapping around.
-    pub offset: u64,
-}
-
-/// How many bits a wait compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitWidth {
-    /// `memory.atomic.wait32`.
-    W32,
-    /// `memory.atomic.wait64`.
-    W64,
-}
-
-/// Where a load or store goes: `base + offset`, with the flags to use.
-#[derive(Clone, Copy, Debug)]
-pub struct HeapAddress {
-    /// The native address, to which `offset` is still to be added.
-    pub base: Value,
-    /// The displacement of the machine instruction.
-    pub offset: i32,
-    /// Flags of the access, its trap code among them.
-    pub flags: MemFlagsData,
-}
 
 /// Who chooses the results that the specification leaves open for relaxed vector operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +45,7 @@ pub struct Rounds {
 ///
 /// Source locations belong to the environment too: the translator never calls
 /// [`FunctionBuilder::set_srcloc`].
-pub trait FuncEnvironment: ObjectEnvironment {
+pub trait FuncEnvironment: MemoryEnvironment + TableEnvironment + ObjectEnvironment {
     /// What the target instruction set tells frontends: `TargetIsa::frontend_config`.
     fn frontend_config(&self) -> TargetFrontendConfig;
 
@@ -324,165 +284,4 @@ pub trait FuncEnvironment: ObjectEnvironment {
         global: u32,
         value: Value,
     ) -> WasmResult<()>;
-
-    /// The address for an access of `size` bytes to `memory` at `index + offset`.
-    ///
-    /// The access that follows, with the flags that are answered, must trap where any byte lies
-    /// outside of the memory; what the environment cannot leave to it, it checks here.
-    fn heap_address(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        memory: u32,
-        index: Value,
-        offset: u64,
-        size: u8,
-        access: HeapAccess,
-    ) -> WasmResult<HeapAddress>;
-
-    /// As [`heap_address`](Self::heap_address), for an atomic access, which must trap as well where
-    /// the address is no multiple of `size`.
-    fn atomic_address(
-        &mut self,
-        _builder: &mut FunctionBuilder<'_>,
-        _at: AtomicAddress,
-        _size: u8,
-        _access: HeapAccess,
-    ) -> WasmResult<HeapAddress> {
-        Err(without_threads())
-    }
-
-    /// `memory.atomic.wait32` or `memory.atomic.wait64`: an i32.
-    fn atomic_wait(
-        &mut self,
-        _builder: &mut FunctionBuilder<'_>,
-        _at: AtomicAddress,
-        _width: WaitWidth,
-        _expected: Value,
-        _timeout: Value,
-    ) -> WasmResult<Value> {
-        Err(without_threads())
-    }
-
-    /// `memory.atomic.notify`: an i32, how many were woken.
-    fn atomic_notify(
-        &mut self,
-        _builder: &mut FunctionBuilder<'_>,
-        _at: AtomicAddress,
-        _count: Value,
-    ) -> WasmResult<Value> {
-        Err(without_threads())
-    }
-
-    /// `memory.size`: pages.
-    fn memory_size(&mut self, builder: &mut FunctionBuilder<'_>, memory: u32) -> WasmResult<Value>;
-
-    /// `memory.grow`: the former size in pages, or -1.
-    fn memory_grow(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        memory: u32,
-        delta: Value,
-    ) -> WasmResult<Value>;
-
-    /// `memory.fill`.
-    fn memory_fill(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        memory: u32,
-        dst: Value,
-        byte: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `memory.copy`; `memories` is the destination and the source.
-    fn memory_copy(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        memories: (u32, u32),
-        dst: Value,
-        src: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `memory.init`.
-    fn memory_init(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        memory: u32,
-        segment: u32,
-        dst: Value,
-        src: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `data.drop`.
-    fn data_drop(&mut self, builder: &mut FunctionBuilder<'_>, segment: u32) -> WasmResult<()>;
-
-    /// `table.get`.
-    fn table_get(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        table: u32,
-        index: Value,
-    ) -> WasmResult<Value>;
-
-    /// `table.set`.
-    fn table_set(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        table: u32,
-        index: Value,
-        value: Value,
-    ) -> WasmResult<()>;
-
-    /// `table.size`: elements.
-    fn table_size(&mut self, builder: &mut FunctionBuilder<'_>, table: u32) -> WasmResult<Value>;
-
-    /// `table.grow`: the former size in elements, or -1.
-    fn table_grow(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        table: u32,
-        init: Value,
-        delta: Value,
-    ) -> WasmResult<Value>;
-
-    /// `table.fill`.
-    fn table_fill(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        table: u32,
-        dst: Value,
-        value: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `table.copy`; `tables` is the destination and the source.
-    fn table_copy(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        tables: (u32, u32),
-        dst: Value,
-        src: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `table.init`.
-    fn table_init(
-        &mut self,
-        builder: &mut FunctionBuilder<'_>,
-        table: u32,
-        segment: u32,
-        dst: Value,
-        src: Value,
-        len: Value,
-    ) -> WasmResult<()>;
-
-    /// `elem.drop`.
-    fn elem_drop(&mut self, builder: &mut FunctionBuilder<'_>, segment: u32) -> WasmResult<()>;
-}
-
-/// The answer of an environment that knows no threads.
-fn without_threads() -> WasmError {
-    WasmError::Limit("this environment has no atomic operators")
 }

@@ -15,7 +15,7 @@
 //!
 //! # Where to look
 //!
-//! - `environ`, `object_environ`: the traits that a runtime implements
+//! - `environ`, `memory_environ`, `table_environ`, `object_environ`: the traits that a runtime implements
 //! - `func`: the driver, and what unreachable code means
 //! - `translation`, `stack`: the state that all operators share
 //! - `operator`: the table from operators to methods
@@ -38,6 +38,7 @@ mod func;
 mod limits;
 mod lines;
 mod memory;
+mod memory_environ;
 mod numeric;
 mod object_environ;
 mod objects;
@@ -46,13 +47,14 @@ mod reference;
 mod rounds;
 mod simd;
 mod stack;
+mod table_environ;
 mod tail_calls;
 mod translation;
 
-pub use environ::{
-    AtomicAddress, FuncEnvironment, HeapAccess, HeapAddress, RelaxedSimd, Rounds, Values, WaitWidth,
-};
+pub use environ::{FuncEnvironment, RelaxedSimd, Rounds, Values};
 pub use error::{WasmError, WasmResult};
 pub use exceptions::Handler;
 pub use func::FuncTranslator;
+pub use memory_environ::{AtomicAddress, HeapAccess, HeapAddress, MemoryEnvironment, WaitWidth};
 pub use object_environ::{ArrayRange, ArraySegment, Extension, ObjectEnvironment};
+pub use table_environ::TableEnvironment;

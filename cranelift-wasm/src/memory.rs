@@ -4,7 +4,7 @@ use cranelift_codegen::ir::{self, Value};
 use cranelift_frontend::FuncInstBuilder;
 use wasmparser::{MemArg, MemArgTarget};
 
-use crate::environ::{HeapAccess, HeapAddress};
+use crate::memory_environ::{HeapAccess, HeapAddress};
 use crate::translation::Translation;
 use crate::{FuncEnvironment, WasmError, WasmResult};
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
+use smallvec::smallvec;
 use tokio::runtime::{Handle, Id};
 
 use crate::pump::{Batch, Entry, Line};
@@ -64,6 +65,9 @@ impl Home {
         let mut part = self.lock();
         if part.thread != thread {
             return Err(entry);
+        }
+        if part.waiting.is_empty() && count > 0 {
+            return Ok(smallvec![entry.waker]);
         }
         entry.enter(&mut part.waiting);
         Ok(part.take(count))
@@ -152,6 +156,24 @@ impl Here {
         if now - round < ROUND { self.begin_batch(now) } else { 0 }
     }
 
+    /// Somebody has come to the line of this thread, which is a worker. Counts no references, which
+    /// would cost those who are alone as much as all the rest.
+    fn arrive(&mut self, entry: Entry) -> Arrival {
+        self.missing = self.missing.saturating_sub(1);
+        self.came = true;
+        let count = if self.pump.is_some() { self.go_on() } else { 0 };
+        let Some(home) = &self.pump else { return Arrival::LacksPump(entry) };
+        match home.exchange(self.thread, entry, count) {
+            Ok(batch) => {
+                if !batch.is_empty() {
+                    self.woke(&batch);
+                }
+                Arrival::Here(batch)
+            }
+            Err(entry) => Arrival::LacksPump(entry),
+        }
+    }
+
     /// These were woken.
     fn woke(&mut self, batch: &Batch) {
         self.missing = batch.len() as u32;
@@ -166,7 +188,11 @@ static LINES: LazyLock<Mutex<HashMap<Id, Weak<Line>>>> = LazyLock::new(Mutex::de
 
 /// The line of the runtime for which this thread works, if it does.
 pub(crate) fn line() -> Option<Arc<Line>> {
-    let runtime = Handle::try_current().ok()?;
+    line_of(Handle::try_current().ok()?)
+}
+
+/// The line of a runtime, if this thread works for it.
+pub(crate) fn line_of(runtime: Handle) -> Option<Arc<Line>> {
     let known = HERE.with_borrow(|here| {
         let here = here.as_ref().filter(|here| here.runtime == runtime.id())?;
         match &here.line {
@@ -277,19 +303,23 @@ pub(crate) enum Arrival {
 pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
     HERE.with_borrow_mut(|here| {
         let is_worker = |here: &&mut Here| here.runtime == line.runtime() && here.line.is_some();
-        let Some(here) = here.as_mut().filter(is_worker) else { return Arrival::Stranger(entry) };
-        here.missing = here.missing.saturating_sub(1);
-        here.came = true;
-        let Some(home) = here.pump.clone() else { return Arrival::LacksPump(entry) };
-        let count = here.go_on();
-        match home.exchange(here.thread, entry, count) {
-            Ok(batch) => {
-                if !batch.is_empty() {
-                    here.woke(&batch);
-                }
-                Arrival::Here(batch)
+        match here.as_mut().filter(is_worker) {
+            Some(here) => here.arrive(entry),
+            None => Arrival::Stranger(entry),
+        }
+    })
+}
+
+/// As [`arrive`], at the line of the thread's runtime. A stranger is also who is on a worker that does
+/// not know its line yet.
+pub(crate) fn arrive_in(runtime: Id, entry: Entry) -> Arrival {
+    HERE.with_borrow_mut(|here| {
+        let here = here.as_mut().filter(|here| here.runtime == runtime);
+        match here {
+            Some(here) if here.line.as_ref().is_some_and(|line| !line.is_closed()) => {
+                here.arrive(entry)
             }
-            Err(entry) => Arrival::LacksPump(entry),
+            _ => Arrival::Stranger(entry),
         }
     })
 }

@@ -123,12 +123,16 @@ impl Line {
 
     /// Puts a waker into the line, and wakes the first ones if this is a worker whose round is not over.
     pub(crate) fn push(self: &Arc<Self>, waker: Waker, place: Place) {
-        let (entry, most) = match here::arrive(self, Entry { waker, place }) {
-            Arrival::Here(batch) => return batch.into_iter().for_each(Waker::wake),
+        match here::arrive(self, Entry { waker, place }) {
+            Arrival::Here(batch) => batch.into_iter().for_each(Waker::wake),
             // A worker that has none gets one; else one is enough.
-            Arrival::LacksPump(entry) => (entry, self.workers),
-            Arrival::Stranger(entry) => (entry, 1),
-        };
+            Arrival::LacksPump(entry) => self.push_for_all(entry, self.workers),
+            Arrival::Stranger(entry) => self.push_for_all(entry, 1),
+        }
+    }
+
+    /// Puts somebody where any pump may find it, of which there are to be so many at most.
+    fn push_for_all(self: &Arc<Self>, entry: Entry, most: usize) {
         let mut state = self.lock();
         if self.is_closed() {
             drop(state);
@@ -151,6 +155,25 @@ impl Line {
             None => {}
         }
     }
+}
+
+/// Puts a task that yields into the line of the runtime for which this thread works. Answers whether
+/// there is one.
+pub(crate) fn yield_in_turn(waker: &Waker) -> bool {
+    let Ok(runtime) = Handle::try_current() else { return false };
+    let entry = Entry { waker: waker.clone(), place: Place::Last };
+    match here::arrive_in(runtime.id(), entry) {
+        Arrival::Here(batch) => batch.into_iter().for_each(Waker::wake),
+        Arrival::LacksPump(entry) => match here::line_of(runtime) {
+            Some(line) => line.push_for_all(entry, line.workers),
+            None => entry.waker.wake(),
+        },
+        Arrival::Stranger(entry) => match here::line_of(runtime) {
+            Some(line) => line.push(entry.waker, Place::Last),
+            None => return false,
+        },
+    }
+    true
 }
 
 /// A task that wakes one of the line in each of its rounds.

@@ -96,8 +96,8 @@ pub(crate) enum Place {
 #[inline(never)]
 pub fn wake_in_turn(waker: &Waker) {
     #[cfg(feature = "tokio")]
-    if let Some(line) = here::line() {
-        return line.push(waker.clone(), Place::Last);
+    if crate::pump::yield_in_turn(waker) {
+        return;
     }
     waker.wake_by_ref();
 }

@@ -16,8 +16,6 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::{LabelValueLoc, ValueLabelsRanges};
 
-use smallvec::SmallVec;
-
 use super::env::Access;
 use super::traps;
 use crate::vm::layout::FuelAt;
@@ -43,9 +41,8 @@ pub(super) struct Site {
 /// Knows where the counter of a metered function is.
 pub(super) struct FuelLocator {
     accesses: Vec<Access>,
-    /// Positions in `accesses`, by operator and by trap code. An operator has several in a short
-    /// loop that is written in rounds, with different codes.
-    operators: HashMap<u32, SmallVec<[usize; 1]>>,
+    /// Positions in `accesses`, by operator and by trap code.
+    operators: HashMap<u32, usize>,
     codes: HashMap<TrapCode, Vec<usize>>,
     /// By root: the labels of values made from it, and the constants these contain.
     labels: HashMap<Value, Vec<(ValueLabel, i64)>>,
@@ -57,9 +54,10 @@ impl FuelLocator {
     /// From what translation left.
     pub(super) fn new(accesses: Vec<Access>) -> Self {
         let mut codes: HashMap<TrapCode, Vec<usize>> = HashMap::new();
-        let mut operators: HashMap<u32, SmallVec<[usize; 1]>> = HashMap::new();
+        let mut operators = HashMap::with_capacity(accesses.len());
         for (index, access) in accesses.iter().enumerate() {
-            operators.entry(access.operator).or_default().push(index);
+            let former = operators.insert(access.operator, index);
+            debug_assert!(former.is_none(), "no operator that accesses memory is written twice");
             codes.entry(access.code).or_default().push(index);
         }
         Self { accesses, operators, codes, labels: HashMap::new(), cold: HashSet::new() }
@@ -125,15 +123,14 @@ impl FuelLocator {
 
     /// The access that is made at a site.
     fn access(&self, site: Site) -> Option<&Access> {
-        let attributed = self.operators.get(&site.operator).map_or(&[][..], |rounds| &rounds[..]);
-        let mut same = attributed.iter().filter(|&&index| self.accesses[index].code == site.code);
-        let candidates = self.codes.get(&site.code)?;
-        let index = match (same.next(), &candidates[..]) {
-            (Some(&index), _) => same.next().is_none().then_some(index)?,
+        let attributed = self.operators.get(&site.operator).copied();
+        let same = attributed.filter(|&index| self.accesses[index].code == site.code);
+        let index = match (same, &self.codes.get(&site.code)?[..]) {
+            (Some(index), _) => index,
             (None, &[only]) => only,
             // Where the counter is pinned only the answer to "which operator" can be wrong.
             (None, &[first, ..]) if self.accesses[first].counter.is_none() => {
-                attributed.first().copied().unwrap_or(first)
+                attributed.unwrap_or(first)
             }
             (None, _) => return None,
         };

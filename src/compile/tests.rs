@@ -175,42 +175,41 @@ fn one_check_stands_at_each_entry_and_loop_head() {
 
 #[test]
 fn short_loops_are_written_in_rounds() {
-    let text = r#"(module (memory 1) (func (param i32) (result i32) (local i32)
-        (loop
-            (local.set 1 (i32.add (local.get 1) (i32.load (local.get 0))))
-            (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 4)))))
-        (local.get 1)))"#;
-    let loads = |change: fn(&mut Settings)| {
-        let artifact = compile(&compiler_with(change), text);
-        assert_eq!(artifact.write_through, 0);
-        artifact.sites.traps().filter(|site| site.code == TrapCode::MemoryOutOfBounds).count()
+    let conversions = |operators: &str, change: fn(&mut Settings)| {
+        let text = format!(
+            "(module (memory 1) (table 1 funcref) (type $f (func))
+                (global $g (mut i32) (i32.const 0)) (func (param i32)
+                    (loop (local.set 0 (i32.trunc_f32_u (f32.convert_i32_s (local.get 0))))
+                        {operators} (br_if 0 (local.get 0)))))"
+        );
+        let artifact = compile(&compiler_with(change), &text);
+        artifact.sites.traps().filter(|it| it.code == TrapCode::BadConversionToInteger).count()
     };
-    assert_eq!(loads(|_| {}), 1);
+    let one_by_one = conversions("", |_| {});
     // Three in a row, and one by itself.
-    assert_eq!(loads(|s| s.metered = true), 4);
-    assert_eq!(loads(|s| (s.metered, s.interruptable) = (true, true)), 1);
-    assert_eq!(loads(|s| (s.metered, s.epochs) = (true, true)), 1);
-    assert_eq!(loads(|s| (s.metered, s.opt_level) = (true, OptLevel::None)), 1);
-}
-
-#[test]
-fn counters_of_rounds_are_located() {
-    let text = r#"(module (memory 1)
-        (func (param i32) (result i32) (local i32)
-            (loop (i32.store (local.get 1) (i32.add (i32.load (local.get 1)) (i32.const 1)))
-                (local.set 1 (i32.add (local.get 1) (i32.const 4)))
-                (br 0))
-            (unreachable))
-        (func (param i32) (result i32) (local i32)
-            (loop (if (i32.load8_u offset=64 (local.get 1))
-                (then (local.set 1 (i32.add (local.get 1) (i32.const 1))) (br 1))))
-            (local.get 1)))"#;
-    let artifact = compile(&compiler(true), text);
-    assert_eq!(artifact.write_through, 0);
-    // The counter is as many rounds behind the value that it is made from as there were before.
-    let fuel: BTreeSet<String> =
-        artifact.sites.traps().map(|it| format!("{:?}", it.fuel)).collect();
-    assert!(fuel.len() > 3, "{fuel:?}");
+    assert_eq!(conversions("", |s| s.metered = true), 4 * one_by_one);
+    let others: [fn(&mut Settings); 3] = [
+        |s| (s.metered, s.interruptable) = (true, true),
+        |s| (s.metered, s.epochs) = (true, true),
+        |s| (s.metered, s.opt_level) = (true, OptLevel::None),
+    ];
+    for change in others {
+        assert_eq!(conversions("", change), one_by_one);
+    }
+    // What takes longer than a look at the counter, or may do anything.
+    for operators in [
+        "(drop (i32.load (local.get 0)))",
+        "(i32.store (local.get 0) (local.get 0))",
+        "(drop (i32.div_u (local.get 0) (local.get 0)))",
+        "(global.set $g (local.get 0))",
+        "(call 0 (local.get 0))",
+        "(call_indirect (type $f) (local.get 0))",
+        "(drop (memory.grow (local.get 0)))",
+        "(drop (table.get (local.get 0)))",
+        "(loop)",
+    ] {
+        assert_eq!(conversions(operators, |s| s.metered = true), one_by_one, "{operators}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Constant expressions that make structs and arrays.
+//! Constant expressions: plain values, and those that make structs and arrays.
 
-use super::build::evaluate;
+use super::func_record;
 use crate::compile::{ConstExpr, ConstOp, ModuleInfo};
 use crate::module::Module;
 use crate::types::composite::{CompositeType, FieldType};
@@ -124,6 +124,36 @@ impl Constants<'_> {
         let at = self.store.machine.heap.wrapping_add(object.to_u64() as usize + offset);
         // SAFETY: the object was just made, of a type that has this field there.
         unsafe { at.copy_from_nonoverlapping(value.0.as_ptr(), 1 << layout::shift(field)) };
+    }
+}
+
+/// The value of an expression that makes nothing.
+pub(super) fn evaluate(
+    store: &Store,
+    instance: &Instance,
+    info: &ModuleInfo,
+    expr: &ConstExpr,
+) -> ValRaw {
+    match *expr {
+        ConstExpr::I32(value) => ValRaw::from_u64((value as u32).into()),
+        ConstExpr::I64(value) => ValRaw::from_u64(value as u64),
+        ConstExpr::F32(bits) => ValRaw::from_u64(bits.into()),
+        ConstExpr::F64(bits) => ValRaw::from_u64(bits),
+        ConstExpr::V128(value) => ValRaw(value.to_le_bytes()),
+        ConstExpr::Arithmetic(index) => {
+            let ops = &info.arithmetic[index as usize];
+            let read = |value: &_| evaluate(store, instance, info, value).to_u64();
+            ValRaw::from_u64(ConstOp::evaluate(ops, read))
+        }
+        ConstExpr::RefNull => ValRaw::ZERO,
+        ConstExpr::RefFunc(function) => {
+            ValRaw::from_u64(func_record(instance, info, function).as_ptr() as u64)
+        }
+        ConstExpr::GlobalGet(index) => {
+            let id = instance.globals[index as usize];
+            // SAFETY: definitions are live with the store.
+            ValRaw(unsafe { store.globals[id as usize].definition.read() }.0)
+        }
     }
 }
 

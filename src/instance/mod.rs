@@ -2,9 +2,11 @@
 
 mod build;
 mod constants;
+mod definitions;
 mod image;
 mod imports;
 mod pre;
+mod segments;
 
 use std::ptr::NonNull;
 

@@ -249,12 +249,13 @@ impl<T> StoreInner<T> {
     ///
     /// Goes on with the panic of a host function.
     #[cold]
-    fn trap(&self, unwind: Unwind) -> Trap {
+    fn trap(&mut self, unwind: Unwind) -> Trap {
         let (trap, backtrace) = match unwind {
             Unwind::Trap(code, backtrace) => (Trap::from_code(code), backtrace),
             Unwind::OutOfFuel(backtrace) => (Trap::out_of_fuel(), backtrace),
             Unwind::Exception(thrown, backtrace) => {
                 let exception = Exception::new(&self.vm, &thrown);
+                self.vm.exceptions.as_mut().expect("there is a tag").let_go(thrown);
                 (Trap::from(anyhow::Error::new(exception)), backtrace)
             }
             Unwind::Host(error, backtrace) => (Trap::from(error), backtrace),

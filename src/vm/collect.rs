@@ -6,7 +6,8 @@
 //! the guest will use again. The code generator puts whatever is live over a call into such words,
 //! and frames are only ever looked at while a call leaves wasm, suspended or not.
 //!
-//! What the host has it holds by `ExternRef`, not by index. The only indexes that are elsewhere are
+//! Structs, arrays and exceptions are followed to what they refer to, wherever they were found; those that
+//! the host holds are roots, too. Values of the host it holds by `ExternRef`, not by index. The only indexes that are elsewhere are
 //! those of arguments, results and operands of builtins on their way; nothing collects while they
 //! are.
 
@@ -16,9 +17,11 @@ use std::ptr::NonNull;
 use lampwick_fibers::Cancelled;
 
 use super::activation;
+use super::exceptions::{self, Exceptions};
 use super::externs::{self, Externs};
 use super::heap::{self, Heap};
 use super::layout::{Reference, ValRaw};
+use super::objects;
 use super::pace::Pace;
 use super::store::Store;
 
@@ -26,12 +29,14 @@ use super::store::Store;
 const WORK_PER_FRAME: usize = 32;
 
 // What it takes in the units of a `Pace` (`cargo bench --bench polls`).
-const PER_WORD: usize = 1;
+const PER_WORD: usize = 4;
 const PER_FRAME: usize = 32;
 const PER_ENTRY: usize = 64;
 const PER_PART: usize = 8 << 10;
 const PER_OBJECT: usize = 64;
 const PER_REFERENCE: usize = 16;
+const PER_HELD: usize = 16;
+const PER_EXCEPTION: usize = 128;
 const PER_BLOCK: usize = 16 << 10;
 
 impl Store {
@@ -106,24 +111,37 @@ impl Store {
     ) -> Result<(), Cancelled> {
         // SAFETY: by contract; each borrow ends before the pace may suspend.
         unsafe {
-            let has_externs = (*this).externs.as_ref().is_some_and(|externs| externs.used() > 0);
-            if !has_externs && (*this).objects.is_none() {
-                return Self::drop_orphans(this, pace);
+            if !(*this).has_collected() {
+                return Ok(());
             }
             let mut marks = Marks::new(&*this);
             arguments.iter().for_each(|argument| marks.mark_if_any(argument.to_u64() as u32));
             Self::mark_tables(this, &mut marks, pace)?;
             Self::mark_globals(this, &mut marks, pace)?;
             Self::mark_frames(this, &mut marks, pace)?;
-            Self::mark_objects(this, &mut marks, pace)?;
-            if let Some(externs) = (*this).externs.as_deref_mut() {
-                sweep(&raw mut *externs, &marks, pace)?;
+            Self::mark_held(this, &mut marks, pace)?;
+            while let Some(references) = marks.follow() {
+                pace.spend(PER_OBJECT + references * PER_REFERENCE)?;
             }
+            let work = marks.externs.work();
             if let Some(objects) = (*this).objects.as_deref_mut() {
-                sweep_objects(&raw mut objects.heap, &marks.objects, pace)?;
+                sweep_objects(&raw mut objects.heap, &mut marks.objects, work, pace)?;
             }
-            Self::drop_orphans(this, pace)
+            if let Some(exceptions) = (*this).exceptions.as_deref_mut() {
+                sweep_exceptions(&raw mut *exceptions, &marks.exceptions, work, pace)?;
+            }
+            match (*this).externs.as_deref_mut() {
+                Some(externs) => sweep(&raw mut *externs, &marks, pace),
+                None => Ok(()),
+            }
         }
+    }
+
+    /// Whether there is anything to collect.
+    fn has_collected(&self) -> bool {
+        self.objects.is_some()
+            || self.externs.as_ref().is_some_and(|externs| externs.used() > 0)
+            || self.exceptions.as_ref().is_some_and(|exceptions| exceptions.used() > 0)
     }
 
     /// # Safety
@@ -170,18 +188,26 @@ impl Store {
         Ok(())
     }
 
-    /// What objects refer to, and what the host holds.
-    unsafe fn mark_objects(
+    /// Objects and exceptions that the host holds. It may let go of them meanwhile, and then they stay
+    /// until the next time.
+    unsafe fn mark_held(
         this: *mut Self,
         marks: &mut Marks,
         pace: &mut Pace<'_>,
     ) -> Result<(), Cancelled> {
         // SAFETY: by contract.
         unsafe {
-            let Some(objects) = (*this).objects.as_deref() else { return Ok(()) };
-            objects.for_each_held(|reference| marks.mark(reference));
-            while let Some(references) = marks.follow() {
-                pace.spend(PER_OBJECT + references * PER_REFERENCE)?;
+            if let Some(objects) = (*this).objects.as_deref() {
+                let places = objects.begin_held();
+                pace.parts(places, PER_HELD, |done, len| {
+                    let end = places - done;
+                    objects.for_each_held(end - len..end, |reference| marks.mark(reference));
+                })?;
+            }
+            if let Some(exceptions) = (*this).exceptions.as_deref() {
+                pace.parts(exceptions.len(), PER_HELD, |start, len| {
+                    exceptions.mark_held(&mut marks.exceptions, start..start + len);
+                })?;
             }
         }
         Ok(())
@@ -212,19 +238,54 @@ impl Store {
 struct Marks {
     externs: externs::Marks,
     objects: heap::Marks,
+    exceptions: exceptions::Marks,
+    /// What the last two are of.
+    all: All,
+}
+
+/// What refers to others: the store, and with it these, stays as it is while it is marked.
+#[derive(Clone, Copy)]
+struct All {
     heap: Option<NonNull<Heap>>,
+    exceptions: Option<NonNull<Exceptions>>,
+}
+
+impl All {
+    fn heap<'a>(self) -> Option<&'a Heap> {
+        // SAFETY: as the type says; marks do not outlive the collection.
+        self.heap.map(|heap| unsafe { heap.as_ref() })
+    }
+
+    fn exceptions<'a>(self) -> Option<&'a Exceptions> {
+        // SAFETY: as above.
+        self.exceptions.map(|exceptions| unsafe { exceptions.as_ref() })
+    }
+
+    fn mark_object(self, marks: &mut heap::Marks, at: u32) {
+        if let Some(heap) = self.heap() {
+            marks.mark(heap, at);
+        }
+    }
+
+    fn mark_exception(self, marks: &mut exceptions::Marks, entry: u32) {
+        if let Some(exceptions) = self.exceptions() {
+            marks.mark(exceptions, entry);
+        }
+    }
 }
 
 impl Marks {
     fn new(store: &Store) -> Self {
         let heap = store.objects.as_ref().map(|objects| &objects.heap);
+        let exceptions = store.exceptions.as_deref();
         Self {
             externs: store
                 .externs
                 .as_ref()
                 .map_or_else(Default::default, |externs| externs.marks()),
             objects: heap::Marks::new(heap),
-            heap: heap.map(NonNull::from),
+            exceptions: exceptions.map_or_else(Default::default, Exceptions::marks),
+            all: All { heap: heap.map(NonNull::from), exceptions: exceptions.map(NonNull::from) },
         }
     }
 
@@ -233,36 +294,44 @@ impl Marks {
     fn mark(&mut self, reference: u32) {
         match Reference::of(reference) {
             Reference::Extern(index) => self.externs.mark(index),
-            Reference::Object(at) => self.mark_object(at),
-            Reference::Null | Reference::I31(_) => {}
+            _ => self.mark_if_any(reference),
         }
     }
 
     /// Notes what may be a reference, or anything else.
     fn mark_if_any(&mut self, number: u32) {
+        let Self { externs, objects, exceptions, all } = self;
         match Reference::of(number) {
-            Reference::Extern(index) => self.externs.mark_if_any(index),
-            _ => self.mark(number),
-        }
-    }
-
-    fn mark_object(&mut self, at: u32) {
-        if let Some(heap) = self.heap {
-            // SAFETY: the store, and with it the heap, stays as it is while it is marked.
-            self.objects.mark(unsafe { heap.as_ref() }, at);
-        }
-    }
-
-    /// Notes what a part of an object refers to. Answers how much that was, or `None` when nothing is
-    /// left to look into.
-    fn follow(&mut self) -> Option<usize> {
-        // SAFETY: as above.
-        let heap = unsafe { self.heap?.as_ref() };
-        let Self { externs, objects, .. } = self;
-        objects.follow(heap, |objects, reference| match Reference::of(reference) {
-            Reference::Extern(index) => externs.mark(index),
-            Reference::Object(at) => objects.mark(heap, at),
+            Reference::Extern(index) => externs.mark_if_any(index),
+            Reference::Exception(entry) => all.mark_exception(exceptions, entry),
+            Reference::Object(at) => all.mark_object(objects, at),
             Reference::Null | Reference::I31(_) => {}
+        }
+    }
+
+    /// Notes what an exception, or a part of an object, refers to. Answers how much that was, or `None`
+    /// when nothing is left to look into.
+    ///
+    /// What was found by a number that happens to be its reference may be garbage, and refer to what an
+    /// earlier collection has freed that was not done.
+    fn follow(&mut self) -> Option<usize> {
+        let Self { externs, objects, exceptions, all } = self;
+        let followed = all.heap().and_then(|heap| {
+            objects.follow(heap, |objects, reference| match Reference::of(reference) {
+                Reference::Extern(index) => externs.mark_if_any(index),
+                Reference::Exception(entry) => all.mark_exception(exceptions, entry),
+                Reference::Object(at) => objects.mark(heap, at),
+                Reference::Null | Reference::I31(_) => {}
+            })
+        });
+        followed.or_else(|| {
+            let thrown = all.exceptions()?;
+            exceptions.follow(thrown, |exceptions, reference| match Reference::of(reference) {
+                Reference::Extern(index) => externs.mark_if_any(index),
+                Reference::Exception(entry) => exceptions.mark(thrown, entry),
+                Reference::Object(at) => all.mark_object(objects, at),
+                Reference::Null | Reference::I31(_) => {}
+            })
         })
     }
 }
@@ -303,18 +372,45 @@ unsafe fn sweep(
         swept?;
         pace.parts((*externs).parts(), PER_PART, |start, len| {
             (start..start + len).for_each(|part| (*externs).shrink(part));
-        })
+        })?;
+        (*externs).end_shrinking();
+        Ok(())
     }
 }
 
-/// Frees the objects that are not marked.
+/// Frees the exceptions that are not marked.
+///
+/// # Safety
+///
+/// As for [`Store::collect_at`], for the store of which these are the exceptions.
+unsafe fn sweep_exceptions(
+    exceptions: *mut Exceptions,
+    marks: &exceptions::Marks,
+    work: usize,
+    pace: &mut Pace<'_>,
+) -> Result<(), Cancelled> {
+    // SAFETY: by contract; each borrow ends before the pace may suspend.
+    unsafe {
+        let entries = (*exceptions).len();
+        (*exceptions).begin_sweep();
+        pace.parts(entries, PER_EXCEPTION, |done, len| {
+            let end = entries - done;
+            (*exceptions).sweep(marks, end - len..end);
+        })?;
+        (*exceptions).end_sweep(work);
+    }
+    Ok(())
+}
+
+/// Frees the objects that are not marked, and gives memory back that will not be needed soon.
 ///
 /// # Safety
 ///
 /// As for [`Store::collect_at`], for the store of which this is the heap.
 unsafe fn sweep_objects(
     heap: *mut Heap,
-    marks: &heap::Marks,
+    marks: &mut heap::Marks,
+    work: usize,
     pace: &mut Pace<'_>,
 ) -> Result<(), Cancelled> {
     // SAFETY: by contract; each borrow ends before the pace may suspend.
@@ -324,7 +420,16 @@ unsafe fn sweep_objects(
         pace.parts((*heap).len(), PER_BLOCK, |start, len| {
             (start..start + len).for_each(|block| left += (*heap).sweep(marks, block));
         })?;
-        (*heap).end_sweep(left);
+        let mut keep = (*heap).end_sweep(left, work);
+        for block in 0..(*heap).len() {
+            pace.spend(PER_WORD)?;
+            if (*heap).is_spare(block, &mut keep) {
+                pace.spend(objects::PER_BLOCK)?;
+                if (*heap).give_back(block).is_err() {
+                    break;
+                }
+            }
+        }
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Instances: a context for machine code, and what the host must know beside it.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use lampwick_fibers::Shared;
+use lampwick_fibers::{Cancelled, Shared};
 use smallvec::{SmallVec, smallvec};
 use thin_vec::ThinVec;
 
@@ -14,6 +14,7 @@ use super::layout::{
     ContextLayout, VMContext, VMFuncRef, VMFunctionImport, VMGlobal, VMMemory, VMTable,
 };
 use super::memory::MemoryImage;
+use super::pace::{self, Pace};
 use super::segments::SegmentElement;
 
 /// What the instances of a module share: how their contexts are laid out, and segments.
@@ -43,12 +44,25 @@ impl ContextMemory {
         Layout::from_size_align(layout.size(), 16).expect("fits, as its offsets fit 32 bits")
     }
 
-    fn new(blueprint: Shared<Blueprint>) -> Self {
+    /// # Errors
+    ///
+    /// [`Cancelled`] from the pace.
+    fn new(blueprint: Shared<Blueprint>, pace: &mut Pace<'_>) -> Result<Self, Cancelled> {
         let allocation = Self::allocation(&blueprint.layout);
+        let is_long = pace::is_long(allocation.size());
         // SAFETY: a context is never empty, it has a header.
-        let start = unsafe { alloc_zeroed(allocation) };
+        let start = unsafe { if is_long { alloc(allocation) } else { alloc_zeroed(allocation) } };
         let Some(start) = NonNull::new(start.cast()) else { handle_alloc_error(allocation) };
-        Self { start, blueprint }
+        let this = Self { start, blueprint };
+        if is_long {
+            // An allocator that had it in use before would clear it at once.
+            let bytes = start.as_ptr().cast::<u8>();
+            pace.parts(allocation.size(), 1, |from, len| {
+                // SAFETY: the part is one of the allocation.
+                unsafe { bytes.add(from).write_bytes(0, len) }
+            })?;
+        }
+        Ok(this)
     }
 }
 
@@ -81,16 +95,24 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// An instance whose context is zero but for its header, which gets everything but the back
     /// pointer.
-    pub(crate) fn new(head: VMContext, blueprint: Shared<Blueprint>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] from the pace.
+    pub(crate) fn new(
+        head: VMContext,
+        blueprint: Shared<Blueprint>,
+        pace: &mut Pace<'_>,
+    ) -> Result<Self, Cancelled> {
         let dropped = smallvec![false; blueprint.ranges.len() + blueprint.elements.len()];
         let counts = blueprint.layout.counts;
         let exactly = |imported: u32, defined: u32| {
             ThinVec::with_capacity(imported as usize + defined as usize)
         };
-        let context = ContextMemory::new(blueprint);
+        let context = ContextMemory::new(blueprint, pace)?;
         // SAFETY: the allocation begins with a header.
         unsafe { context.start.write(head) };
-        Self {
+        Ok(Self {
             context,
             memories: SmallVec::with_capacity(
                 counts.imported_memories as usize + counts.memories as usize,
@@ -99,7 +121,7 @@ impl Instance {
             globals: exactly(counts.imported_globals, counts.globals),
             tags: ThinVec::new(),
             dropped,
-        }
+        })
     }
 
     /// The context.

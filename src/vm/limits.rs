@@ -4,6 +4,7 @@
 //! of functions made for the data's type, which find it by the store's address.
 
 use std::fmt;
+use std::time::Instant;
 
 use lampwick_fibers::{Cancelled, Suspender};
 
@@ -120,13 +121,15 @@ impl Store {
     ) -> Result<u64, Box<Unwind>> {
         // SAFETY: by contract; no borrow of the store is held when the limiter is asked or told.
         unsafe {
+            // Before the limiter is asked: what it permits is done at once.
+            Self::took(this, 0)?;
             if delta > 0 && !Self::permit(this, |store| store.memory_growth(index, delta))? {
                 return Ok(FAILED);
             }
-            match (*this).grow_memory(index, delta) {
+            Self::timed(this, || match (*this).grow_memory(index, delta) {
                 Ok(old) => Ok(old),
                 Err(error) => Ok(Self::grow_failed(this, Resource::Memory, || error.report())),
-            }
+            })
         }
     }
 
@@ -143,9 +146,25 @@ impl Store {
     ) -> Result<u64, Box<Unwind>> {
         // SAFETY: as above.
         unsafe {
+            Self::took(this, 0)?;
             if delta > 0 && !Self::permit(this, |store| store.table_growth(index, delta))? {
                 return Ok(FAILED);
             }
+            Self::timed(this, || Self::grow_table_in_parts(this, index, delta, init))
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::permit`].
+    unsafe fn grow_table_in_parts(
+        this: *mut Self,
+        index: u32,
+        delta: u64,
+        init: RawRef,
+    ) -> Result<u64, Box<Unwind>> {
+        // SAFETY: by contract; each borrow ends before the pace suspends.
+        unsafe {
             let old = match (*this).change_table(index, |table| table.begin_growth(delta)) {
                 Ok(old) => old,
                 Err(error) => {
@@ -193,6 +212,26 @@ impl Store {
                     return Ok(true);
                 }
             }
+        }
+    }
+
+    /// Grows something, and takes note of how long that was: a guest pays for growth by its size, however
+    /// often it asks for a little.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::permit`].
+    unsafe fn timed(
+        this: *mut Self,
+        grow: impl FnOnce() -> Result<u64, Box<Unwind>>,
+    ) -> Result<u64, Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            let start = Instant::now();
+            let old = grow()?;
+            let nanoseconds = u32::try_from(start.elapsed().as_nanos()).unwrap_or(u32::MAX);
+            (*this).held = (*this).held.saturating_add(nanoseconds);
+            Ok(old)
         }
     }
 

@@ -1,79 +1,90 @@
 //! The structs and arrays of a store: how they are made, and what of them the host holds.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::activation::Unwind;
-use super::externs::Value;
 use super::heap::{Heap, MAX_BYTES, ObjectSettings, Place};
-use super::layout::{FIELDS, ObjectLayout, Reference, TrapCode, VMType};
+use super::layout::{FIELDS, ObjectLayout, TrapCode, VMType};
 use super::limits::{Growth, Resource};
 use super::pace::Pace;
+use super::slab::Slab;
 use super::store::Store;
 
 /// Bytes of which cleaning a block takes as much as touching them first.
-const PER_BLOCK: usize = 4 << 10;
+pub(super) const PER_BLOCK: usize = 4 << 10;
 
 /// Objects, and what of them the host holds.
 pub(crate) struct Objects {
     pub(super) heap: Heap,
-    held: Mutex<Held>,
+    held: Arc<AllHeld>,
 }
-
-/// What the host holds: which stays as long as somebody else has a share in it.
-struct Held {
-    references: Vec<Arc<u32>>,
-    /// How many there may be before it is looked which of them are still held.
-    most: usize,
-}
-
-/// How many the host may hold before it is looked which of them it still does.
-const FEW: usize = 64;
 
 impl Objects {
     /// None.
     pub(crate) fn new(settings: ObjectSettings) -> std::io::Result<Self> {
-        let held = Held { references: Vec::new(), most: FEW };
-        Ok(Self { heap: Heap::new(settings)?, held: Mutex::new(held) })
-    }
-
-    /// Calls `see` with what the host holds.
-    pub(super) fn for_each_held(&self, see: impl FnMut(u32)) {
-        let mut held = self.lock();
-        held.forget_unused();
-        held.references.iter().map(|reference| **reference).for_each(see);
+        Ok(Self { heap: Heap::new(settings)?, held: Arc::default() })
     }
 
     /// Keeps an object as long as the answer is kept somewhere.
-    fn hold(&self, bits: u32) -> Arc<u32> {
-        let mut held = self.lock();
-        if held.references.len() >= held.most {
-            held.forget_unused();
-            held.most = FEW.max(2 * held.references.len());
-        }
-        let reference = Arc::new(bits);
-        held.references.push(reference.clone());
-        reference
+    fn hold(&self, bits: u32) -> Held {
+        let mut all = self.held.lock();
+        let place = all.vacant();
+        all.insert(bits);
+        Held { bits, place, all: self.held.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(|e| e.into_inner())
+    /// Begins to look through what the host holds: answers how many places there are.
+    pub(super) fn begin_held(&self) -> usize {
+        let mut all = self.held.lock();
+        all.begin_sweep();
+        all.len()
     }
+
+    /// Calls `see` with what the host holds in some places. Ranges come backwards; the host may drop what it
+    /// holds meanwhile.
+    pub(super) fn for_each_held(&self, places: Range<usize>, mut see: impl FnMut(u32)) {
+        let keep = |_, &bits: &u32| {
+            see(bits);
+            true
+        };
+        self.held.lock().sweep(places, keep, drop);
+    }
+}
+
+/// All that the host holds of a store's objects, on whatever threads.
+#[derive(Default)]
+struct AllHeld(Mutex<Slab<u32>>);
+
+impl AllHeld {
+    fn lock(&self) -> MutexGuard<'_, Slab<u32>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// What the host holds of a store's objects: it stays as long as this does.
+pub(crate) struct Held {
+    bits: u32,
+    place: usize,
+    all: Arc<AllHeld>,
 }
 
 impl Held {
-    fn forget_unused(&mut self) {
-        self.references.retain(|reference| Arc::strong_count(reference) > 1);
+    /// The reference.
+    pub(crate) fn bits(&self) -> u32 {
+        self.bits
     }
 }
 
-/// A struct or array that something holds which is no guest and no host: an exception.
-#[derive(Debug)]
-pub(crate) struct HeldObject(Arc<u32>);
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.all.lock().remove(self.place);
+    }
+}
 
-impl HeldObject {
-    /// The reference.
-    pub(crate) fn bits(&self) -> u32 {
-        *self.0
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.bits)
     }
 }
 
@@ -99,21 +110,9 @@ impl Store {
         Ok(())
     }
 
-    /// Keeps what a reference is to as long as the answer is kept somewhere.
-    pub(crate) fn hold(&self, bits: u32) -> Arc<u32> {
-        match (Reference::of(bits), &self.objects) {
-            (Reference::Object(_), Some(objects)) => objects.hold(bits),
-            _ => Arc::new(bits),
-        }
-    }
-
-    /// What a reference is to, kept as long as the answer; `None` for null and integers.
-    pub(super) fn hold_reference(&self, bits: u32) -> Option<Value> {
-        match Reference::of(bits) {
-            Reference::Null | Reference::I31(_) => None,
-            Reference::Extern(index) => self.externs.as_ref()?.get(index).cloned(),
-            Reference::Object(_) => Some(Arc::new(HeldObject(self.hold(bits)))),
-        }
+    /// Keeps an object, to which this is a reference, as long as the answer is kept somewhere.
+    pub(crate) fn hold(&self, bits: u32) -> Held {
+        self.objects.as_ref().expect("there are objects").hold(bits)
     }
 
     /// The bytes of an object of a type, with so many elements if that is an array.

@@ -24,6 +24,7 @@ use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
 use super::objects::Objects;
+use super::pace::LONG;
 use super::signals::{self, Way};
 use super::table::{self, RawRef, Table};
 
@@ -117,6 +118,9 @@ pub struct Store {
     metered: bool,
     /// Whether a guest has run.
     pub(super) has_run: bool,
+    /// For how many nanoseconds operators that are watched (`pace::Watch`) have held the worker since
+    /// they last let others run.
+    pub(super) held: u32,
     /// What runs when control crosses the border between wasm and the host.
     #[cfg(feature = "call-hook")]
     call_hook: Option<Hook>,
@@ -173,6 +177,7 @@ impl Store {
             way: if accounts.is_some() { Way::Watched } else { Way::Straight },
             metered,
             has_run: false,
+            held: 0,
             #[cfg(feature = "call-hook")]
             call_hook: None,
             accounts,
@@ -285,11 +290,6 @@ impl Store {
         }
     }
 
-    /// Whether the slice has fuel for this.
-    pub(super) fn covers(&self, cost: u64) -> bool {
-        !self.metered || i64::try_from(cost).is_ok_and(|cost| self.machine.fuel >= cost)
-    }
-
     /// Charges for work that a guest sized, with as many suspensions as that takes.
     ///
     /// # Safety
@@ -340,6 +340,24 @@ impl Store {
         // SAFETY: by contract; the activation is live since its wasm called us.
         let suspender = unsafe { &*(*(*this).activation).suspender };
         suspender.yield_now().map_err(|_cancelled| Box::new(Unwind::Cancelled))
+    }
+
+    /// Takes note of an operator that takes some so many nanoseconds, which are many for its fuel, and
+    /// lets others run where that adds up.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            (*this).held = (*this).held.saturating_add(nanoseconds);
+            if u128::from((*this).held) >= LONG.as_nanos() {
+                (*this).held = 0;
+                Self::yield_now(this)?;
+            }
+        }
+        Ok(())
     }
 
     /// A trap of the guest whose builtin is running.

@@ -1,6 +1,6 @@
 //! What operators cost: classes of them, and tables with a cost for each class.
 //!
-//! `class` says which class an operator belongs to. How costs are charged is in `env/fuel.rs`.
+//! `class` says which class an operator belongs to. How costs are charged is in `env/fuel`.
 
 mod atomic;
 mod class;

@@ -3,7 +3,7 @@
 //! A function whose calls are in a `try_table` makes them with a table of exceptions, which becomes
 //! a list of handlers for the return address; machine code for the way that does not throw is that
 //! of other calls. What is thrown is put together in the frame, and a builtin does the rest
-//! (`vm/exceptions.rs`): it leaves the exception's values where the first word says, the exception
+//! (`vm/exceptions/raise.rs`): it leaves the exception's values where the first word says, the exception
 //! itself in the second word, and the fuel counter in its register.
 
 use cranelift_codegen::ir::{

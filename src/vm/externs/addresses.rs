@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// The most entries of one of the tables.
-const MAX_ENTRIES: usize = 1024;
+/// The most entries of one of the tables: what one of 1,024 places has room for.
+const MAX_ENTRIES: usize = 896;
 /// The most bits of the hash that tell tables apart; a table of more than its share just grows.
 const MAX_BITS: u32 = 24;
 
@@ -50,7 +50,7 @@ impl Addresses {
 
     pub(super) fn insert(&mut self, address: usize, index: u32) {
         let mut part = self.part(address);
-        while self.parts[part].entries.len() >= MAX_ENTRIES && self.parts[part].bits < MAX_BITS {
+        while self.parts[part].entries.len() >= limit(part) && self.parts[part].bits < MAX_BITS {
             self.split(part, address);
             part = self.part(address);
         }
@@ -71,9 +71,10 @@ impl Addresses {
         }
         let old = &mut self.parts[part];
         old.bits += 1;
-        let is_second = |entry: &(usize, u32)| prefix(entry.0, former + 1) & 1 == 1;
-        let (second, first) = old.entries.drain().partition(is_second);
-        old.entries = first;
+        // Tables that have their room from the start never move their entries to grow.
+        let mut second = ByAddress::with_capacity_and_hasher(MAX_ENTRIES, Default::default());
+        let is_second = |address: &usize, _: &mut u32| prefix(*address, former + 1) & 1 == 1;
+        second.extend(old.entries.extract_if(is_second));
         let new = self.parts.len() as u32;
         self.parts.push(Part { bits: former + 1, entries: second });
         // The places of a part are one range, whose second half is now the new one's.
@@ -104,6 +105,13 @@ impl Addresses {
     pub(super) fn capacity(&self) -> usize {
         self.parts.iter().map(|part| part.entries.capacity()).sum()
     }
+}
+
+/// How many entries a part may have. Addresses are spread so evenly that parts with one limit would all be
+/// full at the same time.
+fn limit(part: usize) -> usize {
+    const LEAST: usize = MAX_ENTRIES / 2;
+    LEAST + part.wrapping_mul(317) % LEAST
 }
 
 /// The first bits of an address's hash; others than those by which a table finds its entries.
@@ -138,6 +146,20 @@ impl Hasher for AddressHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_not_cut_all_at_once() {
+        let (mut addresses, mut most) = (Addresses::default(), 0);
+        for number in 0..300 {
+            let before = addresses.parts();
+            for number in number * 1_000..(number + 1) * 1_000 {
+                addresses.insert((1 << 44) + number * 48, number as u32);
+            }
+            most = most.max(addresses.parts() - before);
+        }
+        // There are some 400 in the end.
+        assert!(most < 20, "{most} of {} parts for 1,000 entries", addresses.parts());
+    }
 
     #[test]
     fn every_address_is_found_again() {

@@ -7,7 +7,6 @@
 //! wasm or a table has it, nothing may collect.
 
 mod addresses;
-mod entries;
 
 use std::any::Any;
 use std::ops::Range;
@@ -16,9 +15,9 @@ use std::sync::Arc;
 
 use addresses::Addresses;
 pub(crate) use addresses::ByAddress;
-use entries::Entries;
 
 use super::layout::MAX_EXTERNS;
+use super::slab::Slab;
 
 /// A value of the host.
 pub(crate) type Value = Arc<dyn Any + Send + Sync>;
@@ -40,19 +39,10 @@ const WORK_PER_ENTRY: usize = 64;
 )]
 pub(crate) struct Full;
 
-enum Entry {
-    Used(Value),
-    /// The index of the next free entry, or zero.
-    Free(u32),
-}
-
 /// Values of the host by index; zero is null.
 pub(crate) struct Externs {
-    /// The entry of index 1 comes first.
-    entries: Entries<Entry>,
-    /// The index of the first free entry, or zero.
-    free: u32,
-    used: usize,
+    /// The value of index 1 comes first.
+    values: Slab<Value>,
     /// How many entries may be in use before the next collection.
     threshold: usize,
     /// The index of each value by its address.
@@ -61,13 +51,7 @@ pub(crate) struct Externs {
 
 impl Default for Externs {
     fn default() -> Self {
-        Self {
-            entries: Entries::default(),
-            free: 0,
-            used: 0,
-            threshold: MIN_THRESHOLD,
-            by_address: Addresses::default(),
-        }
+        Self { values: Slab::default(), threshold: MIN_THRESHOLD, by_address: Addresses::default() }
     }
 }
 
@@ -82,24 +66,12 @@ impl Externs {
     }
 
     fn insert(&mut self, value: Value) -> Result<u32, Full> {
-        let address = address(&value);
-        let index = if self.free == 0 {
-            let index = u32::try_from(self.entries.len() + 1).map_err(|_| Full)?;
-            if index > MAX_EXTERNS {
-                return Err(Full);
-            }
-            self.entries.push(Entry::Used(value));
-            index
-        } else {
-            let index = self.free;
-            let entry = self.entries.at_mut(place(index));
-            let Entry::Free(next) = *entry else { unreachable!("the list is of free entries") };
-            self.free = next;
-            *entry = Entry::Used(value);
-            index
-        };
-        self.used += 1;
-        self.by_address.insert(address, index);
+        let index = u32::try_from(self.values.vacant() + 1).map_err(|_| Full)?;
+        if index > MAX_EXTERNS {
+            return Err(Full);
+        }
+        self.by_address.insert(address(&value), index);
+        self.values.insert(value);
         Ok(index)
     }
 
@@ -110,72 +82,56 @@ impl Externs {
     /// Panics if the index has no value: no guest can come by such a one.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&Value> {
-        let place = (index as usize).checked_sub(1)?;
-        match self.entries.at(place) {
-            Entry::Used(value) => Some(value),
-            Entry::Free(_) => panic!("internal error: reference {index} was collected"),
-        }
+        let value = self.values.at((index as usize).checked_sub(1)?);
+        Some(value.unwrap_or_else(|| panic!("internal error: reference {index} was collected")))
     }
 
     /// Whether there should be a collection before so many more values get an entry.
     #[inline]
     pub(crate) fn is_full(&self, more: usize) -> bool {
-        self.used + more > self.threshold
+        self.values.used() + more > self.threshold
     }
 
     /// How many values have an entry.
     pub(super) fn used(&self) -> usize {
-        self.used
+        self.values.used()
     }
 
     /// Marks for a collection, none set.
     pub(super) fn marks(&self) -> Marks {
-        Marks { bits: vec![0; self.entries.len().div_ceil(64)], work: 0 }
+        Marks { bits: vec![0; self.values.len().div_ceil(64)], work: 0 }
     }
 
     /// How many entries there are, used or free.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.values.len()
     }
 
     /// Begins to free the entries that are not marked. All of them are then to be
     /// [swept](Self::sweep); until that is done there are fewer free entries than there could be.
     pub(super) fn begin_sweep(&mut self) {
-        self.free = 0;
+        self.values.begin_sweep();
     }
 
-    /// Frees the entries of a range that are not marked and answers their values. What is left of the
-    /// range by earlier sweeps comes backwards, so that low indexes are used first and the end can be
-    /// given back.
+    /// Frees the entries of a range that are not marked and answers their values. Ranges come backwards.
     pub(super) fn sweep(&mut self, marks: &Marks, range: Range<usize>) -> Garbage {
         let mut garbage = Vec::new();
-        for place in range.rev() {
-            if marks.is_set(place) {
-                continue;
-            }
-            let at_end = place + 1 == self.entries.len();
-            let former = std::mem::replace(self.entries.at_mut(place), Entry::Free(self.free));
-            if let Entry::Used(value) = former {
-                self.by_address.remove(address(&value));
-                self.used -= 1;
+        let Self { values, by_address, .. } = self;
+        values.sweep(
+            range,
+            |place, _| marks.is_set(place),
+            |value| {
+                by_address.remove(address(&value));
                 garbage.push(value);
-            }
-            if at_end {
-                self.entries.pop();
-            } else {
-                self.free = place as u32 + 1;
-            }
-        }
+            },
+        );
         Garbage(garbage)
     }
 
     /// Decides when there is to be a collection again, after one that looked at so many words and
     /// entries.
     pub(super) fn end_sweep(&mut self, work: usize) {
-        self.threshold = MIN_THRESHOLD.max(2 * self.used).max(work / WORK_PER_ENTRY);
-        if self.used == 0 {
-            self.by_address.clear();
-        }
+        self.threshold = MIN_THRESHOLD.max(2 * self.used()).max(work / WORK_PER_ENTRY);
     }
 
     /// The parts of the table by address, each of which can be [made smaller](Self::shrink).
@@ -187,21 +143,19 @@ impl Externs {
     pub(super) fn shrink(&mut self, part: usize) {
         self.by_address.shrink(part);
     }
+
+    /// Gives the table's own memory back when all its parts [have](Self::shrink) and there are no values.
+    pub(super) fn end_shrinking(&mut self) {
+        if self.used() == 0 {
+            self.by_address.clear();
+        }
+    }
 }
 
 impl Drop for Externs {
     fn drop(&mut self) {
-        let values = self.entries.drain().filter_map(|entry| match entry {
-            Entry::Used(value) => Some(value),
-            Entry::Free(_) => None,
-        });
-        drop(Garbage(values.collect()));
+        drop(Garbage(self.values.drain().collect()));
     }
-}
-
-/// The place of an index that is not zero.
-fn place(index: u32) -> usize {
-    index as usize - 1
 }
 
 /// What tells values apart.
@@ -253,12 +207,6 @@ impl Marks {
 #[must_use = "dropping it runs code of the embedder's"]
 pub(super) struct Garbage(Vec<Value>);
 
-impl Garbage {
-    pub(super) fn new(values: Vec<Value>) -> Self {
-        Self(values)
-    }
-}
-
 impl Drop for Garbage {
     fn drop(&mut self) {
         let mut first = None;
@@ -291,6 +239,7 @@ mod tests {
         }
         externs.end_sweep(marks.work() + len);
         (0..externs.parts()).for_each(|part| externs.shrink(part));
+        externs.end_shrinking();
     }
 
     fn value(number: u32) -> Value {
@@ -325,7 +274,7 @@ mod tests {
         let mut marks = externs.marks();
         marks.mark(7);
         sweep(&mut externs, &marks);
-        assert_eq!((externs.entries.len(), externs.used()), (7, 1));
+        assert_eq!((externs.len(), externs.used()), (7, 1));
         assert!(externs.by_address.capacity() <= 8 * externs.threshold);
         let indexes: Vec<_> = (0..7).map(|_| externs.index(&value(0)).unwrap()).collect();
         assert_eq!(indexes, [1, 2, 3, 4, 5, 6, 8], "low indexes first");

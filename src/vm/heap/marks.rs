@@ -1,41 +1,61 @@
 //! What a collection has found, and what it still has to look into.
+//!
+//! A guest picks how much that is; so it is in pieces, of which none is copied to grow, and none is large
+//! when it goes.
 
 use super::{BLOCK, Heap};
 use crate::vm::layout::{FIELDS, OBJECT_ALIGN, ObjectLayout};
+use crate::vm::slab::Pieces;
+
+/// The places of a block at which objects may begin, a bit each.
+type Bits = [u64; BLOCK / OBJECT_ALIGN as usize / 64];
 
 /// The objects that were found.
-#[derive(Debug)]
 pub(in crate::vm) struct Marks {
-    bits: Vec<u64>,
+    /// Those of each block, where there are any.
+    blocks: Vec<Option<Box<Bits>>>,
     /// References, to be followed, of objects that are marked: the object, and for an array the
     /// element to go on with.
-    todo: Vec<(u32, u32)>,
+    todo: Pieces<(u32, u32)>,
 }
 
 /// How many references of an array are followed at a time.
 const PART: u32 = 1024;
 
+/// The block of an object, and its bit there: a word and a bit of that.
+fn place(at: u32) -> (usize, usize, u64) {
+    let (block, place) = (at as usize / BLOCK, at as usize % BLOCK / OBJECT_ALIGN as usize);
+    (block, place / 64, 1 << (place % 64))
+}
+
 impl Marks {
     /// None yet.
     pub(in crate::vm) fn new(heap: Option<&Heap>) -> Self {
-        let places = heap.map_or(0, Heap::len) * BLOCK / OBJECT_ALIGN as usize;
-        Self { bits: vec![0; places / 64], todo: Vec::new() }
+        Self { blocks: vec![None; heap.map_or(0, Heap::len)], todo: Pieces::default() }
     }
 
     /// Notes what may be a reference to an object, or anything else.
     #[inline]
     pub(in crate::vm) fn mark(&mut self, heap: &Heap, at: u32) {
-        if heap.is_object(at) && !self.is_set(at) {
-            let place = (at / OBJECT_ALIGN) as usize;
-            self.bits[place / 64] |= 1 << (place % 64);
-            self.todo.push((at, 0));
+        if heap.is_object(at) {
+            let (block, word, bit) = place(at);
+            let bits = self.blocks[block].get_or_insert_with(|| Box::new([0; _]));
+            if bits[word] & bit == 0 {
+                bits[word] |= bit;
+                self.todo.push((at, 0));
+            }
         }
     }
 
     #[inline]
     pub(super) fn is_set(&self, at: u32) -> bool {
-        let place = (at / OBJECT_ALIGN) as usize;
-        self.bits[place / 64] & (1 << (place % 64)) != 0
+        let (block, word, bit) = place(at);
+        self.blocks[block].as_ref().is_some_and(|bits| bits[word] & bit != 0)
+    }
+
+    /// Forgets what was found in a block.
+    pub(super) fn forget(&mut self, block: usize) {
+        self.blocks[block] = None;
     }
 
     /// Calls `see` with each of the references in a part of an object that is marked. Answers how many

@@ -47,6 +47,10 @@ impl Default for ObjectSettings {
 /// Below so many bytes of new objects there is no collection unless room is short.
 const MIN_THRESHOLD: usize = 1 << 20;
 
+/// How many new bytes pay for a word of tables and frames that a collection looks at: a guest picks how
+/// many of them there are.
+const BYTES_PER_WORD: usize = 2;
+
 /// What is in a block.
 #[derive(Debug)]
 enum Block {
@@ -292,8 +296,15 @@ impl Heap {
         self.first_free = 1;
     }
 
-    /// Frees the objects of a block that are not marked. Answers the bytes that are left.
-    pub(super) fn sweep(&mut self, marks: &Marks, block: usize) -> usize {
+    /// Frees the objects of a block that are not marked, and forgets the marks. Answers the bytes that are
+    /// left.
+    pub(super) fn sweep(&mut self, marks: &mut Marks, block: usize) -> usize {
+        let left = self.sweep_marked(marks, block);
+        marks.forget(block);
+        left
+    }
+
+    fn sweep_marked(&mut self, marks: &Marks, block: usize) -> usize {
         let start = (block * BLOCK) as u32;
         match &mut self.blocks[block] {
             Block::Cells(_) => self.sweep_cells(marks, block as u32),
@@ -340,9 +351,40 @@ impl Heap {
         used * size as usize
     }
 
-    /// Decides when there is to be a collection again, after one that left so many bytes.
-    pub(super) fn end_sweep(&mut self, left: usize) {
+    /// Decides when there is to be a collection again, after one that left so many bytes and looked at so
+    /// many words elsewhere. Answers how many free blocks to keep until then.
+    pub(super) fn end_sweep(&mut self, left: usize, work: usize) -> usize {
         self.new = 0;
-        self.threshold = if self.stress { 0 } else { left.max(MIN_THRESHOLD) };
+        let new = left.max(MIN_THRESHOLD);
+        self.threshold = if self.stress { 0 } else { new.max(work.saturating_mul(BYTES_PER_WORD)) };
+        new / BLOCK
+    }
+
+    /// Whether a block is free and has memory: `keep` counts those that may have.
+    pub(super) fn is_spare(&self, block: usize, keep: &mut usize) -> bool {
+        let is_dirty = matches!(self.blocks[block], Block::Free { dirty: true });
+        let is_spare = is_dirty && *keep == 0;
+        *keep -= usize::from(is_dirty && !is_spare);
+        is_spare
+    }
+
+    /// Gives the memory of a free block back. What the heap may use stays as it is: it is not to be asked
+    /// for again.
+    ///
+    /// # Errors
+    ///
+    /// When the system keeps it, as it does where memory is locked.
+    pub(super) fn give_back(&mut self, block: usize) -> io::Result<()> {
+        let start = block * BLOCK;
+        self.space.discard(start..start + BLOCK)?;
+        self.blocks[block] = Block::Free { dirty: false };
+        Ok(())
+    }
+
+    /// How many bytes of it may be in memory.
+    #[cfg(test)]
+    pub(crate) fn touched(&self) -> usize {
+        let is_clean = |block: &&Block| matches!(block, Block::Free { dirty: false });
+        (self.blocks.len() - 1 - self.blocks.iter().filter(is_clean).count()) * BLOCK
     }
 }

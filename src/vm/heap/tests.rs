@@ -31,10 +31,15 @@ fn make(heap: &mut Heap, ty: &VMType, size: usize, len: u32) -> Option<u32> {
     Some(at)
 }
 
-fn sweep(heap: &mut Heap, marks: &Marks) -> usize {
+fn sweep(heap: &mut Heap, mut marks: Marks) -> usize {
     heap.begin_sweep();
-    let left = (0..heap.len()).map(|block| heap.sweep(marks, block)).sum();
-    heap.end_sweep(left);
+    let left = (0..heap.len()).map(|block| heap.sweep(&mut marks, block)).sum();
+    let mut keep = heap.end_sweep(left, 0);
+    for block in 0..heap.len() {
+        if heap.is_spare(block, &mut keep) {
+            heap.give_back(block).unwrap();
+        }
+    }
     left
 }
 
@@ -49,7 +54,7 @@ fn cells_and_blocks_are_used_again_and_are_zero_then() {
             assert_eq!(*count.get_or_insert(made), made, "{size} bytes");
             assert!(made > 0);
             let marks = Marks::new(Some(&heap));
-            assert_eq!(sweep(&mut heap, &marks), 0);
+            assert_eq!(sweep(&mut heap, marks), 0);
         }
     }
 }
@@ -62,7 +67,7 @@ fn what_is_marked_stays_where_it_is() {
     assert!(made.len() > 2 * (BLOCK / 48) - 4);
     let mut marks = Marks::new(Some(&heap));
     made.iter().step_by(3).for_each(|&at| marks.mark(&heap, at));
-    sweep(&mut heap, &marks);
+    sweep(&mut heap, marks);
     assert!(made.iter().enumerate().all(|(index, &at)| heap.is_object(at) == (index % 3 == 0)));
     let again = std::iter::from_fn(|| make(&mut heap, &object, 48, 0)).count();
     assert_eq!(again, made.len() - made.len().div_ceil(3));
@@ -112,4 +117,25 @@ fn it_is_as_large_as_it_may_be_and_no_larger() {
     assert!(!heap.can_grow(heap.growth_for(11 * BLOCK)));
     let all = Heap::new(ObjectSettings::default()).unwrap();
     assert!(all.can_grow(MAX_BYTES - BLOCK) && !all.can_grow(MAX_BYTES));
+}
+
+#[test]
+fn free_blocks_go_back_to_the_system_but_for_a_reserve() {
+    let [object, array] = types();
+    let mut heap = heap(100);
+    let (small, large) = (48, 30 * BLOCK - 16);
+    for _ in 0..3 {
+        let kept = make(&mut heap, &object, small, 0).unwrap();
+        while make(&mut heap, &object, small, 0).is_some_and(|at| (at as usize) < 60 * BLOCK) {}
+        make(&mut heap, &array, large, 0).unwrap();
+        assert!(heap.touched() >= 90 * BLOCK);
+        let mut marks = Marks::new(Some(&heap));
+        marks.mark(&heap, kept);
+        assert_eq!(sweep(&mut heap, marks), small);
+        assert_eq!(heap.touched(), MIN_THRESHOLD + BLOCK);
+        assert_eq!(heap.size(), 100 * BLOCK, "what it may use stays");
+        assert!(heap.is_object(kept));
+        let none = Marks::new(Some(&heap));
+        sweep(&mut heap, none);
+    }
 }

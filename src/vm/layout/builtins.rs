@@ -3,8 +3,9 @@
 /// Bytes of memory operators that one unit of fuel pays for.
 pub(crate) const BYTES_PER_FUEL: u64 = 64;
 
-/// Bytes that a memory operator moves between two looks at the fuel; some 10 µs of work.
-pub(crate) const BYTES_PER_CHUNK: u64 = 64 << 10;
+/// Bytes that code copies or fills without a look at the clock. Of pages that nobody has touched these
+/// are as slow as so many stores.
+pub(crate) const BYTES_PER_CHUNK: u64 = 4 << 10;
 
 /// Elements of table operators that one unit of fuel pays for.
 pub(crate) const ELEMENTS_PER_FUEL: u64 = 8;

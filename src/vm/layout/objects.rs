@@ -6,6 +6,7 @@
 //!   0                null
 //!   …xxxxxxx1        an i31, in the upper 31 bits
 //!   …xxxxxx10        a value of the host, whose index are the upper 30 bits
+//!   …xxxx0100        an exception, whose entry are the upper 28 bits
 //!   …xxxx0000        an object, at this distance from the start of the store's heap
 //! ```
 //!
@@ -23,6 +24,8 @@ pub(crate) enum Reference {
     I31(i32),
     /// The value of the host with this index.
     Extern(u32),
+    /// The exception with this entry.
+    Exception(u32),
     /// The object that begins there.
     Object(u32),
 }
@@ -38,6 +41,7 @@ impl Reference {
             0 => Self::Null,
             _ if bits & 1 == 1 => Self::I31((bits as i32) >> 1),
             _ if bits & 2 == 2 => Self::Extern(bits >> 2),
+            _ if bits & 4 == 4 => Self::Exception(bits >> 4),
             _ => Self::Object(bits),
         }
     }
@@ -49,6 +53,7 @@ impl Reference {
             Self::Null => 0,
             Self::I31(value) => (value as u32) << 1 | 1,
             Self::Extern(index) => index << 2 | 2,
+            Self::Exception(entry) => entry << 4 | 4,
             Self::Object(at) => at,
         }
     }

@@ -6,10 +6,10 @@
 
 use super::{Id, Ledger, Scarce};
 
-/// Small slices are burned several in a turn: as many as this many units make, some 30 us, but 16 at
-/// the most.
+/// Small slices are burned several in a turn: as many as this many units make, some 30 us, but 100 at
+/// the most, which take as long where a slice is so small that yielding is most of it.
 const TURN: u64 = 160_000;
-const SLICES_IN_TURN: u64 = 16;
+const SLICES_IN_TURN: u64 = 100;
 
 /// Turns are longer, up to 4 times, where there are more than so many taps: there each turn takes the
 /// ledger longer, for which others wait, and a tap waits long for its turn anyway.

@@ -3,17 +3,14 @@
 //! References are passed as they are in code, so that nothing may collect while a builtin needs one
 //! that no frame or object has: only what makes an object collects, before it looks at anything.
 
-use super::activation::Unwind;
-use super::builtins::{Call, Result, run};
-use super::layout::{
+use super::super::activation::Unwind;
+use super::super::layout::{
     ELEMENTS_PER_FUEL, FIELDS, ObjectLayout, TrapCode, VMContext, VMObject, VMType,
 };
-use super::pace::{Pace, Watch};
-use super::store::Store;
-use super::table::checked_range;
-
-/// Bytes that are moved or set between two looks at fuel and clock.
-const BYTES_PER_LOOK: u64 = 32 << 10;
+use super::super::pace::{Pace, Watch};
+use super::super::store::Store;
+use super::super::table::checked_range;
+use super::{BYTES_PER_LOOK, Call, PAGES_PER_LOOK, Result, run};
 
 pub(super) unsafe extern "C" fn struct_new(context: *mut VMContext, ty: u32) -> u64 {
     // SAFETY: machine code called, with a type that the validator has passed.
@@ -40,16 +37,17 @@ pub(super) unsafe extern "C" fn array_begin(
     unsafe {
         run(context, |call| {
             let array = call.array(array);
-            let mut watch = Watch::new(call.suspender());
-            let (mut done, chunk) = (0, array.elements_per_look());
+            let mut watch = Watch::new(call.suspender(), (*call.store).held);
+            let (mut done, page) = (0, array.elements_per_look() / PAGES_PER_LOOK);
             while done < array.len {
                 if done > 0 && (*call.store).interrupts.is_some() {
                     Store::attend(call.store)?;
                 }
-                let now = chunk.min(array.len - done);
+                let now = (page * watch.pages()).min(array.len - done);
                 array.fill(done, (low, high), now);
                 done += now;
                 watch.look().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                (*call.store).held = watch.held();
             }
             Ok(())
         })

@@ -4,20 +4,20 @@
 const LEN: usize = 1024;
 
 /// A list in pieces: a guest picks how long it is, and one more entry must not cost as much as all.
-pub(super) struct Entries<T> {
+pub(in crate::vm) struct Pieces<T> {
     /// All full but the last.
     pieces: Vec<Vec<T>>,
 }
 
-impl<T> Default for Entries<T> {
+impl<T> Default for Pieces<T> {
     fn default() -> Self {
         Self { pieces: Vec::new() }
     }
 }
 
-impl<T> Entries<T> {
+impl<T> Pieces<T> {
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::vm) fn len(&self) -> usize {
         match self.pieces.last() {
             Some(last) => (self.pieces.len() - 1) * LEN + last.len(),
             None => 0,
@@ -30,17 +30,17 @@ impl<T> Entries<T> {
     ///
     /// Panics if there is none.
     #[inline]
-    pub(super) fn at(&self, place: usize) -> &T {
+    pub(in crate::vm) fn at(&self, place: usize) -> &T {
         &self.pieces[place / LEN][place % LEN]
     }
 
     /// As [`Self::at`].
     #[inline]
-    pub(super) fn at_mut(&mut self, place: usize) -> &mut T {
+    pub(in crate::vm) fn at_mut(&mut self, place: usize) -> &mut T {
         &mut self.pieces[place / LEN][place % LEN]
     }
 
-    pub(super) fn push(&mut self, entry: T) {
+    pub(in crate::vm) fn push(&mut self, entry: T) {
         match self.pieces.last_mut() {
             Some(last) if last.len() < LEN => last.push(entry),
             _ => {
@@ -53,18 +53,18 @@ impl<T> Entries<T> {
         }
     }
 
-    /// Drops the last entry, and its piece if that was the last of it.
-    pub(super) fn pop(&mut self) {
-        if let Some(last) = self.pieces.last_mut() {
-            last.pop();
-            if last.is_empty() {
-                self.pieces.pop();
-            }
+    /// Takes the last entry, and gives its piece back if that was the last of it.
+    pub(in crate::vm) fn pop(&mut self) -> Option<T> {
+        let last = self.pieces.last_mut()?;
+        let entry = last.pop();
+        if last.is_empty() {
+            self.pieces.pop();
         }
+        entry
     }
 
     /// All entries, at once.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = T> {
+    pub(in crate::vm) fn drain(&mut self) -> impl Iterator<Item = T> {
         std::mem::take(&mut self.pieces).into_iter().flatten()
     }
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn it_is_a_list() {
-        let mut entries = Entries::default();
+        let mut entries = Pieces::default();
         for number in 0..3 * LEN + 5 {
             assert_eq!(entries.len(), number);
             entries.push(number);

@@ -33,7 +33,7 @@ pub fn compare_operators(way: &Way, seed: u64) -> Outcome {
     let wasm = module(seed);
     let (ours, theirs) = match (way.compile_ours(&wasm), way.compile_theirs(&wasm)) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
-        (Err(error), _) => return Outcome::Differed(format!("not accepted by ours: {error:?}")),
+        (Err(error), _) => return Outcome::Differed(format!("not accepted by ours: {error:#}")),
         (_, Err(error)) => return Outcome::Differed(format!("not accepted by theirs: {error}")),
     };
     let (mut ours_run, mut theirs_run) = (way.ours(&ours, 1_000), way.theirs(&theirs));

@@ -5,6 +5,9 @@
 //! and after each trap and at the end all exported memories, tables and globals are compared. The
 //! generator exports everything, so that nothing a module can change is left out.
 //!
+//! Generated modules have few of the rare operators. [`compare_operators`] runs each operator that
+//! computes by itself, with many operands.
+//!
 //! # What agreement means
 //!
 //! - A call returns the same values on both sides, bit by bit. The generator makes NaNs canonical,
@@ -25,10 +28,12 @@ mod compare;
 pub mod generate;
 mod host;
 mod lampwick;
+pub mod operators;
 pub mod proposals;
 pub mod side;
 mod wasmi;
 pub mod ways;
 
-pub use compare::{Outcome, compare};
+pub use compare::{Outcome, Tally, compare};
+pub use operators::compare_operators;
 pub use ways::{Way, ways};

@@ -54,7 +54,7 @@ fn pooled(config: &mut Config) -> &mut Config {
         imported_memories: 100,
         imported_globals: 1_000,
         types: 1_000,
-        functions: 1_000,
+        functions: 2_000,
         tables: 100,
         memories: 4,
         globals: 1_000,

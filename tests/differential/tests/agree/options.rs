@@ -10,6 +10,8 @@ Usage: cargo test -p lampwick-differential -- [OPTIONS]
 
   --seed N      the first seed; each module has the next (default 1)
   --modules N   how many modules (default 10000)
+  --rounds N    how often all operators are run by themselves, each time with other operands
+                (default 16)
   --way NAME    run all modules in ways whose names contain this, rather than in all by turns
   --save FILE   write the module of the first seed to a file
   --help        print this and stop
@@ -17,6 +19,9 @@ Usage: cargo test -p lampwick-differential -- [OPTIONS]
 
 /// Modules of a run without options. Its shares are checked, too (`report`).
 pub(crate) const MODULES: u64 = 10_000;
+
+/// Rounds of all operators, of a run without options.
+const ROUNDS: u64 = 16;
 
 /// What the command line asks for.
 pub(crate) enum Wish {
@@ -28,6 +33,7 @@ pub(crate) enum Wish {
 pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) modules: u64,
+    pub(crate) rounds: u64,
     pub(crate) way: Option<String>,
     pub(crate) save: Option<PathBuf>,
     /// Where the child process notes what it is at; the parent has none.
@@ -37,13 +43,15 @@ pub(crate) struct Options {
 impl Options {
     /// Options of other test binaries, which `cargo test` passes to this one as well, are ignored.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
-        let mut options = Self { seed: 1, modules: MODULES, way: None, save: None, notes: None };
+        let mut options =
+            Self { seed: 1, modules: MODULES, rounds: ROUNDS, way: None, save: None, notes: None };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" | "-h" => return Ok(Wish::Help),
                 "--list" => return Ok(Wish::List),
                 "--seed" => options.seed = value(&argument, arguments.next())?,
                 "--modules" => options.modules = value(&argument, arguments.next())?,
+                "--rounds" => options.rounds = value(&argument, arguments.next())?,
                 "--way" => options.way = Some(value(&argument, arguments.next())?),
                 "--save" => options.save = Some(value(&argument, arguments.next())?),
                 "--child" => options.notes = Some(value(&argument, arguments.next())?),
@@ -53,10 +61,37 @@ impl Options {
         Ok(Wish::Run(options))
     }
 
-    /// The command that runs one module again.
-    pub(crate) fn repeat(seed: u64, way: &str) -> String {
-        format!("cargo test -p lampwick-differential -- --seed {seed} --modules 1 --way \"{way}\"")
+    /// The command that runs one module again, or one round of operators.
+    pub(crate) fn repeat(work: Work, seed: u64, way: &str) -> String {
+        let (modules, rounds) = match work {
+            Work::Module => (1, 0),
+            Work::Operators => (0, 1),
+        };
+        format!(
+            "cargo test -p lampwick-differential -- --seed {seed} --modules {modules} \
+             --rounds {rounds} --way \"{way}\""
+        )
     }
+
+    /// What the worker does who comes as this one, and with which seed. Rounds of operators are long,
+    /// and therefore first.
+    pub(crate) fn turn(&self, turn: u64) -> Option<(Work, u64)> {
+        let (work, turn) = match turn.checked_sub(self.rounds) {
+            None => (Work::Operators, turn),
+            Some(turn) if turn < self.modules => (Work::Module, turn),
+            Some(_) => return None,
+        };
+        Some((work, self.seed.wrapping_add(turn)))
+    }
+}
+
+/// What is done with a seed.
+#[derive(Clone, Copy)]
+pub(crate) enum Work {
+    /// A generated module is run.
+    Module,
+    /// Each operator is run.
+    Operators,
 }
 
 fn value<V: FromStr>(option: &str, argument: Option<String>) -> Result<V, String>

@@ -42,13 +42,19 @@ impl Report {
         }
     }
 
-    pub(crate) fn print(&self) {
-        for (limit, modules) in &self.limited {
-            println!("{modules} modules were not compared to their end: {limit}");
+    /// Prints what came of all, which are called `what`.
+    pub(crate) fn print(&self, what: &str) {
+        for (limit, number) in &self.limited {
+            println!("{number} {what} were not compared to their end: {limit}");
         }
         let Self { returned, trapped, host_calls, .. } = self;
         println!("{returned} calls returned, {trapped} trapped; {host_calls} calls of the host");
-        println!("{} modules agreed, {} differed", self.agreed, self.differed);
+        println!("{} {what} agreed, {} differed", self.agreed, self.differed);
+    }
+
+    /// Whether nothing differed, and nothing was left out.
+    pub(crate) fn agreed_on_all(&self) -> bool {
+        self.differed == 0 && self.limited.is_empty()
     }
 
     /// Whether nothing differed. A whole run must also have compared enough of what it made.

@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use lampwick_differential::{Outcome, Way, compare, generate, ways};
+use lampwick_differential::{Outcome, Way, compare, compare_operators, generate, ways};
 
-use crate::options::{MODULES, Options};
+use crate::options::{MODULES, Options, Work};
 use crate::report::Report;
 
 /// The generator recurses deeper than the stack of a thread of its own allows.
@@ -30,19 +30,18 @@ pub(crate) fn run(options: &Options, notes: &Path) -> ExitCode {
         return ExitCode::from(2);
     }
     let next = AtomicU64::new(0);
-    let report = Mutex::new(Report::default());
+    let (modules, operators) = (Mutex::new(Report::default()), Mutex::new(Report::default()));
     let worker = |index: usize| {
         let note = notes.join(index.to_string());
-        loop {
-            let turn = next.fetch_add(1, Ordering::Relaxed);
-            if turn >= options.modules {
-                return;
-            }
-            let seed = options.seed.wrapping_add(turn);
+        while let Some((work, seed)) = options.turn(next.fetch_add(1, Ordering::Relaxed)) {
             let way = &ways[(seed % ways.len() as u64) as usize];
-            let repeat = Options::repeat(seed, way.name);
+            let repeat = Options::repeat(work, seed, way.name);
             fs::write(&note, &repeat).expect("a small file can be written");
-            let outcome = outcome(seed, way);
+            let outcome = outcome(work, seed, way);
+            let report = match work {
+                Work::Module => &modules,
+                Work::Operators => &operators,
+            };
             report.lock().expect("workers do not panic").add(&repeat, outcome);
         }
     };
@@ -52,14 +51,20 @@ pub(crate) fn run(options: &Options, notes: &Path) -> ExitCode {
             builder.spawn_scoped(scope, move || worker(index)).expect("the system has a thread");
         }
     });
-    let report = report.into_inner().expect("workers do not panic");
-    report.print();
-    ExitCode::from(u8::from(!report.succeeded(options.modules == MODULES)))
+    let [modules, operators] =
+        [modules, operators].map(|report| report.into_inner().expect("workers do not panic"));
+    operators.print("rounds of operators");
+    modules.print("modules");
+    let whole = options.modules == MODULES;
+    ExitCode::from(u8::from(!(modules.succeeded(whole) && operators.agreed_on_all())))
 }
 
 /// What comes of a seed.
-fn outcome(seed: u64, way: &Way) -> Outcome {
-    let compared = AssertUnwindSafe(|| compare(&generate::from_seed(seed), way, seed));
+fn outcome(work: Work, seed: u64, way: &Way) -> Outcome {
+    let compared = AssertUnwindSafe(|| match work {
+        Work::Module => compare(&generate::from_seed(seed), way, seed),
+        Work::Operators => compare_operators(way, seed),
+    });
     catch_unwind(compared)
         .unwrap_or_else(|panic| Outcome::Differed(format!("a panic: {}", text(&*panic))))
 }

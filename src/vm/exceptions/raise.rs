@@ -23,8 +23,9 @@ const VALUES_PER_FUEL: usize = 8;
 /// What a throw takes whatever its way, some thousand operators' time.
 const NANOSECONDS: u32 = 200;
 
-/// Frames that are walked between two looks at interrupts and deadlines.
-const FRAMES_PER_LOOK: u64 = 1024;
+/// Frames that are walked between two looks at interrupts and deadlines: as many as a `Pace` passes
+/// between two of its own, so that whoever let others run looks at once.
+const FRAMES_PER_LOOK: u64 = 128;
 
 // What it takes in the units of a `Pace`.
 const PER_FRAME: usize = 32;

@@ -47,6 +47,7 @@ macro_rules! calls {
         .as_bytes()
     };
 }
+
 const OPERATIONS: &[Operation] = &[
     Operation("call", call, 40_000),
     Operation("call_async", call_async, 20_000),

@@ -36,6 +36,7 @@ fn heads_that_come_slowly_lose_their_connection() {
     let mut writer = slow.try_clone().unwrap();
     let drip = std::thread::spawn(move || {
         while writer.write_all(b"x: y\r\n").is_ok() {
+            // The client's own pace, which nothing depends on.
             std::thread::sleep(Duration::from_millis(20));
         }
     });

@@ -1,24 +1,33 @@
 //! Bytes → a module.
 
-use arbitrary::{Result, Unstructured};
+use arbitrary::{Error, Result, Unstructured};
 use wasm_smith::{InstructionKind as Kind, InstructionKinds};
+use wasmparser::{Parser, Payload};
 
 use crate::{host, proposals};
 
-/// How many functions may be entered, turns of loops made, and bytes or elements moved in bulk,
-/// before a module traps. It bounds recursion, too, so that no stack is exhausted.
+/// Whom a module is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Both us and the interpreter.
+    Common,
+    /// Only us: it may use what the interpreter has not.
+    Own,
+}
+
+/// The fuel of a seed's module.
 const FUEL: u32 = 400;
 
 /// Bytes of which the generator makes a module, for each seed.
 const BYTES: usize = 8_000;
 
 /// The module of a seed: of the first bytes that make one.
-pub fn from_seed(seed: u64) -> Vec<u8> {
+pub fn from_seed(family: Family, seed: u64) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     loop {
         let mut bytes = vec![0; BYTES];
         rng.fill(&mut bytes);
-        if let Ok(module) = module(&mut Unstructured::new(&bytes)) {
+        if let Ok(module) = module(family, &mut Unstructured::new(&bytes), FUEL) {
             return module;
         }
     }
@@ -26,19 +35,54 @@ pub fn from_seed(seed: u64) -> Vec<u8> {
 
 /// The module that some bytes make.
 ///
+/// Its fuel is how many functions may be entered, turns of loops made, and bytes or elements moved in
+/// bulk, before it traps. That bounds recursion, too, so that no stack is exhausted.
+///
 /// # Errors
 ///
-/// Fails if these bytes make no module.
-pub fn module(bytes: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+/// Fails if these bytes make no module, or one with a memory that is shared.
+pub fn module(family: Family, bytes: &mut Unstructured<'_>, fuel: u32) -> Result<Vec<u8>> {
     let mut config = shape(bytes)?;
+    if family == Family::Own {
+        own(bytes, &mut config)?;
+    }
     for proposal in proposals::PROPOSALS {
         if bytes.ratio(3, 4)? {
             (proposal.generate)(&mut config);
         }
     }
     let mut module = wasm_smith::Module::new(config, bytes)?;
-    module.ensure_termination(FUEL).expect("all functions are the generator's");
-    Ok(module.to_bytes())
+    module.ensure_termination(fuel).expect("all functions are the generator's");
+    let module = module.to_bytes();
+    if has_shared_memory(&module) { Err(Error::IncorrectFormat) } else { Ok(module) }
+}
+
+/// Lets a module use what only we have, and makes that frequent.
+fn own(bytes: &mut Unstructured<'_>, config: &mut wasm_smith::Config) -> Result<()> {
+    for proposal in proposals::OWN {
+        if bytes.ratio(3, 4)? {
+            (proposal.generate)(config);
+        }
+    }
+    // What does not fit any heap is no trap there.
+    config.limit_arrays_in_const_exprs = true;
+    let references = [Kind::Aggregate, Kind::Reference, Kind::Control, Kind::Variable];
+    config.allowed_instructions = match bytes.int_in_range(0..=3)? {
+        0 => InstructionKinds::new(&references),
+        1 => InstructionKinds::new(&[Kind::Memory, Kind::Control, Kind::Variable]),
+        _ => InstructionKinds::all(),
+    };
+    Ok(())
+}
+
+/// Whether a guest could wait at a memory until another one comes.
+fn has_shared_memory(wasm: &[u8]) -> bool {
+    Parser::new(0).parse_all(wasm).any(|payload| match payload {
+        Ok(Payload::MemorySection(memories)) => {
+            memories.into_iter().any(|memory| memory.is_ok_and(|memory| memory.shared))
+        }
+        _ => false,
+    })
 }
 
 /// Limits that keep a module small, and what it may import.

@@ -12,7 +12,7 @@ mod table;
 use fastrand::Rng;
 
 use crate::compare::{Outcome, Tally};
-use crate::side::{Side, Stop, Value};
+use crate::side::{Stop, Value};
 use crate::ways::Way;
 use table::Row;
 
@@ -36,7 +36,7 @@ pub fn compare_operators(way: &Way, seed: u64) -> Outcome {
         (Err(error), _) => return Outcome::Differed(format!("not accepted by ours: {error:#}")),
         (_, Err(error)) => return Outcome::Differed(format!("not accepted by theirs: {error}")),
     };
-    let (mut ours_run, mut theirs_run) = (way.ours(&ours, 1_000), way.theirs(&theirs));
+    let (mut ours_run, mut theirs_run) = (way.ours(&ours, 1_000), way.theirs(&theirs, 1_000));
     for made in [ours_run.instantiate(), theirs_run.instantiate()] {
         if let Err(stop) = made {
             return Outcome::Differed(format!("the instantiation: {stop:?}"));

@@ -42,7 +42,7 @@ pub fn from_seed(family: Family, seed: u64) -> Vec<u8> {
 ///
 /// Fails if these bytes make no module, or one with a memory that is shared.
 pub fn module(family: Family, bytes: &mut Unstructured<'_>, fuel: u32) -> Result<Vec<u8>> {
-    let mut config = shape(bytes)?;
+    let mut config = shape(family, bytes)?;
     if family == Family::Own {
         own(bytes, &mut config)?;
     }
@@ -66,11 +66,13 @@ fn own(bytes: &mut Unstructured<'_>, config: &mut wasm_smith::Config) -> Result<
     }
     // What does not fit any heap is no trap there.
     config.limit_arrays_in_const_exprs = true;
-    let references = [Kind::Aggregate, Kind::Reference, Kind::Control, Kind::Variable];
-    config.allowed_instructions = match bytes.int_in_range(0..=3)? {
-        0 => InstructionKinds::new(&references),
-        1 => InstructionKinds::new(&[Kind::Memory, Kind::Control, Kind::Variable]),
-        _ => InstructionKinds::all(),
+    let objects = [Kind::Aggregate, Kind::Reference, Kind::Variable];
+    config.allowed_instructions = match bytes.int_in_range(0..=6)? {
+        0 => InstructionKinds::new(&[Kind::Memory, Kind::Control, Kind::Variable]),
+        1 | 2 => InstructionKinds::all(),
+        3 => InstructionKinds::new(&[&objects[..], &[Kind::Control]].concat()),
+        4 => InstructionKinds::new(&[&objects[..], &[Kind::NumericInt]].concat()),
+        _ => InstructionKinds::new(&objects),
     };
     Ok(())
 }
@@ -86,12 +88,12 @@ fn has_shared_memory(wasm: &[u8]) -> bool {
 }
 
 /// Limits that keep a module small, and what it may import.
-fn shape(bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
+fn shape(family: Family, bytes: &mut Unstructured<'_>) -> Result<wasm_smith::Config> {
     const PAGE: u64 = 1 << 16;
     let pages = bytes.int_in_range(1..=4)?;
     Ok(wasm_smith::Config {
         allowed_instructions: kinds(bytes)?,
-        available_imports: bytes.ratio(2, 3)?.then(host::imports),
+        available_imports: bytes.ratio(2, 3)?.then(|| host::imports(family)),
         max_imports: 0,
         canonicalize_nans: true,
         // Without traps all of a function is executed, with them what leads to one.
@@ -125,4 +127,47 @@ fn kinds(bytes: &mut Unstructured<'_>) -> Result<InstructionKinds> {
         2 => InstructionKinds::new(&[Kind::Vector, Kind::Memory, Kind::Control]),
         _ => InstructionKinds::all(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// How often operators are in modules of our own family, by the beginning of their names.
+    #[test]
+    fn our_own_modules_have_what_is_ours() {
+        let wanted = [
+            "StructNew",
+            "StructGet",
+            "StructSet",
+            "ArrayNew",
+            "ArrayGet",
+            "ArrayLen",
+            "RefTest",
+            "RefCast",
+            "BrOnCast",
+            "RefI31",
+            "CallRef",
+            "TryTable",
+            "Throw",
+            "I32AtomicRmw",
+            "ReturnCall",
+        ];
+        let mut found: BTreeMap<&str, u32> = wanted.into_iter().map(|name| (name, 0)).collect();
+        for seed in 0..200 {
+            let wasm = from_seed(Family::Own, seed);
+            for payload in Parser::new(0).parse_all(&wasm) {
+                let Payload::CodeSectionEntry(body) = payload.unwrap() else { continue };
+                for operator in body.get_operators_reader().unwrap() {
+                    let text = format!("{:?}", operator.unwrap());
+                    let names = found.iter_mut().filter(|(name, _)| text.starts_with(**name));
+                    names.for_each(|(_, number)| *number += 1);
+                }
+            }
+        }
+        println!("{found:?}");
+        assert!(found.values().all(|number| *number >= 5), "{found:?}");
+    }
 }

@@ -41,35 +41,41 @@ pub(crate) enum Compiled {
 
 /// All ways in which we are compared with the interpreter.
 pub fn ways() -> Vec<Way> {
-    let config = config(Family::Common);
+    let family = Family::Common;
+    let config = config(family);
     let way = |name, ours| Way { name, ours, theirs: interpreter() };
     vec![
-        way("plain", Ours::new(&config)),
-        way("async slices", Ours::sliced(&config)),
-        way("explicit bounds checks", Ours::new(explicit_checks(&mut config.clone()))),
-        way("pooled", Ours::new(pooled(config.clone().consume_fuel(true)))),
+        way("plain", Ours::new(family, &config)),
+        way("async slices", Ours::sliced(family, &config)),
+        way("explicit bounds checks", Ours::new(family, explicit_checks(&mut config.clone()))),
+        way("pooled", Ours::new(family, pooled(config.clone().consume_fuel(true)))),
     ]
 }
 
 /// All ways in which we are compared with ourselves.
 pub fn ways_alone() -> Vec<Way> {
-    let plain = config(Family::Own);
+    let family = Family::Own;
+    let plain = config(family);
     let metered = plain.clone().consume_fuel(true).clone();
     let slow = plain.clone().cranelift_opt_level(OptLevel::None).clone();
     let checked = explicit_checks(&mut metered.clone()).gc_stress(true).clone();
     let way = |name, ours: &Config, theirs| Way {
         name,
-        ours: Ours::new(ours),
+        ours: Ours::new(family, ours),
         theirs: Theirs::Ours(theirs),
     };
     vec![
-        way("plain and in slices", &plain, Ours::sliced(&plain)),
-        way("metered and in slices, not optimized", &metered, Ours::sliced(&slow)),
-        way("metered and with collections, explicit bounds checks", &metered, Ours::new(&checked)),
+        way("plain and in slices", &plain, Ours::sliced(family, &plain)),
+        way("metered and in slices, not optimized", &metered, Ours::sliced(family, &slow)),
+        way(
+            "metered and with collections, explicit bounds checks",
+            &metered,
+            Ours::new(family, &checked),
+        ),
         way(
             "plain and not optimized, with collections",
             &plain,
-            Ours::new(slow.clone().gc_stress(true)),
+            Ours::new(family, slow.clone().gc_stress(true)),
         ),
     ]
 }
@@ -125,22 +131,24 @@ fn interpreter() -> Theirs {
         (proposal.theirs)(&mut config);
     }
     let engine = wasmi::Engine::new(&config);
-    let imports = wasmi::Module::new(&engine, &host::imports()).expect("they are a module");
+    let imports =
+        wasmi::Module::new(&engine, &host::imports(Family::Common)).expect("they are a module");
     Theirs::Interpreter { config, imports }
 }
 
 impl Ours {
-    fn new(config: &Config) -> Self {
+    fn new(family: Family, config: &Config) -> Self {
         let engine = Engine::new(config).expect("the configuration suits this machine");
-        let imports = Module::from_binary(&engine, &host::imports()).expect("they are a module");
+        let imports = host::imports(family);
+        let imports = Module::from_binary(&engine, &imports).expect("they are a module");
         Self { linker: ours::linker(&imports), sliced: false, imports }
     }
 
     /// One whose calls yield after each slice of fuel.
-    fn sliced(config: &Config) -> Self {
+    fn sliced(family: Family, config: &Config) -> Self {
         let mut config = config.clone();
         config.async_support(true).consume_fuel(true);
-        Self { sliced: true, ..Self::new(&config) }
+        Self { sliced: true, ..Self::new(family, &config) }
     }
 
     fn compile(&self, wasm: &[u8]) -> anyhow::Result<Module> {

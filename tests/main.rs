@@ -31,6 +31,7 @@ mod density;
 mod epochs;
 mod exception_costs;
 mod exception_references;
+mod exception_registers;
 mod exceptions;
 mod exceptions_deep;
 mod externref;

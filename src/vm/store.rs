@@ -115,7 +115,7 @@ pub struct Store {
     /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
     pub(super) way: Way,
     /// Whether fuel is counted.
-    metered: bool,
+    pub(super) metered: bool,
     /// Whether a guest has run.
     pub(super) has_run: bool,
     /// For how many nanoseconds operators that are watched (`pace::Watch`) have held the worker since

@@ -50,12 +50,10 @@ macro_rules! calls {
 
 const OPERATIONS: &[Operation] = &[
     Operation("call", call, 40_000),
-    Operation("call_async", |times| call_async(false, times), 20_000),
-    Operation("call_async, with an account", |times| call_async(true, times), 20_000),
+    Operation("call_async", call_async, 20_000),
     Operation("host call", |times| host_calls("now", times), 200_000),
     Operation("async host call, ready at once", |times| host_calls("later", times), 40_000),
-    Operation("yield and resume", |times| yields(false, times), 20_000),
-    Operation("yield and resume, with an account", |times| yields(true, times), 20_000),
+    Operation("yield and resume", yields, 20_000),
     Operation("instantiate and drop", |times| instances(false, times), 1_000),
     Operation("instantiate, call and drop", |times| instances(true, times), 1_000),
     Operation("spin 1000", |times| guest(SPIN, "run", 1_000, false, times), 2_000),
@@ -255,13 +253,9 @@ fn instructions(name: &str, times: u64) -> Result<u64> {
 
 /// An engine that compiles on one thread, so that starting up takes the same each time.
 fn engine(is_async: bool, metered: bool) -> Result<Engine> {
-    engine_with_accounts(is_async, metered, false)
-}
-
-fn engine_with_accounts(is_async: bool, metered: bool, accounts: bool) -> Result<Engine> {
     let mut config = Config::new();
-    config.async_support(is_async).consume_fuel(metered).accounts(accounts);
-    Engine::new(config.parallel_compilation(false))
+    config.async_support(is_async).consume_fuel(metered).parallel_compilation(false);
+    Engine::new(&config)
 }
 
 /// Polls until the future is ready.
@@ -300,8 +294,8 @@ fn call(times: u64) -> Result<()> {
     Ok(())
 }
 
-fn call_async(accounts: bool, times: u64) -> Result<()> {
-    let engine = engine_with_accounts(true, false, accounts)?;
+fn call_async(times: u64) -> Result<()> {
+    let engine = engine(true, false)?;
     let module = Module::new(&engine, GUEST)?;
     let mut store = Store::new(&engine, ());
     let instance = finish(linker(&engine, true)?.instantiate_async(&mut store, &module))?;
@@ -338,8 +332,8 @@ fn instances(call: bool, times: u64) -> Result<()> {
 }
 
 /// Each poll of an endless guest is one yield and one resume, and 10 loops of a fuel each.
-fn yields(accounts: bool, times: u64) -> Result<()> {
-    let engine = engine_with_accounts(true, true, accounts)?;
+fn yields(times: u64) -> Result<()> {
+    let engine = engine(true, true)?;
     let module = Module::new(&engine, r#"(module (func (export "run") (loop (br 0))))"#)?;
     let mut store = Store::new(&engine, ());
     store.out_of_fuel_async_yield(u64::MAX, 10);

@@ -2,7 +2,7 @@
 
 /// What is measured of a guest.
 #[derive(Clone, Copy)]
-pub enum What {
+pub(crate) enum What {
     /// Its function `run`.
     Run,
     /// The making of it.
@@ -10,7 +10,7 @@ pub enum What {
 }
 
 /// A guest: its name, what is measured, and its text. Imports are made to measure.
-pub struct Guest(pub &'static str, pub What, pub String);
+pub(crate) struct Guest(pub(crate) &'static str, pub(crate) What, pub(crate) String);
 
 fn calls(name: &'static str, text: impl Into<String>) -> Guest {
     Guest(name, What::Run, text.into())
@@ -21,7 +21,7 @@ fn makes(name: &'static str, text: impl Into<String>) -> Guest {
 }
 
 /// Guests that ask for much at once.
-pub fn guests() -> Vec<Guest> {
+pub(crate) fn guests() -> Vec<Guest> {
     let run = |head: &str, body: &str| format!("(module {head} (func (export \"run\") {body}))");
     let many = |count: usize, what: &str| what.repeat(count);
     let bytes = many(1 << 20, "0123456789abcdef");

@@ -77,9 +77,9 @@ fn imports(store: &mut Store<()>, module: &Module) -> Result<Vec<Extern>> {
     let import = |import: ImportType<'_>| match (import.ty(), import.name()) {
         (ExternType::Memory(ty), _) => Ok(Memory::new(&mut *store, ty)?.into()),
         (ExternType::Global(_), _) => Ok(global.into()),
-        (_, "nothing") => Ok(nothing.into()),
-        (_, "later") => Ok(later.into()),
-        (_, "take") => Ok(take.into()),
+        (_, Some("nothing")) => Ok(nothing.into()),
+        (_, Some("later")) => Ok(later.into()),
+        (_, Some("take")) => Ok(take.into()),
         _ => Ok(new.into()),
     };
     module.imports().map(import).collect()

@@ -88,6 +88,10 @@ pub(super) enum Detour {
     Hook,
 }
 
+/// What it takes to convert a value that is not just copied: a reference to what a guest has made is
+/// noted, and values of any type are in lists on the heap.
+const CONVERSION_NANOSECONDS: u32 = 100;
+
 /// A call of a host function that is running.
 pub(crate) struct HostCaller {
     store: *mut Store,
@@ -106,6 +110,21 @@ impl HostCaller {
     pub(crate) fn instance(&self) -> Option<usize> {
         // SAFETY: the caller's context is live while it waits for us.
         unsafe { (*self.caller).instance.checked_sub(1) }
+    }
+
+    /// Takes note of values whose conversion takes long for a host call, and lets others run where that
+    /// adds up.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of the store may be borrowed.
+    #[inline]
+    pub(crate) unsafe fn converts(&self, values: usize) -> Result<(), HostError> {
+        // No count of values that a function may take exceeds it.
+        let nanoseconds = CONVERSION_NANOSECONDS.saturating_mul(values as u32);
+        // SAFETY: the store outlives its calls; the rest is the caller's.
+        let rested = unsafe { Store::took(self.store, nanoseconds) };
+        rested.map_err(|_cancelled| HostError::Cancelled)
     }
 
     /// Lets a collection make room before so many results become references, and others run where many

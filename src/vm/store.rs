@@ -349,6 +349,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
+    #[inline]
     pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
@@ -365,6 +366,7 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
+    #[cold]
     pub(super) unsafe fn rest(this: *mut Self) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {

@@ -34,7 +34,7 @@ const WORK_PER_ENTRY: usize = 64;
 
 /// How many entries a guest makes before it lets others run. One takes 100 to 300 ns, its value and the
 /// memory of both included, while the host call that it comes from may cost a unit of fuel.
-const BATCH: usize = 96;
+const BATCH: usize = 64;
 
 /// More values than references can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -40,7 +40,8 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         ("enable_pinned_reg", flag(settings.metered)),
         // Backtraces and the places of spilled fuel counters are found from frame pointers.
         ("preserve_frame_pointers", "true"),
-        ("unwind_info", "false"),
+        // Which registers a frame holds for its caller, a throw must know.
+        ("unwind_info", "true"),
         // Functions of many results return them through an area of the caller's.
         ("enable_multi_ret_implicit_sret", "true"),
         // The stack limit is compared in prologues; a frame that could jump over the guard is

@@ -112,6 +112,11 @@ macro_rules! define {
             /// All of them, in the order of the table.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
+            /// Whether it throws, and does not return.
+            pub(crate) fn throws(self) -> bool {
+                matches!(self, Self::throw | Self::throw_ref)
+            }
+
             /// The parameters after the context.
             pub(crate) fn params(self) -> &'static [BuiltinType] {
                 match self {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use lampwick::{Func, Instance, Store, TrapCode, Val};
+use lampwick::{Func, Instance, Module, Store, TrapCode, Val};
 
 use crate::support::{engine, instantiate, trap};
 
@@ -81,7 +81,7 @@ impl Guest {
 
     /// Whether a function answers 1, rather than 0 or a failed cast.
     fn asks(&mut self, name: &str, value: &Val) -> bool {
-        match self.func(name).call(&mut self.store, &[value.clone()]) {
+        match self.func(name).call(&mut self.store, std::slice::from_ref(value)) {
             Ok(answer) => answer[0].unwrap_i32() == 1,
             Err(error) => {
                 assert!(name.starts_with("cast"), "{name}: {error:#}");
@@ -203,8 +203,24 @@ fn arguments_are_of_their_parameters_types_or_below() {
         let object = new.call(&mut guest.store, &[]).unwrap()[0].clone();
         for (other, _) in FAMILY {
             let take = guest.func(&format!("take {other}"));
-            let taken = take.call(&mut guest.store, &[object.clone()]);
+            let taken = take.call(&mut guest.store, std::slice::from_ref(&object));
             assert_eq!(taken.is_ok(), is_below(name, other), "{name} as {other}: {taken:?}");
+        }
+    }
+}
+
+/// And what a module imports.
+#[test]
+fn imports_are_of_their_types_or_below() {
+    let mut guest = Guest::new(&functions());
+    for (other, _) in FAMILY {
+        let declarations = declarations("(func (result i32))");
+        let text = format!("(module {declarations} (import \"\" \"\" (func (type ${other}))))");
+        let module = Module::new(guest.store.engine(), text).unwrap();
+        for (name, _) in FAMILY {
+            let function = guest.func(&format!("of {name}"));
+            let made = Instance::new(&mut guest.store, &module, &[function.into()]);
+            assert_eq!(made.is_ok(), is_below(name, other), "{name} as {other}");
         }
     }
 }

@@ -132,7 +132,7 @@ fn interpreter() -> Theirs {
     }
     let engine = wasmi::Engine::new(&config);
     let imports =
-        wasmi::Module::new(&engine, &host::imports(Family::Common)).expect("they are a module");
+        wasmi::Module::new(&engine, host::imports(Family::Common)).expect("they are a module");
     Theirs::Interpreter { config, imports }
 }
 

@@ -11,7 +11,7 @@ Usage: cargo test -p lampwick-differential -- [OPTIONS]
 
   --seed N      the first seed; each module has the next (default 1)
   --modules N   how many modules (default 10000)
-  --alone N     how many modules run by Lampwick alone (default 1500)
+  --alone N     how many modules run by Lampwick alone (default 3000)
   --rounds N    how often all operators are run by themselves, each time with other operands
                 (default 16)
   --way NAME    run all modules in ways whose names contain this, rather than in all by turns
@@ -23,7 +23,7 @@ Usage: cargo test -p lampwick-differential -- [OPTIONS]
 pub(crate) const MODULES: u64 = 10_000;
 
 /// The same for those that Lampwick runs alone.
-pub(crate) const ALONE: u64 = 1_500;
+pub(crate) const ALONE: u64 = 3_000;
 
 /// Rounds of all operators, of a run without options.
 const ROUNDS: u64 = 16;

@@ -111,6 +111,10 @@ impl Compiler {
         for &builtin in
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u64) != 0)
         {
+            if builtin.is_fuel_check() {
+                linker.stub(builtin, &stubs::jump(builtin), &[])?;
+                continue;
+            }
             let stub = stubs::builtin(builtin, self.settings.metered);
             let code = worker.compile_clif(&*self.targets.normal, stub)?;
             linker.stub(builtin, &code.bytes, &code.relocations)?;

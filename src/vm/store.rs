@@ -15,7 +15,7 @@ use super::backtrace::Backtrace;
 use super::code::CodeMap;
 use super::exceptions::Exceptions;
 use super::externs::Externs;
-use super::fuel::{Fuel, Refill};
+use super::fuel::Fuel;
 use super::hooks::Hook;
 use super::host::{Detour, HostFunction};
 use super::instance::Instance;
@@ -24,7 +24,6 @@ use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
 use super::objects::Objects;
-use super::pace::LONG;
 use super::signals::{self, Way};
 use super::table::{self, RawRef, Table};
 
@@ -101,10 +100,6 @@ pub(crate) fn push_exactly<T>(list: &mut ThinVec<T>, value: T) {
     list.push(value);
 }
 
-/// The most fuel that is charged at a time; nothing that can be done takes as much. A guest that
-/// asks for 2^64 of something, which then fails, does not sink its tank.
-const MAX_CHARGE: u64 = u32::MAX as u64;
-
 /// A store without its data. It is kept small: a process may have a hundred thousand.
 #[repr(C)]
 pub struct Store {
@@ -115,7 +110,7 @@ pub struct Store {
     /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
     pub(super) way: Way,
     /// Whether fuel is counted.
-    metered: bool,
+    pub(super) metered: bool,
     /// Whether a guest has run.
     pub(super) has_run: bool,
     /// For how many nanoseconds operators that are watched (`pace::Watch`) have held the worker since
@@ -288,76 +283,6 @@ impl Store {
         if self.has_run {
             self.memories.iter().for_each(|memory| memory.value.note_exposed());
         }
-    }
-
-    /// Charges for work that a guest sized, with as many suspensions as that takes.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::refuel`].
-    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
-        // SAFETY: the store is ours between suspensions.
-        unsafe {
-            if !(*this).metered {
-                return Ok(());
-            }
-            (*this).machine.fuel -= cost.min(MAX_CHARGE) as i64;
-            Self::refuel(this)
-        }
-    }
-
-    /// Raises the fuel counter above zero again, or says why that cannot be.
-    ///
-    /// # Safety
-    ///
-    /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may
-    /// suspend: nothing of the store may be borrowed.
-    #[inline(always)]
-    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Box<Unwind>> {
-        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
-        // called us.
-        unsafe {
-            while (*this).machine.fuel < 0 {
-                let Self { fuel, machine, .. } = &mut *this;
-                match fuel.refill(&mut machine.fuel) {
-                    Refill::Drawn => {}
-                    Refill::Yield => Self::yield_now(this)?,
-                    Refill::Empty => return Err(Self::out_of_fuel(this)),
-                    Refill::Supply => Self::resupply(this)?,
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets other tasks run, where the fiber can suspend.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::refuel`].
-    #[inline(always)]
-    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Box<Unwind>> {
-        // SAFETY: by contract; the activation is live since its wasm called us.
-        let suspender = unsafe { &*(*(*this).activation).suspender };
-        suspender.yield_now().map_err(|_cancelled| Box::new(Unwind::Cancelled))
-    }
-
-    /// Takes note of an operator that takes some so many nanoseconds, which are many for its fuel, and
-    /// lets others run where that adds up.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::refuel`].
-    pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
-        // SAFETY: by contract.
-        unsafe {
-            (*this).held = (*this).held.saturating_add(nanoseconds);
-            if u128::from((*this).held) >= LONG.as_nanos() {
-                (*this).held = 0;
-                Self::yield_now(this)?;
-            }
-        }
-        Ok(())
     }
 
     /// A trap of the guest whose builtin is running.

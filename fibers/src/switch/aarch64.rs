@@ -35,7 +35,7 @@
 //! Chains of frame pointers end at the zero that a new fiber is given, and unwinding ends in `end`,
 //! whose return address is declared undefined.
 
-use super::{Entry, Word};
+use super::{Beginning, Departure, Entry, Word};
 use std::arch::{asm, naked_asm};
 use std::cell::Cell;
 
@@ -123,6 +123,18 @@ impl Parent {
         let (sp, word) = unsafe { switch(self.0.get(), word) };
         self.0.set(sp);
         word
+    }
+
+    /// Begins to suspend the fiber; the caller makes the switch.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self, word: Word) -> Beginning {
+        Beginning::Departure(Departure { to: self.0.get(), word })
+    }
+
+    /// Takes what the caller's switch came back with.
+    #[inline(always)]
+    pub(crate) fn resumed(&self, sp: *mut u8) {
+        self.0.set(sp);
     }
 }
 

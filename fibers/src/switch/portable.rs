@@ -15,7 +15,7 @@
 //!
 //! It is also the reference that our own switches are tested against.
 
-use super::{Entry, Word};
+use super::{Beginning, Entry, Word};
 use std::mem::ManuallyDrop;
 use wasmtime_fiber::{FiberStack, Suspend};
 
@@ -115,4 +115,18 @@ impl Parent {
         // and only this method uses it, never twice at once: a suspended fiber makes no calls.
         unsafe { (*self.0).suspend(word) }
     }
+
+    /// Suspends the fiber; there is no switch that the caller could make.
+    ///
+    /// # Safety
+    ///
+    /// As for [`suspend`](Self::suspend).
+    #[inline]
+    pub(crate) unsafe fn begin(&self, word: Word) -> Beginning {
+        // SAFETY: by contract.
+        Beginning::Suspended(unsafe { self.suspend(word) })
+    }
+
+    /// Not called, as there is no other switch.
+    pub(crate) fn resumed(&self, _sp: *mut u8) {}
 }

@@ -33,7 +33,7 @@
 //! Chains of frame pointers end at the zero that a new fiber is given, and unwinding ends in `end`,
 //! whose return address is declared undefined.
 
-use super::{Entry, Word};
+use super::{Beginning, Departure, Entry, Word};
 use std::arch::{asm, naked_asm};
 use std::cell::Cell;
 
@@ -123,6 +123,18 @@ impl Parent {
         self.0.set(sp);
         word
     }
+
+    /// Begins to suspend the fiber; the caller makes the switch.
+    #[inline(always)]
+    pub(crate) unsafe fn begin(&self, word: Word) -> Beginning {
+        Beginning::Departure(Departure { to: self.0.get(), word })
+    }
+
+    /// Takes what the caller's switch came back with.
+    #[inline(always)]
+    pub(crate) fn resumed(&self, sp: *mut u8) {
+        self.0.set(sp);
+    }
 }
 
 /// Leaves this stack for the one suspended at `to`; comes back with the stack pointer of the side
@@ -140,18 +152,7 @@ unsafe fn switch(to: *mut u8, word: Word) -> (*mut u8, Word) {
     // clobbered or restored by hand, and the red zone is not in use without `nostack`.
     unsafe {
         asm!(
-            "push rbp",             // save this side's frame pointer
-            "push rbx",             // and rbx, which no operand may name
-            "lea rax, [rip + 2f]",  // rax = where this side continues
-            "push rax",
-            "mov rax, rsp",         // rax = this side's stack pointer
-            "mov rsp, rdi",         // rsp = the other side's stack pointer
-            "mov rdi, rax",         // rdi = this side's, rsi = the word: what the other side gets
-            "pop rax",              // rax = where the other side continues
-            "pop rbx",              // rbx, rbp = the other side's
-            "pop rbp",
-            "jmp rax",
-            "2:",                   // rdi = the other side's stack pointer, rsi = its word
+            crate::switch_instructions!(),
             inlateout("rdi") to => from,
             inlateout("rsi") word => answer,
             lateout("r12") _,

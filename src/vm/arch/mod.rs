@@ -3,7 +3,9 @@
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) use x86_64::{Registers, enter, land, preserving_registers, unwind};
+pub(super) use x86_64::{
+    Registers, attending, enter, land, refuelling, return_to_wasm, unwind, vectors,
+};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 compile_error!("lampwick runs guests on x86-64 Linux only");

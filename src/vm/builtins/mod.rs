@@ -10,7 +10,8 @@ mod tables;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lampwick_fibers::{Cancelled, Suspender};
+use lampwick_fibers::switch::Word;
+use lampwick_fibers::{Cancelled, Departure, Suspender};
 use memory::*;
 use objects::*;
 use tables::*;
@@ -81,14 +82,27 @@ impl EntryPoints {
     }
 }
 
-arch::preserving_registers! {
-    out_of_fuel: refuel, scalar: out_of_fuel_scalar;
-    interrupted: attend, scalar: interrupted_scalar;
+arch::refuelling!(out_of_fuel, out_of_fuel_scalar: refuel, go_on);
+arch::attending!(interrupted, interrupted_scalar: attend);
+
+/// Refuels up to where the fiber is to be left.
+unsafe extern "C" fn refuel(context: *mut VMContext) -> Departure {
+    // SAFETY: machine code called.
+    unsafe { run(context, |call| Store::refuel_or_depart(call.store)) }
 }
 
-unsafe extern "C" fn refuel(context: *mut VMContext) {
-    // SAFETY: machine code called; `refuel` has no borrow across a suspension.
-    unsafe { run(context, |call| Store::refuel(call.store)) }
+/// Refuels when the switch has come back.
+unsafe extern "C" fn go_on(context: *mut VMContext, sp: *mut u8, word: Word) -> Departure {
+    let arrive = |call: Call| {
+        // SAFETY: assembly has made the switch of the suspender's departure; the call goes on where
+        // machine code called.
+        unsafe {
+            call.suspender().arrive(sp, word).map_err(cancelled)?;
+            Store::refuel_or_depart(call.store)
+        }
+    };
+    // SAFETY: as above.
+    unsafe { run(context, arrive) }
 }
 
 unsafe extern "C" fn attend(context: *mut VMContext) {

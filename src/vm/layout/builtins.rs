@@ -21,7 +21,7 @@ pub(crate) enum BuiltinType {
 ///
 /// Each is an `extern "C"` function whose first parameter is the caller's context; those without
 /// other parameters, which are the slow paths of checks, preserve registers beyond that
-/// convention. It returns only where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
+/// convention, and those of checks for fuel do what is the stub's part elsewhere. It returns only where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
 /// (with the operator itself charged), frame pointer and return address are written to the store;
 /// after it returned, the counter is read back.
 ///
@@ -111,6 +111,11 @@ macro_rules! define {
         impl Builtin {
             /// All of them, in the order of the table.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Whether it is the slow path of a check for fuel.
+            pub(crate) fn is_fuel_check(self) -> bool {
+                matches!(self, Self::out_of_fuel | Self::out_of_fuel_scalar)
+            }
 
             /// The parameters after the context.
             pub(crate) fn params(self) -> &'static [BuiltinType] {

@@ -1,0 +1,123 @@
+//! Refuelling a guest whose counter fell below zero, with the yields before it.
+
+use lampwick_fibers::Departure;
+
+use super::activation::Unwind;
+use super::fuel::Refill;
+use super::pace::LONG;
+use super::store::Store;
+
+/// The most fuel that is charged at a time; nothing that can be done takes as much. A guest that
+/// asks for 2^64 of something, which then fails, does not sink its tank.
+const MAX_CHARGE: u64 = u32::MAX as u64;
+
+impl Store {
+    /// Charges for work that a guest sized, with as many suspensions as that takes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    pub(super) unsafe fn charge(this: *mut Self, cost: u64) -> Result<(), Box<Unwind>> {
+        // SAFETY: the store is ours between suspensions.
+        unsafe {
+            if !(*this).metered {
+                return Ok(());
+            }
+            (*this).machine.fuel -= cost.min(MAX_CHARGE) as i64;
+            Self::refuel(this)
+        }
+    }
+
+    /// Raises the fuel counter above zero again, or says why that cannot be.
+    ///
+    /// # Safety
+    ///
+    /// Must be called on a fiber, by a builtin or host function that wasm called. The fiber may
+    /// suspend: nothing of the store may be borrowed.
+    #[inline(always)]
+    pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            while Self::refill(this)? {
+                Self::yield_now(this)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same up to where the fiber is to be left. Back again, as the suspender is to be told, one
+    /// begins anew.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[inline(always)]
+    pub(super) unsafe fn refuel_or_depart(this: *mut Self) -> Result<Departure, Box<Unwind>> {
+        // SAFETY: by contract; the activation is live since its wasm called us.
+        unsafe {
+            while Self::refill(this)? {
+                let suspender = &*(*(*this).activation).suspender;
+                let departure =
+                    suspender.depart().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
+                if !departure.is_none() {
+                    return Ok(departure);
+                }
+            }
+        }
+        Ok(Departure::NONE)
+    }
+
+    /// Fills the fuel counter if it is below zero. Answers whether the guest is to yield before it
+    /// burns that.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[inline(always)]
+    unsafe fn refill(this: *mut Self) -> Result<bool, Box<Unwind>> {
+        // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
+        // called us.
+        unsafe {
+            while (*this).machine.fuel < 0 {
+                let Self { fuel, machine, .. } = &mut *this;
+                match fuel.refill(&mut machine.fuel) {
+                    Refill::Drawn => {}
+                    Refill::Yield => return Ok(true),
+                    Refill::Empty => return Err(Self::out_of_fuel(this)),
+                    Refill::Supply => Self::resupply(this)?,
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets other tasks run, where the fiber can suspend.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[inline(always)]
+    pub(super) unsafe fn yield_now(this: *mut Self) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract; the activation is live since its wasm called us.
+        let suspender = unsafe { &*(*(*this).activation).suspender };
+        suspender.yield_now().map_err(|_cancelled| Box::new(Unwind::Cancelled))
+    }
+
+    /// Takes note of an operator that takes some so many nanoseconds, which are many for its fuel, and
+    /// lets others run where that adds up.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            (*this).held = (*this).held.saturating_add(nanoseconds);
+            if u128::from((*this).held) >= LONG.as_nanos() {
+                (*this).held = 0;
+                Self::yield_now(this)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -54,7 +54,6 @@ const OPERATIONS: &[Operation] = &[
     Operation("host call", |times| host_calls("now", times), 200_000),
     Operation("async host call, ready at once", |times| host_calls("later", times), 40_000),
     Operation("yield and resume", yields, 20_000),
-    Operation("yield and resume, a tokio task", yields_in_tokio, 20_000),
     Operation("instantiate and drop", |times| instances(false, times), 1_000),
     Operation("instantiate, call and drop", |times| instances(true, times), 1_000),
     Operation("spin 1000", |times| guest(SPIN, "run", 1_000, false, times), 2_000),
@@ -332,13 +331,10 @@ fn instances(call: bool, times: u64) -> Result<()> {
     Ok(())
 }
 
-/// A guest that never ends by itself, in loops of a fuel each.
-const ENDLESS: &str = r#"(module (func (export "run") (loop (br 0))))"#;
-
-/// Each poll of an endless guest is one yield and one resume, and 10 loops.
+/// Each poll of an endless guest is one yield and one resume, and 10 loops of a fuel each.
 fn yields(times: u64) -> Result<()> {
     let engine = engine(true, true)?;
-    let module = Module::new(&engine, ENDLESS)?;
+    let module = Module::new(&engine, r#"(module (func (export "run") (loop (br 0))))"#)?;
     let mut store = Store::new(&engine, ());
     store.out_of_fuel_async_yield(u64::MAX, 10);
     let instance = finish(Instance::new_async(&mut store, &module, &[]))?;
@@ -348,21 +344,6 @@ fn yields(times: u64) -> Result<()> {
     for _ in 0..times {
         let Poll::Pending = call.as_mut().poll(&mut context) else { bail!("the guest ended") };
     }
-    Ok(())
-}
-
-/// The same as the only task of a runtime, with what tokio does for each poll.
-fn yields_in_tokio(times: u64) -> Result<()> {
-    let engine = engine(true, true)?;
-    let module = Module::new(&engine, ENDLESS)?;
-    let mut store = Store::new(&engine, ());
-    store.out_of_fuel_async_yield(times, 10);
-    let instance = finish(Instance::new_async(&mut store, &module, &[]))?;
-    let run = instance.get_typed_func::<(), (), _>(&mut store, "run")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let call = async move { run.call_async(&mut store, ()).await.is_err() };
-    let out_of_fuel = runtime.block_on(async { tokio::spawn(call).await })?;
-    ensure!(out_of_fuel, "the guest ended");
     Ok(())
 }
 

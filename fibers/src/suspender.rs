@@ -2,7 +2,7 @@
 
 use crate::job::Header;
 use crate::reason::{Cancelled, Reason};
-use crate::switch::{Beginning, Departure, Parent, Word};
+use crate::switch::{Departure, Parent, Word};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -215,33 +215,20 @@ impl Suspender {
         }
     }
 
-    /// [`yield_now`](Self::yield_now) up to the switch, which is left to assembly of the caller's
-    /// (`switch_instructions`), if there is to be one.
+    /// With what assembly can do as [`yield_now`](Self::yield_now) does (`switch_instructions`): where
+    /// that would suspend the fiber, and by a switch that is known.
     ///
     /// A processor foresees where a function returns to by the calls that it has seen, those of the
     /// other side among them. So each return that a yield still has before it costs about as much as
-    /// two switches, and few remain where it is made by the outermost function that can.
-    ///
-    /// # Errors
-    ///
-    /// As for [`yield_now`](Self::yield_now).
+    /// two switches, and assembly can have one only.
     #[inline]
-    pub fn depart(&self) -> Result<Departure, Cancelled> {
-        if self.context.get().is_null() {
-            self.yield_without_context()?;
-            return Ok(Departure::NONE);
+    #[must_use]
+    pub fn departure(&self) -> Option<Departure> {
+        if self.context.get().is_null() || thread::panicking() {
+            return None;
         }
-        if thread::panicking() {
-            return Err(Cancelled);
-        }
-        // SAFETY: as in `suspend`.
-        match unsafe { self.parent.begin(Reason::Yielded.into_word()) } {
-            Beginning::Departure(departure) => Ok(departure),
-            Beginning::Suspended(word) => {
-                self.go_on(word)?;
-                Ok(Departure::NONE)
-            }
-        }
+        let word = Reason::Yielded.into_word();
+        self.parent.other_side().map(|to| Departure { to, word })
     }
 
     /// Goes on behind the switch of a [`Departure`], which has ended with this stack pointer and word.
@@ -252,8 +239,8 @@ impl Suspender {
     ///
     /// # Safety
     ///
-    /// The switch was made with what [`depart`](Self::depart) of this suspender answered, and nothing
-    /// has used it since.
+    /// The switch was made with what [`departure`](Self::departure) of this suspender answered, on its
+    /// fiber, and nothing has used it since.
     #[inline]
     pub unsafe fn arrive(&self, sp: *mut u8, word: Word) -> Result<(), Cancelled> {
         self.parent.resumed(sp);

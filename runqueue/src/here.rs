@@ -88,6 +88,7 @@ impl Here {
     /// Somebody has come to the line of this thread, which is a worker, and may go on at once: nobody
     /// waits here, nobody is still to come, and the batch is not over. What [`Self::arrive`] would
     /// find, without a lock.
+    #[inline]
     fn goes_on(&mut self) -> bool {
         let is_vacant = |home: &Arc<Home>| home.is_vacant_at(self.thread);
         let goes_on =
@@ -274,6 +275,7 @@ pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
 }
 
 /// Whether somebody who yields on this thread, in a task of this runtime, may be woken at once.
+#[inline]
 pub(crate) fn goes_on(runtime: Id) -> bool {
     HERE.with_borrow_mut(|here| {
         here.as_mut().is_some_and(|here| here.runtime == runtime && here.goes_on())

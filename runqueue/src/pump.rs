@@ -160,6 +160,7 @@ impl Line {
 
 /// Puts a task that yields into the line of the runtime for which this thread works. Answers whether
 /// there is one. `known` is what is known of the task from before.
+#[inline]
 pub(crate) fn yield_in_turn(waker: &Waker, known: &mut Option<Known>) -> bool {
     if let Some(runtime) = known.and_then(Known::runtime)
         && here::goes_on(runtime)
@@ -167,13 +168,12 @@ pub(crate) fn yield_in_turn(waker: &Waker, known: &mut Option<Known>) -> bool {
         waker.wake_by_ref();
         return true;
     }
-    enter_in_turn(waker, known)
+    Handle::try_current().is_ok_and(|runtime| enter_in_turn(waker, runtime, known))
 }
 
 /// The same where it may have to wait.
 #[inline(never)]
-fn enter_in_turn(waker: &Waker, known: &mut Option<Known>) -> bool {
-    let Ok(runtime) = Handle::try_current() else { return false };
+fn enter_in_turn(waker: &Waker, runtime: Handle, known: &mut Option<Known>) -> bool {
     *known = Known::new(runtime.id());
     let entry = Entry { waker: waker.clone(), place: Place::Last };
     match here::arrive_in(runtime.id(), entry) {

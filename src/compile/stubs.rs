@@ -101,8 +101,9 @@ pub(super) fn builtin(builtin: Builtin, metered: bool) -> Function {
     func
 }
 
-/// The stub of a check for fuel, whose entry point (`vm/arch`) does the rest itself. It is a jump, so
-/// that the way back to wasm has one return only, and has begun the frame of the entry point.
+/// The stub of a check for fuel, whose entry point (`vm/arch`) does itself what other stubs do. It begins
+/// that one's frame and jumps there: a call more between wasm and the place where the fiber is left would
+/// cost more than the switch.
 pub(super) fn jump(builtin: Builtin) -> Vec<u8> {
     let table = std::mem::offset_of!(VMContext, builtins) as u32;
     let entry = builtin as u32 * size_of::<*const u8>() as u32;

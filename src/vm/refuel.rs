@@ -36,45 +36,6 @@ impl Store {
     /// suspend: nothing of the store may be borrowed.
     #[inline(always)]
     pub(super) unsafe fn refuel(this: *mut Self) -> Result<(), Box<Unwind>> {
-        // SAFETY: by contract.
-        unsafe {
-            while Self::refill(this)? {
-                Self::yield_now(this)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The same up to where the fiber is to be left. Back again, as the suspender is to be told, one
-    /// begins anew.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::refuel`].
-    #[inline(always)]
-    pub(super) unsafe fn refuel_or_depart(this: *mut Self) -> Result<Departure, Box<Unwind>> {
-        // SAFETY: by contract; the activation is live since its wasm called us.
-        unsafe {
-            while Self::refill(this)? {
-                let suspender = &*(*(*this).activation).suspender;
-                let departure =
-                    suspender.depart().map_err(|_cancelled| Box::new(Unwind::Cancelled))?;
-                if !departure.is_none() {
-                    return Ok(departure);
-                }
-            }
-        }
-        Ok(Departure::NONE)
-    }
-
-    /// Fills the fuel counter if it is below zero. Answers whether the guest is to yield before it
-    /// burns that.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Self::refuel`].
-    #[inline(always)]
-    unsafe fn refill(this: *mut Self) -> Result<bool, Box<Unwind>> {
         // SAFETY: each borrow ends before the fiber suspends; the activation is live since its wasm
         // called us.
         unsafe {
@@ -82,13 +43,28 @@ impl Store {
                 let Self { fuel, machine, .. } = &mut *this;
                 match fuel.refill(&mut machine.fuel) {
                     Refill::Drawn => {}
-                    Refill::Yield => return Ok(true),
+                    Refill::Yield => Self::yield_now(this)?,
                     Refill::Empty => return Err(Self::out_of_fuel(this)),
                     Refill::Supply => Self::resupply(this)?,
                 }
             }
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// The same where it is simple, as it mostly is: a slice of the store's own fuel begins, before
+    /// which the caller is to leave the fiber. Otherwise `refuel` has yet to do it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[inline(always)]
+    pub(super) unsafe fn next_slice(this: *mut Self) -> Option<Departure> {
+        // SAFETY: by contract; the activation is live since its wasm called us.
+        let (Self { fuel, machine, .. }, suspender) =
+            unsafe { (&mut *this, &*(*(*this).activation).suspender) };
+        let departure = suspender.departure()?;
+        fuel.begins_slice(&mut machine.fuel).then_some(departure)
     }
 
     /// Lets other tasks run, where the fiber can suspend.

@@ -52,7 +52,7 @@ pub use backend::{Fiber, NAME, Parent};
 /// What travels with a switch: one register, a pointer or a small number.
 pub type Word = *mut ();
 
-/// What assembly leaves a fiber with; see [`Suspender::depart`](crate::Suspender::depart).
+/// What assembly leaves a fiber with; see [`Suspender::departure`](crate::Suspender::departure).
 #[repr(C)]
 #[derive(Debug)]
 pub struct Departure {
@@ -65,22 +65,6 @@ pub struct Departure {
 impl Departure {
     /// The fiber is not to be left.
     pub const NONE: Self = Self { to: std::ptr::null_mut(), word: std::ptr::null_mut() };
-
-    /// Whether the fiber is not to be left.
-    #[inline]
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        self.to.is_null()
-    }
-}
-
-/// How a suspension begins.
-#[allow(dead_code, reason = "each backend makes one of them")]
-pub(crate) enum Beginning {
-    /// The caller has yet to make the switch.
-    Departure(Departure),
-    /// The backend has made it, and this is the word of the next resume.
-    Suspended(Word),
 }
 
 /// The function at a fiber's base.

@@ -15,7 +15,7 @@
 //!
 //! It is also the reference that our own switches are tested against.
 
-use super::{Beginning, Entry, Word};
+use super::{Entry, Word};
 use std::mem::ManuallyDrop;
 use wasmtime_fiber::{FiberStack, Suspend};
 
@@ -116,17 +116,11 @@ impl Parent {
         unsafe { (*self.0).suspend(word) }
     }
 
-    /// Suspends the fiber; there is no switch that the caller could make.
-    ///
-    /// # Safety
-    ///
-    /// As for [`suspend`](Self::suspend).
-    #[inline]
-    pub(crate) unsafe fn begin(&self, word: Word) -> Beginning {
-        // SAFETY: by contract.
-        Beginning::Suspended(unsafe { self.suspend(word) })
+    /// None: assembly cannot suspend the fiber.
+    pub(crate) fn other_side(&self) -> Option<*mut u8> {
+        None
     }
 
-    /// Not called, as there is no other switch.
-    pub(crate) fn resumed(&self, _sp: *mut u8) {}
+    /// Not called.
+    pub(crate) fn resumed(&self, _other_side: *mut u8) {}
 }

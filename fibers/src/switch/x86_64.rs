@@ -33,7 +33,7 @@
 //! Chains of frame pointers end at the zero that a new fiber is given, and unwinding ends in `end`,
 //! whose return address is declared undefined.
 
-use super::{Beginning, Departure, Entry, Word};
+use super::{Entry, Word};
 use std::arch::{asm, naked_asm};
 use std::cell::Cell;
 
@@ -124,16 +124,16 @@ impl Parent {
         word
     }
 
-    /// Begins to suspend the fiber; the caller makes the switch.
+    /// The stack pointer with which assembly can suspend the fiber.
     #[inline(always)]
-    pub(crate) unsafe fn begin(&self, word: Word) -> Beginning {
-        Beginning::Departure(Departure { to: self.0.get(), word })
+    pub(crate) fn other_side(&self) -> Option<*mut u8> {
+        Some(self.0.get())
     }
 
-    /// Takes what the caller's switch came back with.
+    /// Takes the stack pointer that assembly came back with.
     #[inline(always)]
-    pub(crate) fn resumed(&self, sp: *mut u8) {
-        self.0.set(sp);
+    pub(crate) fn resumed(&self, other_side: *mut u8) {
+        self.0.set(other_side);
     }
 }
 
@@ -152,7 +152,7 @@ unsafe fn switch(to: *mut u8, word: Word) -> (*mut u8, Word) {
     // clobbered or restored by hand, and the red zone is not in use without `nostack`.
     unsafe {
         asm!(
-            crate::switch_instructions!(),
+            crate::switch_instructions!(jump),
             inlateout("rdi") to => from,
             inlateout("rsi") word => answer,
             lateout("r12") _,

@@ -57,15 +57,12 @@ impl Future for Pending {
 /// Yields by a switch of our own, where there is one that assembly can make.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn yield_by_assembly(suspender: &Suspender) -> Result<(), Cancelled> {
-    let departure = suspender.depart()?;
-    if departure.is_none() {
-        return Ok(());
-    }
+    let Some(departure) = suspender.departure() else { return suspender.yield_now() };
     let (sp, word);
     // SAFETY: all registers that the switch changes are declared, and the suspender is told at once.
     unsafe {
         std::arch::asm!(
-            lampwick_fibers::switch_instructions!(),
+            lampwick_fibers::switch_instructions!(return),
             inlateout("rdi") departure.to => sp,
             inlateout("rsi") departure.word => word,
             lateout("r12") _,

@@ -4,7 +4,7 @@
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) use x86_64::{
-    Registers, attending, enter, land, refuelling, return_to_wasm, unwind, vectors,
+    Registers, attending, enter, land, load_fuel, refuelling, to_wasm, unwind, vectors,
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]

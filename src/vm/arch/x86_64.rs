@@ -27,7 +27,7 @@ use std::mem::offset_of;
 use crate::vm::activation::Activation;
 use crate::vm::layout::{FuelAt, VMFuncRef, ValRaw};
 
-pub(in crate::vm) use checks::{attending, refuelling, return_to_wasm, vectors};
+pub(in crate::vm) use checks::{attending, load_fuel, refuelling, to_wasm, vectors};
 
 /// Calls a function through its trampoline so that [`unwind`] can return in its place, on `stack`,
 /// or on the current one if that is null. Answers whether [`unwind`] did.

@@ -8,6 +8,7 @@ mod memory;
 mod objects;
 mod tables;
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use lampwick_fibers::switch::Word;
@@ -85,24 +86,42 @@ impl EntryPoints {
 arch::refuelling!(out_of_fuel, out_of_fuel_scalar: refuel, go_on);
 arch::attending!(interrupted, interrupted_scalar: attend);
 
-/// Refuels up to where the fiber is to be left.
+/// Refuels, up to where the fiber is to be left if that is known here.
 unsafe extern "C" fn refuel(context: *mut VMContext) -> Departure {
-    // SAFETY: machine code called.
-    unsafe { run(context, |call| Store::refuel_or_depart(call.store)) }
+    // SAFETY: machine code called; the context is that of an instance in a store.
+    unsafe {
+        let departure = Store::next_slice((*context).store.cast());
+        departure.unwrap_or_else(|| refuel_otherwise(context))
+    }
 }
 
-/// Refuels when the switch has come back.
+#[cold]
+#[inline(never)]
+unsafe fn refuel_otherwise(context: *mut VMContext) -> Departure {
+    // SAFETY: machine code called; `refuel` has no borrow across a suspension.
+    unsafe { run(context, |call| Store::refuel(call.store)) };
+    Departure::NONE
+}
+
+/// Goes on when the fiber that was left has been resumed.
 unsafe extern "C" fn go_on(context: *mut VMContext, sp: *mut u8, word: Word) -> Departure {
-    let arrive = |call: Call| {
-        // SAFETY: assembly has made the switch of the suspender's departure; the call goes on where
-        // machine code called.
-        unsafe {
-            call.suspender().arrive(sp, word).map_err(cancelled)?;
-            Store::refuel_or_depart(call.store)
+    // SAFETY: machine code called, and assembly has made the switch of the suspender's departure; the
+    // context is that of an instance in a store.
+    unsafe {
+        let call = Call { store: (*context).store.cast(), context };
+        if call.suspender().arrive(sp, word).is_err() {
+            leave_cancelled(context);
         }
-    };
-    // SAFETY: as above.
-    unsafe { run(context, arrive) }
+        // What a slice is may be less than what the last one overdrew.
+        if (*call.store).machine.fuel < 0 { refuel(context) } else { Departure::NONE }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn leave_cancelled(context: *mut VMContext) -> ! {
+    // SAFETY: as above; nothing is left to drop.
+    match unsafe { run::<Infallible>(context, |_| Err(cancelled(Cancelled))) } {}
 }
 
 unsafe extern "C" fn attend(context: *mut VMContext) {

@@ -57,9 +57,16 @@ macro_rules! vectors {
 }
 pub(in crate::vm) use vectors;
 
-/// Puts the other registers back, and returns.
-macro_rules! return_to_wasm {
-    () => {
+/// Puts the other registers back, and returns; by a jump where that would be foreseen wrongly.
+macro_rules! to_wasm {
+    (return) => {
+        $crate::vm::arch::to_wasm!(@leave "ret")
+    };
+    // Signal handlers leave alone what lies within 128 bytes below the stack pointer.
+    (jump) => {
+        $crate::vm::arch::to_wasm!(@leave "lea rsp, [rsp + 8]\njmp [rsp - 8]")
+    };
+    (@leave $leave:literal) => {
         concat!(
             "pop r11\n",
             "pop r10\n",
@@ -71,11 +78,23 @@ macro_rules! return_to_wasm {
             "pop rcx\n",
             "pop rax\n",
             "pop rbp\n",
-            "ret",
+            $leave,
         )
     };
 }
-pub(in crate::vm) use return_to_wasm;
+pub(in crate::vm) use to_wasm;
+
+/// Takes the fuel counter from the store into its register.
+macro_rules! load_fuel {
+    () => {
+        concat!(
+            "mov rdi, [rbp - 40]\n", // the context
+            "mov rax, [rdi + {store}]\n",
+            "mov r15, [rax + {fuel}]",
+        )
+    };
+}
+pub(in crate::vm) use load_fuel;
 
 /// Makes two entry points that call a function with the context.
 macro_rules! attending {
@@ -97,7 +116,7 @@ macro_rules! attending {
                 $save,
                 "call {body}", // rdi: the context
                 $restore,
-                $crate::vm::arch::return_to_wasm!(),
+                $crate::vm::arch::to_wasm!(return),
                 body = sym $body,
             )
         }
@@ -107,12 +126,13 @@ pub(in crate::vm) use attending;
 
 /// Makes two entry points that call a function with the context, which answers whether the fiber is to
 /// be left (a `Departure`). As long as that is so they leave it, and back again call the second
-/// function with the context and what the switch came back with.
+/// function with the context and what the switch came back with. Both may unwind wasm instead:
+/// nothing here needs to be undone.
 ///
-/// The stub has jumped here, with a frame and `rax` on the stack: all calls but that of wasm have
-/// returned when the fiber is left, since returns behind it are not foreseen.
-///
-/// Both functions may unwind wasm instead: nothing here needs to be undone.
+/// The stub has jumped here, with a frame and `rax` on the stack, so that one call has not returned when
+/// the fiber is left: that of wasm. The processor has to forget it, by a return to the other side, and
+/// then foresees all returns there; the way back to wasm is a jump. That makes one return which is
+/// foreseen wrongly, where it would be two for each call that both sides have to return from.
 macro_rules! refuelling {
     ($all:ident, $scalar:ident: $refuel:ident, $go_on:ident) => {
         $crate::vm::arch::refuelling!(
@@ -137,16 +157,19 @@ macro_rules! refuelling {
                 "mov [rax + {exit_fp}], rcx",
                 "mov [rax + {exit_pc}], rdx",
                 "mov [rax + {fuel}], r15",
-                "call {refuel}",
-                "3:",                       // rax, rdx: a departure
+                "call {refuel}",            // rax, rdx: a departure
                 "test rax, rax",
-                "jz 4f",
-                "push r12",                 // the switch keeps rbx and rbp only, and r15 is the counter
+                "jnz 3f",
+                $crate::vm::arch::load_fuel!(),
+                $restore,
+                $crate::vm::arch::to_wasm!(return),
+                "3:",
+                "push r12",                 // the switch keeps rbx and rbp; r15 is the counter
                 "push r13",
                 "push r14",
                 "mov rdi, rax",
                 "mov rsi, rdx",
-                lampwick_fibers::switch_instructions!(),
+                lampwick_fibers::switch_instructions!(return),
                 "pop r14",
                 "pop r13",
                 "pop r12",
@@ -154,13 +177,11 @@ macro_rules! refuelling {
                 "mov rsi, rdi",             // the other side's stack pointer
                 "mov rdi, [rbp - 40]",      // the context
                 "call {go_on}",
-                "jmp 3b",
-                "4:",
-                "mov rdi, [rbp - 40]",
-                "mov rax, [rdi + {store}]",
-                "mov r15, [rax + {fuel}]",
+                "test rax, rax",
+                "jnz 3b",
+                $crate::vm::arch::load_fuel!(),
                 $restore,
-                $crate::vm::arch::return_to_wasm!(),
+                $crate::vm::arch::to_wasm!(jump),
                 store = const std::mem::offset_of!($crate::vm::layout::VMContext, store),
                 exit_fp = const std::mem::offset_of!($crate::vm::layout::VMStore, exit_fp),
                 exit_pc = const std::mem::offset_of!($crate::vm::layout::VMStore, exit_pc),

@@ -11,7 +11,7 @@ use lampwick::{
     Val,
 };
 
-use crate::collection::{Guest, Host, Setup, linker, setups};
+use crate::collection_guests::{Guest, Host, Setup, linker, setups};
 use crate::support::{asynchronous, block_on, engine, pend, poll, trap};
 
 type Reference = Option<ExternRef>;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use lampwick::{Engine, ExternRef, Store, TypedFunc, Val};
 
-use crate::collection::{Guest, linker, setups};
+use crate::collection_guests::{Guest, linker, setups};
 use crate::support::{instantiate, panic_of};
 
 /// Counts that it is dropped, and panics then.

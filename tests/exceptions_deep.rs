@@ -2,13 +2,15 @@
 
 use std::pin::pin;
 
-use lampwick::{Caller, Extern, Instance, Linker, Module, Store, Trap, TrapCode, TypedFunc};
+use lampwick::{
+    Caller, Extern, Instance, Linker, Module, OptLevel, Store, Trap, TrapCode, TypedFunc,
+};
 
 use crate::exception_costs::{DEEP, deep_config};
 use crate::matrix::{PLACES, drive};
 use crate::support::{
-    Change, async_metered, block_on, count_pending, engine, instantiate, instantiate_async, pend,
-    poll,
+    Change, Rng, async_metered, block_on, count_pending, engine, instantiate, instantiate_async,
+    pend, poll,
 };
 
 /// Frames that a throw goes through, so that it is cut into some twenty parts at least.
@@ -247,4 +249,85 @@ fn a_throw_hears_its_own_store_alone() {
     other.interrupt_handle().unwrap().interrupt();
     let run = instance.get_typed_func::<i32, i32, _>(&mut store, "run").unwrap();
     assert_eq!(run.call(&mut store, 100).unwrap(), 3);
+}
+
+/// A function that calls itself with nine values alive. Each third level catches and throws anew, the
+/// innermost one in its own construct.
+const PRESSED: &str = r#"(module
+    (memory 1)
+    (tag $t (param i64))
+    (func $down (export "down") (param $depth i32) (result i64)
+        (local $a i64) (local $b i64) (local $c i64) (local $d i64) (local $e i64)
+        (local $f i64) (local $g i64) (local $x f64) (local $y f64) (local $i i32)
+        (local.set $i (i32.and (local.get $depth) (i32.const 0xff)))
+        (local.set $a (i64.load (local.get $i)))
+        (local.set $b (i64.load offset=8 (local.get $i)))
+        (local.set $c (i64.load offset=16 (local.get $i)))
+        (local.set $d (i64.load offset=24 (local.get $i)))
+        (local.set $e (i64.load offset=32 (local.get $i)))
+        (local.set $f (i64.load offset=40 (local.get $i)))
+        (local.set $g (i64.load offset=48 (local.get $i)))
+        (local.set $x (f64.load offset=56 (local.get $i)))
+        (local.set $y (f64.load offset=64 (local.get $i)))
+        (local.set $a (i64.xor (local.get $a)
+            (if (result i64) (i32.rem_u (local.get $depth) (i32.const 3))
+                (then (call $down (i32.sub (local.get $depth) (i32.const 1))))
+                (else
+                    (block $h (result i64)
+                        (try_table (catch $t $h)
+                            (if (i32.eqz (local.get $depth))
+                                (then (throw $t (i64.load offset=72 (local.get $i)))))
+                            (drop (call $down (i32.sub (local.get $depth) (i32.const 1)))))
+                        (i64.const 1))))))
+        (local.set $a (i64.mul (local.get $a) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $b)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $c)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $d)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $e)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $f)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a) (local.get $g)) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a)
+            (i64.reinterpret_f64 (local.get $x))) (i64.const 31)))
+        (local.set $a (i64.mul (i64.xor (local.get $a)
+            (i64.reinterpret_f64 (local.get $y))) (i64.const 31)))
+        (throw $t (local.get $a)))
+    (func (export "run") (param i32) (result i64)
+        (block $h (result i64)
+            (try_table (catch $t $h) (drop (call $down (local.get 0))))
+            (i64.const 0))))"#;
+
+#[test]
+fn recursion_finds_the_values_of_each_level() {
+    let mut rng = Rng::new("recursion_finds_the_values_of_each_level");
+    let bytes: Vec<u8> = (0..1024).map(|_| rng.next() as u8).collect();
+    let word = |depth: u64, place: u64| {
+        let at = ((depth & 0xff) + 8 * place) as usize;
+        u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+    };
+    let expected = |depth: u64| {
+        (0..=depth).step_by(3).fold(word(0, 9), |thrown, level| {
+            let first = (word(level, 0) ^ thrown).wrapping_mul(31);
+            (1..9).fold(first, |sum, place| (sum ^ word(level, place)).wrapping_mul(31))
+        })
+    };
+    for level in [OptLevel::None, OptLevel::Speed] {
+        for metered in [false, true] {
+            let engine = engine(|config| {
+                config.cranelift_opt_level(level).consume_fuel(metered);
+            });
+            let (mut store, instance) =
+                instantiate(&engine, &PRESSED.replace("(memory 1)", &memory(&bytes)));
+            let _ = store.add_fuel(u64::MAX);
+            let run = instance.get_typed_func::<i32, i64, _>(&mut store, "run").unwrap();
+            for depth in [0, 1, 2, 3, 6, 11, 300, 1000] {
+                let caught = run.call(&mut store, depth).unwrap() as u64;
+                assert_eq!(caught, expected(depth as u64), "{depth} deep, {level:?}, {metered}");
+            }
+        }
+    }
+}
+
+fn memory(bytes: &[u8]) -> String {
+    let bytes: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    format!("(memory 1) (data (i32.const 0) \"{bytes}\")")
 }

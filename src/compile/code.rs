@@ -1,21 +1,29 @@
 //! The machine code of one function, as it is kept.
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use cranelift_codegen::binemit::CodeOffset;
 use cranelift_codegen::ir::{ExternalName, Function};
+use cranelift_codegen::isa::unwind::UnwindInst;
 use cranelift_codegen::{
     CompiledCode, ExceptionContextLoc, FinalizedMachCallSite, FinalizedMachExceptionHandler,
     FinalizedMachReloc, FinalizedRelocTarget, MachSrcLoc,
 };
+use regalloc2::RegClass;
 
 use super::fuel_sites::Site;
 use super::link::{Relocation, Symbol};
+use super::placement::Placement;
 use super::traps;
-use crate::vm::layout::{FuelAt, Handler, StackMaps, TrapSite};
+use crate::vm::layout::{
+    ContextAt, FuelAt, Handler, PRESERVED, SavedRegisters, StackMaps, TrapSite,
+};
 
 /// The machine code of a function, and what is known of it. Offsets are from its start.
 #[derive(Debug, Default)]
 pub(super) struct Code {
     pub(super) bytes: Vec<u8>,
+    /// Where in a text it may start.
+    pub(super) placement: Placement,
     pub(super) relocations: Vec<Relocation>,
     pub(super) traps: Vec<TrapSite>,
     /// Return addresses with the operators that call.
@@ -27,6 +35,8 @@ pub(super) struct Code {
     pub(super) stack_maps: StackMaps,
     /// Where calls that throw go on.
     pub(super) handlers: Vec<Handler>,
+    /// The registers that the frame holds for the caller, if they lie as those who unwind expect.
+    pub(super) saved: Option<SavedRegisters>,
     /// A bit for each builtin that it calls.
     pub(super) builtins: u64,
     /// Whether the fuel counter could not be located everywhere, so that it is written through.
@@ -79,10 +89,12 @@ impl Code {
             code.traps.push(TrapSite { pc, code: meaning, wasm, fuel });
         }
         code.addresses = address_map(locations);
+        code.saved = saved_registers(&buffer.unwind_info);
         for call in buffer.call_sites() {
             code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
             code.handlers.extend(handlers(&call)?);
         }
+        code.placement = Placement::of(&code.bytes, &code.calls, buffer.alignment);
         for (return_address, frame_size, map) in buffer.user_stack_maps() {
             // Cranelift counts from the end of the frame.
             let distances: Vec<u32> = map.entries().map(|(_, at)| frame_size - at).collect();
@@ -117,10 +129,12 @@ fn handlers(call: &FinalizedMachCallSite<'_>) -> Result<Vec<Handler>> {
     let Some((context, clauses)) = call.exception_handlers.split_first() else {
         return Ok(Vec::new());
     };
-    let FinalizedMachExceptionHandler::Context(ExceptionContextLoc::SPOffset(context)) = context
-    else {
+    let FinalizedMachExceptionHandler::Context(context) = context else {
         bail!("internal error: the context of a frame is {context:?}");
     };
+    let context = context_at(context)
+        .with_context(|| format!("internal error: a frame's context is in {context:?}"))?
+        .number();
     let frame_size = call.frame_offset.context("internal error: a frame of no known size")?;
     let handler = |clause: &FinalizedMachExceptionHandler| match *clause {
         FinalizedMachExceptionHandler::Tag(tag, landing) => Ok(Handler {
@@ -128,11 +142,44 @@ fn handlers(call: &FinalizedMachCallSite<'_>) -> Result<Vec<Handler>> {
             clause: tag.as_u32(),
             landing,
             frame_size,
-            context: *context,
+            context,
         }),
         _ => bail!("internal error: a clause is {clause:?}"),
     };
     clauses.iter().map(handler).collect()
+}
+
+/// Where the context of a frame is at a call, if the call leaves it there.
+fn context_at(location: &ExceptionContextLoc) -> Option<ContextAt> {
+    match *location {
+        ExceptionContextLoc::SPOffset(offset) => {
+            offset.is_multiple_of(8).then_some(ContextAt::Stack(offset))
+        }
+        ExceptionContextLoc::GPR(register) => {
+            let index = PRESERVED.iter().position(|&known| known == register)?;
+            Some(ContextAt::Register(index as u8))
+        }
+    }
+}
+
+/// The registers that a prologue saves, if those who know the set know where each is.
+fn saved_registers(prologue: &[(CodeOffset, UnwindInst)]) -> Option<SavedRegisters> {
+    let (mut area, mut found) = (None, Vec::new());
+    for (_, instruction) in prologue {
+        match *instruction {
+            UnwindInst::PushFrameRegs { .. } => {}
+            UnwindInst::DefineNewFrame { offset_downward_to_clobbers, .. } => {
+                area = Some(offset_downward_to_clobbers);
+            }
+            UnwindInst::SaveReg { clobber_offset, reg } if reg.class() == RegClass::Int => {
+                found.push((reg.hw_enc(), area?.checked_sub(clobber_offset)?));
+            }
+            _ => return None,
+        }
+    }
+    let saved = SavedRegisters::of(found.iter().map(|&(register, _)| register))?;
+    let places = saved.places().map(|(index, distance)| (PRESERVED[index], distance));
+    (area? == saved.size() && places.eq(found)).then_some(saved)
 }
 
 fn address_map(locations: &[MachSrcLoc<cranelift_codegen::Final>]) -> Vec<(u32, u32)> {

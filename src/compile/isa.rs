@@ -40,7 +40,8 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         ("enable_pinned_reg", flag(settings.metered)),
         // Backtraces and the places of spilled fuel counters are found from frame pointers.
         ("preserve_frame_pointers", "true"),
-        ("unwind_info", "false"),
+        // Which registers a frame holds for its caller, a throw must know.
+        ("unwind_info", "true"),
         // Functions of many results return them through an area of the caller's.
         ("enable_multi_ret_implicit_sret", "true"),
         // The stack limit is compared in prologues; a frame that could jump over the guard is
@@ -50,7 +51,8 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         ("probestack_size_log2", "12"),
         ("enable_heap_access_spectre_mitigation", "true"),
         ("enable_table_access_spectre_mitigation", "true"),
-        ("log2_min_function_alignment", "4"),
+        // Constants ask for more; where functions start is `placement`'s to say.
+        ("log2_min_function_alignment", "2"),
     ];
     for &(name, value) in fixed.iter().chain(own) {
         shared.set(name, value).with_context(|| format!("setting {name}={value}"))?;

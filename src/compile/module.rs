@@ -1,6 +1,6 @@
 //! Compiles a module: all its functions into one text.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 
 use super::Compiler;
@@ -12,7 +12,9 @@ use super::link::Linker;
 use super::parse;
 use super::stubs;
 use super::trampolines::TrampolineCode;
-use crate::vm::layout::{Builtin, ContextLayout, Handler, SiteTable, StackMaps, TrapSite};
+use crate::vm::layout::{
+    Builtin, ContextLayout, Handler, SavedRegisters, SiteTable, StackMaps, TrapSite,
+};
 
 /// The offsets in a text where another operator begins than the one before, with the operator's
 /// offset in the module, or `u32::MAX` where there is none; sorted.
@@ -86,10 +88,11 @@ impl Compiler {
     fn link(&self, codes: Vec<Code>, builtins: u64) -> Result<(Linker, SiteTable, AddressMap)> {
         let mut linker = Linker::default();
         let (mut traps, mut calls, mut handlers) = (Vec::new(), Vec::new(), Vec::new());
+        let mut saves = Vec::new();
         let mut stack_maps = StackMaps::default();
         let mut addresses = AddressMap::new();
         for code in codes {
-            let start = linker.function(&code.bytes, &code.relocations)?;
+            let start = linker.function(&code)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             traps.extend(code.traps.iter().map(trap));
             calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
@@ -99,6 +102,8 @@ impl Compiler {
                 ..*handler
             };
             handlers.extend(code.handlers.iter().map(moved));
+            let saved = code.saved.context("internal error: a frame with unknown registers")?;
+            saves.push((start, saved));
             if self.settings.address_map {
                 addresses.extend(code.addresses.iter().map(|&(pc, wasm)| (pc + start, wasm)));
             }
@@ -111,14 +116,20 @@ impl Compiler {
         for &builtin in
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u64) != 0)
         {
-            if builtin.is_fuel_check() {
-                linker.stub(builtin, &stubs::jump(builtin), &[])?;
-                continue;
-            }
-            let stub = stubs::builtin(builtin, self.settings.metered);
-            let code = worker.compile_clif(&*self.targets.normal, stub)?;
-            linker.stub(builtin, &code.bytes, &code.relocations)?;
+            let code = if builtin.is_fuel_check() {
+                Code { bytes: stubs::jump(builtin), ..Code::default() }
+            } else {
+                let stub = stubs::builtin(builtin, self.settings.metered);
+                worker.compile_clif(&*self.targets.normal, stub)?
+            };
+            // A throw knows the registers as they are when the builtin begins.
+            let keeps_registers = code.saved == Some(SavedRegisters::default());
+            ensure!(
+                keeps_registers || !builtin.throws(),
+                "internal error: the stub of {builtin:?} changes registers"
+            );
+            linker.stub(builtin, &code)?;
         }
-        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps, &handlers), addresses))
+        Ok((linker, SiteTable::new(&traps, &calls, &stack_maps, &handlers, &saves), addresses))
     }
 }

@@ -35,6 +35,26 @@ pub(super) fn wasm(ty: &FuncType) -> Signature {
     signature
 }
 
+/// The signature of the same function for a call that may go on in a landing block.
+///
+/// Cranelift keeps no register over such a call in the `Tail` convention, and over one in that of System V
+/// those that callees preserve. Where everything is passed in registers the two are otherwise the
+/// same.
+pub(super) fn wasm_in_try(ty: &FuncType) -> Signature {
+    let mut signature = wasm(ty);
+    // The second integer result is in rcx in the one, in rdx in the other.
+    if fits(&signature.params, 6, 8) && fits(&signature.returns, 1, 2) {
+        signature.call_conv = CallConv::SystemV;
+    }
+    signature
+}
+
+/// Whether values fit so many general and vector registers.
+fn fits(values: &[AbiParam], general: usize, vector: usize) -> bool {
+    let in_general = values.iter().filter(|value| value.value_type.is_int()).count();
+    in_general <= general && values.len() - in_general <= vector
+}
+
 /// The signature of a builtin, and of the stub through which wasm code calls it.
 pub(super) fn builtin(builtin: Builtin) -> Signature {
     let clif = |ty| match ty {
@@ -57,19 +77,8 @@ pub(super) fn convention(builtin: Builtin) -> CallConv {
         | Builtin::interrupted
         | Builtin::out_of_fuel_scalar
         | Builtin::interrupted_scalar => CallConv::PreserveAll,
-        // A call that throws preserves no register: that is how calls of wasm functions are.
-        Builtin::throw | Builtin::throw_ref => CallConv::Tail,
         _ => CallConv::SystemV,
     }
-}
-
-/// The signature of the function of ours behind a stub of this signature.
-pub(super) fn of_ours(stub: Signature) -> Signature {
-    let call_conv = match stub.call_conv {
-        CallConv::Tail => CallConv::SystemV,
-        other => other,
-    };
-    Signature { call_conv, ..stub }
 }
 
 /// The signature of an entry trampoline: callee's context, caller's context, entry point, values.
@@ -86,4 +95,78 @@ fn host(pointers: usize) -> Signature {
     let mut signature = Signature::new(CallConv::SystemV);
     signature.params.resize(pointers, AbiParam::new(POINTER));
     signature
+}
+
+#[cfg(test)]
+mod tests {
+    use cranelift_codegen::ir::{Function, InstBuilder, MemFlagsData, UserFuncName};
+    use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+
+    use super::*;
+    use crate::compile::function::Worker;
+    use crate::compile::{Compiler, Settings};
+
+    /// Machine code of a function that puts what it gets where its first argument says, calls what is
+    /// there with the same arguments, puts the results there, too, and returns them.
+    fn machine_code(compiler: &Compiler, own: &Signature, callee: &Signature) -> Vec<u8> {
+        let mut func = Function::with_name_signature(UserFuncName::default(), own.clone());
+        let mut frontend = FunctionBuilderContext::new();
+        let mut builder = FunctionBuilder::new(&mut func, &mut frontend);
+        let block = builder.create_block();
+        builder.append_block_params_for_function_params(block);
+        builder.switch_to_block(block);
+        builder.seal_block(block);
+        let params = builder.block_params(block).to_vec();
+        for (index, &param) in params.iter().enumerate() {
+            let at = 16 * index as i32;
+            builder.ins().store(MemFlagsData::trusted(), param, params[0], at);
+        }
+        let code = builder.ins().load(POINTER, MemFlagsData::trusted(), params[0], 1024);
+        let callee = builder.import_signature(callee.clone());
+        let call = builder.ins().call_indirect(callee, code, &params);
+        let results = builder.inst_results(call).to_vec();
+        for (index, &result) in results.iter().enumerate() {
+            let at = 2048 + 16 * index as i32;
+            builder.ins().store(MemFlagsData::trusted(), result, params[0], at);
+        }
+        builder.ins().return_(&results);
+        builder.finalize(compiler.targets.normal.frontend_config());
+        let code = Worker::default().compile_clif(&*compiler.targets.normal, func);
+        code.expect("a valid function").bytes
+    }
+
+    #[test]
+    fn calls_in_constructs_are_as_functions_expect() {
+        let compiler = Compiler::new(Settings::default()).expect("the host is supported");
+        let types = [ValType::I32, ValType::I64, ValType::F32, ValType::F64, ValType::V128];
+        let [mut same, mut other] = [0; 2];
+        for ints in 0..=6 {
+            for floats in 0..=9 {
+                for (int_results, float_results) in
+                    [(0, 0), (1, 0), (0, 1), (1, 2), (0, 2), (2, 0), (0, 3)]
+                {
+                    let of = |ints: usize, floats: usize| {
+                        let ints = (0..ints).map(|index| types[index % 2]);
+                        let floats = (0..floats).map(|index| types[2 + index % 3]);
+                        // Vectors first, which must not matter.
+                        floats.chain(ints).collect::<Vec<_>>()
+                    };
+                    let ty = FuncType::new(of(ints, floats), of(int_results, float_results));
+                    let (ordinary, in_try) = (wasm(&ty), wasm_in_try(&ty));
+                    let tail = machine_code(&compiler, &ordinary, &ordinary);
+                    let system_v = Signature { call_conv: CallConv::SystemV, ..ordinary.clone() };
+                    let code = machine_code(&compiler, &system_v, &system_v);
+                    if in_try == ordinary {
+                        assert_ne!(tail, code, "registers would do for {ty:?}");
+                        other += 1;
+                    } else {
+                        assert_eq!(in_try, system_v);
+                        assert_eq!(tail, code, "{ty:?}");
+                        same += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!((same, other), (5 * 9 * 5, 7 * 10 * 7 - 5 * 9 * 5));
+    }
 }

@@ -10,6 +10,7 @@ use cranelift_codegen::ir::{
 };
 
 use super::signature::{self, HIDDEN_PARAMS, POINTER, clif_type};
+use super::traps;
 use crate::types::{FuncType, ValType};
 use crate::vm::layout::{Builtin, VMContext, VMHostContext, VMStore, ValRaw};
 
@@ -87,7 +88,7 @@ impl<'f> Block<'f> {
 pub(super) fn builtin(builtin: Builtin, metered: bool) -> Function {
     let signature = signature::builtin(builtin);
     let mut func = Function::with_name_signature(UserFuncName::default(), signature.clone());
-    let target = func.import_signature(signature::of_ours(signature));
+    let target = func.import_signature(signature);
     let mut block = Block::new(&mut func, metered);
     let params = block.params.clone();
     let store = block.store_of(params[0]);
@@ -95,6 +96,11 @@ pub(super) fn builtin(builtin: Builtin, metered: bool) -> Function {
     let table = block.load(POINTER, params[0], std::mem::offset_of!(VMContext, builtins));
     let code = block.load(POINTER, table, builtin as usize * size_of::<*const u8>());
     let call = block.cursor.ins().call_indirect(target, code, &params);
+    if builtin.throws() {
+        // Nothing is kept over the call, so that no register changes that callees preserve.
+        block.cursor.ins().trap(traps::UNREACHABLE);
+        return func;
+    }
     let results = block.cursor.func.dfg.inst_results(call).to_vec();
     block.restore_fuel(store);
     block.cursor.ins().return_(&results);

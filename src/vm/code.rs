@@ -7,7 +7,7 @@ use std::ops::Range;
 use lampwick_fibers::Shared;
 use thin_vec::ThinVec;
 
-use super::layout::{Handler, SiteTable, TrapSite};
+use super::layout::{SiteTable, TrapSite};
 use super::mapping::Mapping;
 
 /// A text that can be executed, and what is known of its addresses.
@@ -123,15 +123,15 @@ impl CodeMap {
         code.sites.trap((pc - code.range().start) as u32)
     }
 
-    /// The handlers of the call that returns to `pc`, in the order in which they are tried, each with
-    /// the address of the text that it belongs to.
-    pub(super) fn handlers(&self, pc: usize) -> impl Iterator<Item = (usize, Handler)> {
-        let code = self.find(pc);
-        debug_assert!(code.is_some(), "a frame of wasm is one of this code");
-        code.into_iter().flat_map(move |code| {
-            let base = code.range().start;
-            code.sites.handlers().of((pc - base) as u32).map(move |handler| (base, handler))
-        })
+    /// The address of the text in which the call is that returns to `pc`, and what is known of that
+    /// text.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the call is in none.
+    pub(super) fn sites(&self, pc: usize) -> (usize, &SiteTable) {
+        let code = self.find(pc).expect("a frame of wasm is one of this code");
+        (code.range().start, &code.sites)
     }
 
     /// How many bytes below its frame pointer the frame that a call returns to at `pc` holds

@@ -85,15 +85,31 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
+    #[inline]
     pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
             (*this).held = (*this).held.saturating_add(nanoseconds);
             if u128::from((*this).held) >= LONG.as_nanos() {
-                (*this).held = 0;
-                Self::yield_now(this)?;
+                Self::rest(this)?;
             }
         }
         Ok(())
+    }
+
+    /// Lets others run, if such operators have run since that was last done.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[cold]
+    pub(super) unsafe fn rest(this: *mut Self) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            match std::mem::take(&mut (*this).held) {
+                0 => Ok(()),
+                _ => Self::yield_now(this),
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::accounts::Accounts;
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::current::Way;
 use super::exceptions::Exceptions;
 use super::externs::Externs;
 use super::fuel::Fuel;
@@ -24,7 +25,7 @@ use super::layout::{TrapCode, VMGlobal, VMMemory, VMStore, VMTable};
 use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
 use super::objects::Objects;
-use super::signals::{self, Way};
+use super::signals;
 use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
@@ -107,7 +108,7 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
-    /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
+    /// Calls look at this alone.
     pub(super) way: Way,
     /// Whether fuel is counted.
     pub(super) metered: bool,
@@ -169,7 +170,7 @@ impl Store {
                 heap: ptr::null_mut(),
             },
             activation: ptr::null_mut(),
-            way: if accounts.is_some() { Way::Watched } else { Way::Straight },
+            way: if accounts.is_some() { Way::WATCHED } else { Way::STRAIGHT },
             metered,
             has_run: false,
             held: 0,
@@ -215,7 +216,7 @@ impl Store {
     /// The hook must be made for this store.
     #[cfg(feature = "call-hook")]
     pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
-        (self.call_hook, self.way) = (Some(hook), Way::Watched);
+        (self.call_hook, self.way) = (Some(hook), Way::WATCHED);
         for function in &mut self.host_functions {
             function.lead_through(Detour::Hook);
         }

@@ -33,7 +33,8 @@ pub fn theirs_for(
     instances: u32,
 ) -> Result<wasmtime::Engine> {
     let mut config = wasmtime::Config::new();
-    config.consume_fuel(metered);
+    // Only the guests of `theirs_with_objects` need that.
+    config.consume_fuel(metered).gc_support(false);
     if let Allocation::Pooled = allocation {
         let mut pool = wasmtime::PoolingAllocationConfig::new();
         pool.total_core_instances(instances)
@@ -43,4 +44,9 @@ pub fn theirs_for(
         config.allocation_strategy(wasmtime::InstanceAllocationStrategy::Pooling(pool));
     }
     Ok(wasmtime::Engine::new(&config)?)
+}
+
+/// The peer's, unmetered, for guests with exceptions, structs and arrays.
+pub fn theirs_with_objects() -> Result<wasmtime::Engine> {
+    Ok(wasmtime::Engine::new(&wasmtime::Config::new())?)
 }

@@ -20,7 +20,8 @@ use std::path::PathBuf;
 const HELP: &str = "\
 Measures lampwick beside wasmtime. Usage: lampwick-peers [OPTIONS] [QUESTION …]
 
-  QUESTION …     only these: guests, calls, yields, instances, crowd, compile
+  QUESTION …     only these: guests, calls, yields, instances, crowd, compile, exceptions,
+                 objects
   --json FILE    write what was measured to a file
   --from FILE    show what such a file holds, and measure nothing
   --plots DIR    draw the plots into a folder, with the table
@@ -30,13 +31,15 @@ Measures lampwick beside wasmtime. Usage: lampwick-peers [OPTIONS] [QUESTION …
 
 type Question = fn(&mut Report) -> Result<()>;
 
-const QUESTIONS: [(&str, Question); 6] = [
+const QUESTIONS: [(&str, Question); 8] = [
     ("guests", questions::guests::run),
     ("calls", questions::calls::run),
     ("yields", questions::yields::run),
     ("instances", questions::instances::run),
     ("crowd", questions::crowd::run),
     ("compile", questions::compile::run),
+    ("exceptions", questions::exceptions::run),
+    ("objects", questions::objects::run),
 ];
 
 /// What the command line asks for.

@@ -25,6 +25,7 @@ const CALLS: &str = ".lampwick.calls";
 const MAPS: &str = ".lampwick.maps";
 const BITS: &str = ".lampwick.bits";
 const HANDLERS: &str = ".lampwick.handlers";
+const SAVES: &str = ".lampwick.saves";
 const DATA: &str = ".lampwick.data";
 const TEXT: &str = ".text";
 
@@ -38,6 +39,7 @@ pub(super) struct Sections<'a> {
     pub(super) maps: &'a [u8],
     pub(super) bits: &'a [u8],
     pub(super) handlers: &'a [u8],
+    pub(super) saves: &'a [u8],
     pub(super) data: &'a [u8],
 }
 
@@ -50,6 +52,7 @@ pub(super) struct Found {
     pub(super) maps: Bytes,
     pub(super) bits: Bytes,
     pub(super) handlers: Bytes,
+    pub(super) saves: Bytes,
     pub(super) data: Bytes,
     pub(super) text: Bytes,
 }
@@ -73,6 +76,7 @@ pub(super) fn write(
         (MAPS, sections.maps, 4),
         (BITS, sections.bits, 4),
         (HANDLERS, sections.handlers, 4),
+        (SAVES, sections.saves, 4),
         (DATA, sections.data, 16),
     ] {
         let section = object.add_section(Vec::new(), name.into(), SectionKind::Other);
@@ -122,6 +126,7 @@ pub(super) fn read(artifact: &Bytes) -> Result<Found> {
         maps: find(MAPS)?,
         bits: find(BITS)?,
         handlers: find(HANDLERS)?,
+        saves: find(SAVES)?,
         data: find(DATA)?,
         text: find(TEXT)?,
     })
@@ -144,6 +149,7 @@ mod tests {
             maps: b"",
             bits: b"",
             handlers: b"",
+            saves: b"",
             data: b"data",
         };
         let symbols = [(symbol_name(3, Some("a\0b")), 0..10), (symbol_name(4, None), 32..40)];

@@ -13,6 +13,7 @@
 //!   .lampwick.maps    for return addresses, where references are
 //!   .lampwick.bits    the words of these maps
 //!   .lampwick.handlers  for return addresses, where control goes when the call throws
+//!   .lampwick.saves   for functions, which registers their frames hold for their callers
 //!   .lampwick.data    the bytes of the data segments
 //!   .text             machine code, in pages that hold nothing else
 //! ```
@@ -95,11 +96,22 @@ impl Compiler {
         let declarations = Declarations { info, functions, addresses, trampolines };
         let declarations =
             postcard::to_stdvec(&declarations).context("cannot write what the module declares")?;
-        let [traps, calls, maps, bits, handlers] = sites.parts();
+        let [traps, calls, maps, bits, handlers, saves] = sites.parts();
         let head = head::unfinished(&self.origin)?;
 
-        let sections =
-            Sections { head, key, info: &declarations, traps, calls, maps, bits, handlers, data };
+        let info_bytes = &*declarations;
+        let sections = Sections {
+            head,
+            key,
+            info: info_bytes,
+            traps,
+            calls,
+            maps,
+            bits,
+            handlers,
+            saves,
+            data,
+        };
         let symbols = (info.imported_functions..).zip(functions).map(|(function, range)| {
             (symbol_name(function, info.function_name(function)), range.clone())
         });
@@ -126,6 +138,7 @@ impl Compiler {
             sections.maps,
             sections.bits,
             sections.handlers,
+            sections.saves,
         ])
         .context("damaged artifact: a table is cut")?;
         let layout = info.context_layout();

@@ -2,21 +2,24 @@
 //!
 //! A function whose calls are in a `try_table` makes them with a table of exceptions, which becomes
 //! a list of handlers for the return address; machine code for the way that does not throw is that
-//! of other calls. What is thrown is put together in the frame, and a builtin does the rest
+//! of other calls, and keeps as many registers over them where the signature allows it
+//! (`signature::wasm_in_try`). What is thrown is put together in the frame, and a builtin does the rest
 //! (`vm/exceptions/raise.rs`): it leaves the exception's values where the first word says, the exception
 //! itself in the second word, and the fuel counter in its register.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::{
     Block, BlockArg, BlockCall, ExceptionTable, ExceptionTableData, ExceptionTableItem,
-    ExceptionTag, InstBuilder, MemFlagsData, SigRef, StackSlot, StackSlotData, StackSlotKind, Type,
-    Value, types,
+    ExceptionTag, ExtFuncData, FuncRef, InstBuilder, MemFlagsData, SigRef, StackSlot,
+    StackSlotData, StackSlotKind, Type, Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_wasm::{Handler, Values};
 
 use super::Env;
 use super::calls::{Callee, Code};
-use crate::compile::signature::{POINTER, clif_type};
+use crate::compile::signature::{self, POINTER, clif_type};
 use crate::compile::traps;
 use crate::types::RefType;
 use crate::vm::layout::{Builtin, Clause, ValRaw};
@@ -29,6 +32,10 @@ pub(super) struct Exceptions {
     handlers: Vec<Handler>,
     /// Where values lie that are thrown, and for how many there is room.
     payload: Option<(StackSlot, usize)>,
+    /// The signatures of types for calls that may go on in a landing block.
+    signatures: HashMap<u32, SigRef>,
+    /// Functions of the text, declared with such a signature.
+    functions: HashMap<FuncRef, FuncRef>,
 }
 
 impl Exceptions {
@@ -66,13 +73,16 @@ impl Env<'_> {
         args: &[Value],
     ) -> Values {
         let args = self.with_contexts(callee.context, args);
-        let signature = self.signature(builder, ty);
+        let signature = self.signature_in_try(builder, ty);
         let results = self.module.info.func_type(ty).results();
         let results: Vec<Type> = results.map(clif_type).collect();
         let returned = builder.create_block();
         let table = self.exception_table(builder, signature, returned, results.len());
         match callee.code {
-            Code::Known(function) => builder.ins().try_call(function, &args, table),
+            Code::Known(function) => {
+                let function = self.function_in_try(builder, function, signature);
+                builder.ins().try_call(function, &args, table)
+            }
             Code::Loaded(code) => builder.ins().try_call_indirect(code, &args, table),
         };
         for ty in results {
@@ -86,6 +96,26 @@ impl Env<'_> {
             self.declare(builder, ty, value);
         }
         results
+    }
+
+    /// How a function of type `ty` is called in a `try_table`.
+    fn signature_in_try(&mut self, builder: &mut FunctionBuilder<'_>, ty: u32) -> SigRef {
+        *self.exceptions.signatures.entry(ty).or_insert_with(|| {
+            builder.import_signature(signature::wasm_in_try(self.module.info.func_type(ty)))
+        })
+    }
+
+    /// A function of the text as it is called in a `try_table`, with its signature there.
+    fn function_in_try(
+        &mut self,
+        builder: &mut FunctionBuilder<'_>,
+        function: FuncRef,
+        signature: SigRef,
+    ) -> FuncRef {
+        *self.exceptions.functions.entry(function).or_insert_with(|| {
+            let declared = builder.func.dfg.ext_funcs[function].clone();
+            builder.import_function(ExtFuncData { signature, ..declared })
+        })
     }
 
     /// The table of a call that returns to a block with so many parameters.

@@ -25,7 +25,7 @@ use std::arch::asm;
 use std::mem::offset_of;
 
 use crate::vm::activation::Activation;
-use crate::vm::layout::{FuelAt, VMFuncRef, ValRaw};
+use crate::vm::layout::{FuelAt, PRESERVED, SavedRegisters, VMFuncRef, ValRaw};
 
 pub(in crate::vm) use checks::{attending, load_fuel, refuelling, to_wasm, vectors};
 
@@ -116,8 +116,66 @@ pub(in crate::vm) unsafe fn unwind(activation: *const Activation) -> ! {
     }
 }
 
-/// Goes on in a landing block at `pc`, with its two words, the frame that it belongs to, and the fuel
-/// counter.
+/// The registers that callees preserve, in the order of [`PRESERVED`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(in crate::vm) struct Preserved([usize; PRESERVED.len()]);
+
+impl Preserved {
+    /// Takes back what a frame holds for its caller, so that these are the registers as they were at
+    /// the call of its function.
+    ///
+    /// # Safety
+    ///
+    /// `fp` must be the frame pointer of a live frame whose function saves these.
+    pub(in crate::vm) unsafe fn take_back(&mut self, saved: SavedRegisters, fp: usize) {
+        for (index, distance) in saved.places() {
+            // SAFETY: by contract the frame holds the register there.
+            self.0[index] = unsafe { ((fp - distance as usize) as *const usize).read() };
+        }
+    }
+
+    /// The register of this index.
+    pub(in crate::vm) fn at(&self, index: u8) -> usize {
+        self.0[usize::from(index)]
+    }
+
+    /// Puts the fuel counter in its register's place.
+    pub(in crate::vm) fn pin(&mut self, fuel: i64) {
+        self.0[PINNED] = fuel as usize;
+    }
+}
+
+/// The index of the pinned register, r15.
+const PINNED: usize = 4;
+
+/// Makes, for each function whose third or fourth argument is a pointer to the [`Preserved`] registers
+/// of its caller, the entry point that puts them there. None of them returns.
+///
+/// On entry the stack pointer is 8 below a multiple of 16; the frame pointer, five registers and 8
+/// bytes more make a multiple.
+macro_rules! with_preserved_registers {
+    ($($name:ident: $body:ident in $argument:literal;)*) => { $(
+        #[unsafe(naked)]
+        pub(in crate::vm) unsafe extern "C" fn $name(
+            _: *mut $crate::vm::layout::VMContext
+        ) -> ! {
+            std::arch::naked_asm!(
+                "push rbp", "mov rbp, rsp",
+                "push r15", "push r14", "push r13", "push r12", "push rbx", // `Preserved`
+                concat!("mov ", $argument, ", rsp"),
+                "sub rsp, 8",
+                "call {body}", // rdi, rsi and what is between: the arguments that we got
+                "ud2",
+                body = sym $body,
+            )
+        }
+    )* };
+}
+pub(in crate::vm) use with_preserved_registers;
+
+/// Goes on in a landing block at `pc`, with its two words, the frame that it belongs to, and the
+/// registers that are preserved over the call there.
 ///
 /// # Safety
 ///
@@ -129,20 +187,25 @@ pub(in crate::vm) unsafe fn land(
     fp: usize,
     sp: usize,
     (first, second): (usize, usize),
-    fuel: i64,
+    preserved: &Preserved,
 ) -> ! {
     // SAFETY: by the contract of this function the block expects these registers, and no others.
     unsafe {
         asm!(
+            "mov rbx, [r8]",
+            "mov r12, [r8 + 8]",
+            "mov r13, [r8 + 16]",
+            "mov r14, [r8 + 24]",
+            "mov r15, [r8 + 32]",
             "mov rbp, rdi",
-            "mov rsp, rsi",
-            "jmp rcx", // rax, rdx: the words; r15: fuel, where it is counted
+            "mov rsp, rsi", // what r8 points to may be below it from here on
+            "jmp rcx",      // rax, rdx: the words
             in("rdi") fp,
             in("rsi") sp,
             in("rcx") pc,
             in("rax") first,
             in("rdx") second,
-            in("r15") fuel,
+            in("r8") preserved,
             options(noreturn),
         );
     }

@@ -3,15 +3,17 @@
 //! A throw walks the frames of its activation from the innermost, without touching them, until a
 //! call's return address has a handler for the tag; the way up may be long, so that it suspends
 //! between parts, and it is charged. Then control goes to the landing block at once, and the frames
-//! below it are gone: they are wasm's, and hold nothing. Where there is no handler, wasm is left
-//! as by a trap, with the exception in its hands.
+//! below it are gone: they are wasm's, and hold nothing but registers of their callers, which the
+//! walk has collected. Where there is no handler, wasm is left as by a trap, with the exception in
+//! its hands.
 
 use std::sync::Arc;
 
 use lampwick_fibers::Cancelled;
 
 use super::super::activation::Unwind;
-use super::super::layout::{Clause, Reference, TrapCode, VMContext, ValRaw};
+use super::super::arch::Preserved;
+use super::super::layout::{Clause, ContextAt, Reference, TrapCode, VMContext, ValRaw};
 use super::super::pace::Pace;
 use super::super::store::Store;
 use super::super::{arch, backtrace, builtins};
@@ -49,33 +51,43 @@ struct Found {
     clause: Clause,
 }
 
+arch::with_preserved_registers! {
+    throw: throw_values in "rcx";
+    throw_ref: throw_again in "rdx";
+}
+
 /// `throw`: the values are in the frame, and taken before anything else happens.
-pub(in crate::vm) unsafe extern "C" fn throw(
+unsafe extern "C" fn throw_values(
     context: *mut VMContext,
     tag: u32,
     values: *const ValRaw,
-) {
+    preserved: *mut Preserved,
+) -> ! {
     // SAFETY: machine code called with the values of the tag.
     unsafe {
-        land(context, |store| {
+        land(context, preserved, |store| {
             let tag = tag_of(store, context, tag);
             let thrown = Store::make_exception(store, tag, values)?;
-            Store::raise(store, thrown)
-        });
+            Store::raise(store, thrown, preserved)
+        })
     }
 }
 
 /// `throw_ref`.
-pub(in crate::vm) unsafe extern "C" fn throw_ref(context: *mut VMContext, exception: u32) {
+unsafe extern "C" fn throw_again(
+    context: *mut VMContext,
+    exception: u32,
+    preserved: *mut Preserved,
+) -> ! {
     // SAFETY: machine code called with a reference to an exception, or null.
     unsafe {
-        land(context, |store| {
+        land(context, preserved, |store| {
             let Reference::Exception(entry) = Reference::of(exception) else {
                 return Err(Store::trap(store, TrapCode::NullReference));
             };
             let thrown = (*store).exceptions.as_ref().expect("there is an exception").get(entry);
-            Store::raise(store, thrown)
-        });
+            Store::raise(store, thrown, preserved)
+        })
     }
 }
 
@@ -83,15 +95,16 @@ pub(in crate::vm) unsafe extern "C" fn throw_ref(context: *mut VMContext, except
 ///
 /// # Safety
 ///
-/// As for [`builtins::run`].
+/// As for [`builtins::run`]; `preserved` is what `body` makes those of the frame that it lands in.
 unsafe fn land(
     context: *mut VMContext,
+    preserved: *const Preserved,
     body: impl FnOnce(*mut Store) -> Result<Landing, Box<Unwind>>,
 ) -> ! {
     // SAFETY: by contract; the landing was found among frames of the activation that called us.
     unsafe {
         let landing = builtins::run(context, |call| body(call.store));
-        landing.go((*context).store.cast())
+        landing.go((*context).store.cast(), &*preserved)
     }
 }
 
@@ -128,11 +141,16 @@ impl Store {
         }
     }
 
-    /// Finds where an exception goes on, and prepares that.
-    unsafe fn raise(this: *mut Self, thrown: Arc<Thrown>) -> Result<Landing, Box<Unwind>> {
+    /// Finds where an exception goes on, and prepares that. The `preserved` registers of who has called
+    /// the builtin become those of the frame where that is.
+    unsafe fn raise(
+        this: *mut Self,
+        thrown: Arc<Thrown>,
+        preserved: *mut Preserved,
+    ) -> Result<Landing, Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
-            let landing = Self::prepare_landing(this, &thrown);
+            let landing = Self::prepare_landing(this, &thrown, preserved);
             if let Ok(None) = landing {
                 return Err(Box::new(Unwind::Exception(thrown, Self::backtrace(this))));
             }
@@ -145,12 +163,13 @@ impl Store {
     unsafe fn prepare_landing(
         this: *mut Self,
         thrown: &Thrown,
+        preserved: *mut Preserved,
     ) -> Result<Option<Landing>, Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
             Self::took(this, NANOSECONDS)?;
             let mut pace = Pace::new(&*(*(*this).activation).suspender);
-            let (found, frames) = Self::find_handler(this, thrown.tag, &mut pace)?;
+            let (found, frames) = Self::find_handler(this, thrown.tag, preserved, &mut pace)?;
             Self::charge(this, frames)?;
             let Some(found) = found else { return Ok(None) };
             // The last moment at which all that guests may still use is in frames or held by us.
@@ -169,10 +188,11 @@ impl Store {
     unsafe fn find_handler(
         this: *mut Self,
         tag: u32,
+        preserved: *mut Preserved,
         pace: &mut Pace<'_>,
     ) -> Result<(Option<Found>, u64), Box<Unwind>> {
         // SAFETY: by contract: wasm has left where it was in the store, and nobody changes the
-        // frames while it waits.
+        // frames while it waits; nor the registers, which are in the builtin's.
         unsafe {
             let (pc, fp) = ((*this).machine.exit_pc, (*this).machine.exit_fp);
             let mut passed: u64 = 0;
@@ -182,18 +202,23 @@ impl Store {
                 if passed.is_multiple_of(FRAMES_PER_LOOK) && (*this).interrupts.is_some() {
                     Self::attend(this)?;
                 }
-                let found = (*this).code.handlers(pc).find_map(|(base, handler)| {
+                let (base, sites) = (*this).code.sites(pc);
+                let return_address = (pc - base) as u32;
+                let found = sites.handlers().of(return_address).find_map(|handler| {
                     let sp = fp - handler.frame_size as usize;
                     let clause = handler.clause();
-                    // The frame holds its context there while it is at this call.
-                    let context = (sp + handler.context as usize) as *const *const VMContext;
-                    let catches = |known| tag_of(this, context.read(), known) == tag;
+                    let context: *const VMContext = match handler.context() {
+                        ContextAt::Stack(offset) => *((sp + offset as usize) as *const _),
+                        ContextAt::Register(index) => (*preserved).at(index) as *const _,
+                    };
+                    let catches = |known| tag_of(this, context, known) == tag;
                     let pc = base + handler.landing as usize;
                     clause.tag.is_none_or(catches).then_some(Found { pc, fp, sp, clause })
                 });
                 if found.is_some() {
                     return Ok((found, passed));
                 }
+                (*preserved).take_back(sites.saves().of(return_address), fp);
                 passed += 1;
             }
             Ok((None, passed))
@@ -245,13 +270,18 @@ impl Landing {
     /// # Safety
     ///
     /// This must be the landing of an exception that wasm of the store's innermost activation has
-    /// thrown, and no frame below may hold anything that is to be dropped.
-    unsafe fn go(self, store: *mut Store) -> ! {
+    /// thrown, with the registers of the frame there, and no frame below may hold anything that is to
+    /// be dropped.
+    unsafe fn go(self, store: *mut Store, preserved: &Preserved) -> ! {
         // SAFETY: by contract.
         unsafe {
             Store::note_exit(store);
             let Self { pc, fp, sp, values, exception } = self;
-            arch::land(pc, fp, sp, (values as usize, exception as usize), (*store).machine.fuel)
+            let mut preserved = *preserved;
+            if (*store).metered {
+                preserved.pin((*store).machine.fuel);
+            }
+            arch::land(pc, fp, sp, (values as usize, exception as usize), &preserved)
         }
     }
 }

@@ -24,6 +24,32 @@ impl Clause {
     }
 }
 
+/// Where a frame holds its context while it is at a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContextAt {
+    /// So many bytes above the stack pointer, a multiple of 8.
+    Stack(u32),
+    /// In this one of the [`PRESERVED`](super::PRESERVED) registers.
+    Register(u8),
+}
+
+impl ContextAt {
+    /// The place as a number.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Stack(offset) => offset,
+            Self::Register(index) => u32::from(index) << 1 | 1,
+        }
+    }
+
+    fn from_number(number: u32) -> Self {
+        match number & 1 {
+            0 => Self::Stack(number),
+            _ => Self::Register((number >> 1) as u8),
+        }
+    }
+}
+
 /// A clause that a call of a frame may go on in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Handler {
@@ -35,7 +61,7 @@ pub(crate) struct Handler {
     pub(crate) landing: u32,
     /// How many bytes below the frame pointer the stack pointer then is.
     pub(crate) frame_size: u32,
-    /// How many bytes above that stack pointer the address of the frame's context lies.
+    /// A [`ContextAt`]'s number.
     pub(crate) context: u32,
 }
 
@@ -43,6 +69,11 @@ impl Handler {
     /// What it catches.
     pub(crate) fn clause(&self) -> Clause {
         Clause::from_number(self.clause)
+    }
+
+    /// Where the frame's context is while it is at the call.
+    pub(crate) fn context(&self) -> ContextAt {
+        ContextAt::from_number(self.context)
     }
 }
 
@@ -101,6 +132,14 @@ mod tests {
                 assert_eq!(Clause::from_number(clause.number()), clause);
             }
         }
+    }
+
+    #[test]
+    fn places_of_contexts_are_numbers() {
+        for at in [ContextAt::Stack(0), ContextAt::Stack(1 << 30), ContextAt::Register(0)] {
+            assert_eq!(ContextAt::from_number(at.number()), at);
+        }
+        assert_eq!(ContextAt::from_number(ContextAt::Register(4).number()), ContextAt::Register(4));
     }
 
     #[test]

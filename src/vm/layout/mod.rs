@@ -20,6 +20,7 @@ mod builtins;
 mod handlers;
 mod objects;
 mod records;
+mod saves;
 mod sites;
 mod stack_maps;
 mod types;
@@ -31,11 +32,12 @@ use crate::types::MemoryType;
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
-pub(crate) use handlers::{Clause, Handler};
+pub(crate) use handlers::{Clause, ContextAt, Handler};
 pub(crate) use objects::{
     FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets,
     shift,
 };
+pub(crate) use saves::{PRESERVED, SavedRegisters};
 pub use sites::TrapCode;
 pub(crate) use sites::{FuelAt, SiteTable, TrapSite};
 pub(crate) use stack_maps::StackMaps;

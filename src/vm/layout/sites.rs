@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::handlers::{Handler, HandlerTable};
 use super::records::{find, join, word};
+use super::saves::{SaveTable, SavedRegisters};
 use super::stack_maps::{StackMapTable, StackMaps};
 
 /// Why a guest trapped.
@@ -125,6 +126,7 @@ pub(crate) struct SiteTable {
     /// Where frames hold references to values of the host.
     stack_maps: StackMapTable,
     handlers: HandlerTable,
+    saves: SaveTable,
 }
 
 /// `pc`, `wasm`, the offset of [`FuelAt::Frame`] and the delta, four little-endian bytes each; the
@@ -136,13 +138,14 @@ type TrapRecord = [u8; 20];
 type CallRecord = [u8; 8];
 
 impl SiteTable {
-    /// The table of these trap sites, return addresses with the operators that call, and handlers,
-    /// all sorted, and of the stack maps.
+    /// The table of these trap sites, return addresses with the operators that call, handlers, and
+    /// starts of functions with what they save, all sorted, and of the stack maps.
     pub(crate) fn new(
         traps: &[TrapSite],
         calls: &[(u32, u32)],
         stack_maps: &StackMaps,
         handlers: &[Handler],
+        saves: &[(u32, SavedRegisters)],
     ) -> Self {
         debug_assert!(traps.is_sorted_by(|a, b| a.pc < b.pc) && calls.is_sorted());
         let traps: Vec<TrapRecord> = traps.iter().map(TrapSite::record).collect();
@@ -154,27 +157,36 @@ impl SiteTable {
             calls: calls.into_flattened().into(),
             stack_maps: stack_maps.table(),
             handlers: HandlerTable::new(handlers),
+            saves: SaveTable::new(saves),
         }
     }
 
     /// The table of what [`Self::parts`] answered, if it may be that.
-    pub(crate) fn from_parts([traps, calls, maps, bits, handlers]: [Bytes; 5]) -> Option<Self> {
+    pub(crate) fn from_parts(
+        [traps, calls, maps, bits, handlers, saves]: [Bytes; 6],
+    ) -> Option<Self> {
         let whole = traps.len().is_multiple_of(size_of::<TrapRecord>())
             && calls.len().is_multiple_of(size_of::<CallRecord>());
         let stack_maps = StackMapTable::from_parts([maps, bits])?;
         let handlers = HandlerTable::from_bytes(handlers)?;
-        whole.then_some(Self { traps, calls, stack_maps, handlers })
+        let saves = SaveTable::from_bytes(saves)?;
+        whole.then_some(Self { traps, calls, stack_maps, handlers, saves })
     }
 
     /// What the table consists of.
-    pub(crate) fn parts(&self) -> [&[u8]; 5] {
+    pub(crate) fn parts(&self) -> [&[u8]; 6] {
         let [maps, bits] = self.stack_maps.parts();
-        [&self.traps, &self.calls, maps, bits, self.handlers.bytes()]
+        [&self.traps, &self.calls, maps, bits, self.handlers.bytes(), self.saves.bytes()]
     }
 
     /// Where calls that throw go on.
     pub(crate) fn handlers(&self) -> &HandlerTable {
         &self.handlers
+    }
+
+    /// Which registers frames hold for their callers.
+    pub(crate) fn saves(&self) -> &SaveTable {
+        &self.saves
     }
 
     /// Where the frame that a call returns to holds references to values of the host.
@@ -256,13 +268,13 @@ mod tests {
             }
         }
         let calls = [(5, 6), (7, 0), (u32::MAX, 1)];
-        let table = SiteTable::new(&sites, &calls, &StackMaps::default(), &[]);
+        let table = SiteTable::new(&sites, &calls, &StackMaps::default(), &[], &[]);
         let parts = table.parts().map(Bytes::copy_from_slice);
         let table = SiteTable::from_parts(parts).expect("the same");
         assert!(sites.iter().all(|site| table.trap(site.pc) == Some(*site)));
         assert!(calls.iter().all(|&(address, wasm)| table.call(address) == Some(wasm)));
         assert_eq!((table.trap(2), table.trap(u32::MAX), table.call(6)), (None, None, None));
-        let parts = [b"cut".as_slice(), b"", b"", b"", b""].map(Bytes::from_static);
+        let parts = [b"cut".as_slice(), b"", b"", b"", b"", b""].map(Bytes::from_static);
         assert!(SiteTable::from_parts(parts).is_none());
     }
 }

@@ -3,6 +3,8 @@
 pub mod calls;
 pub mod compile;
 pub mod crowd;
+pub mod exceptions;
 pub mod guests;
 pub mod instances;
+pub mod objects;
 pub mod yields;

@@ -79,6 +79,7 @@ mod operator_costs_bounds;
 mod oracle;
 mod oracle_text;
 mod polls;
+mod polls_rest;
 mod pooling;
 mod pooling_slots;
 mod pooling_waits;

@@ -12,6 +12,7 @@ use regalloc2::RegClass;
 
 use super::fuel_sites::Site;
 use super::link::{Relocation, Symbol};
+use super::placement::Placement;
 use super::traps;
 use crate::vm::layout::{
     ContextAt, FuelAt, Handler, PRESERVED, SavedRegisters, StackMaps, TrapSite,
@@ -21,6 +22,8 @@ use crate::vm::layout::{
 #[derive(Debug, Default)]
 pub(super) struct Code {
     pub(super) bytes: Vec<u8>,
+    /// Where in a text it may start.
+    pub(super) placement: Placement,
     pub(super) relocations: Vec<Relocation>,
     pub(super) traps: Vec<TrapSite>,
     /// Return addresses with the operators that call.
@@ -91,6 +94,7 @@ impl Code {
             code.calls.push((call.ret_addr, operator_at(locations, call.ret_addr - 1)));
             code.handlers.extend(handlers(&call)?);
         }
+        code.placement = Placement::of(&code.bytes, &code.calls, buffer.alignment);
         for (return_address, frame_size, map) in buffer.user_stack_maps() {
             // Cranelift counts from the end of the frame.
             let distances: Vec<u32> = map.entries().map(|(_, at)| frame_size - at).collect();

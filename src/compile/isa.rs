@@ -51,7 +51,8 @@ fn target(settings: &Settings, own: &[(&str, &str)]) -> Result<OwnedTargetIsa> {
         ("probestack_size_log2", "12"),
         ("enable_heap_access_spectre_mitigation", "true"),
         ("enable_table_access_spectre_mitigation", "true"),
-        ("log2_min_function_alignment", "4"),
+        // Constants ask for more; where functions start is `placement`'s to say.
+        ("log2_min_function_alignment", "2"),
     ];
     for &(name, value) in fixed.iter().chain(own) {
         shared.set(name, value).with_context(|| format!("setting {name}={value}"))?;

@@ -5,10 +5,8 @@ use std::ops::Range;
 use anyhow::{Result, bail, ensure};
 use cranelift_codegen::binemit::Reloc;
 
+use super::code::Code;
 use crate::vm::layout::Builtin;
-
-/// Functions start at multiples of this many bytes.
-const ALIGNMENT: usize = 32;
 
 /// What the bytes between functions are: each a trap, should control ever get there.
 const PADDING: u8 = 0xcc;
@@ -61,36 +59,31 @@ pub(super) struct Linker {
 
 impl Linker {
     /// Appends the next function of the module, answers where.
-    pub(super) fn function(&mut self, code: &[u8], relocations: &[Relocation]) -> Result<u32> {
-        let range = self.append(code, relocations)?;
+    pub(super) fn function(&mut self, code: &Code) -> Result<u32> {
+        let range = self.append(code)?;
         self.functions.push(range.clone());
         Ok(range.start)
     }
 
     /// Appends a stub.
-    pub(super) fn stub(
-        &mut self,
-        builtin: Builtin,
-        code: &[u8],
-        relocations: &[Relocation],
-    ) -> Result<()> {
-        let range = self.append(code, relocations)?;
+    pub(super) fn stub(&mut self, builtin: Builtin, code: &Code) -> Result<()> {
+        let range = self.append(code)?;
         self.stubs.push((builtin, range.start));
         Ok(())
     }
 
-    fn append(&mut self, code: &[u8], relocations: &[Relocation]) -> Result<Range<u32>> {
-        self.text.resize(self.text.len().next_multiple_of(ALIGNMENT), PADDING);
-        let start = self.text.len();
-        let end = start + code.len();
+    fn append(&mut self, code: &Code) -> Result<Range<u32>> {
+        let start = code.placement.after(self.text.len());
+        let end = start + code.bytes.len();
         // Calls reach 2 GiB in either direction.
         ensure!(end <= i32::MAX as usize, "the module's code exceeds 2 GiB");
-        self.text.extend_from_slice(code);
+        self.text.resize(start, PADDING);
+        self.text.extend_from_slice(&code.bytes);
         let moved = |relocation: &Relocation| Relocation {
             offset: relocation.offset + start as u32,
             ..*relocation
         };
-        self.relocations.extend(relocations.iter().map(moved));
+        self.relocations.extend(code.relocations.iter().map(moved));
         Ok(start as u32..end as u32)
     }
 

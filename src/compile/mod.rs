@@ -23,6 +23,7 @@ mod link;
 mod locations;
 mod module;
 mod parse;
+mod placement;
 mod settings;
 mod signature;
 mod stubs;

@@ -92,7 +92,7 @@ impl Compiler {
         let mut stack_maps = StackMaps::default();
         let mut addresses = AddressMap::new();
         for code in codes {
-            let start = linker.function(&code.bytes, &code.relocations)?;
+            let start = linker.function(&code)?;
             let trap = |site: &TrapSite| TrapSite { pc: site.pc + start, ..*site };
             traps.extend(code.traps.iter().map(trap));
             calls.extend(code.calls.iter().map(|&(pc, wasm)| (pc + start, wasm)));
@@ -124,7 +124,7 @@ impl Compiler {
                 keeps_registers || !builtin.throws(),
                 "internal error: the stub of {builtin:?} changes registers"
             );
-            linker.stub(builtin, &code.bytes, &code.relocations)?;
+            linker.stub(builtin, &code)?;
         }
         Ok((linker, SiteTable::new(&traps, &calls, &stack_maps, &handlers, &saves), addresses))
     }

@@ -18,7 +18,7 @@ use crate::trap::Trap;
 use crate::vm::accounts::{Accounts, Gauges};
 use crate::vm::interrupts::{Epoch, Interrupts};
 use crate::vm::memory::MemorySource;
-use crate::vm::signals;
+use crate::vm::{current, signals};
 
 use stats::Compilations;
 pub use stats::EngineStats;
@@ -125,7 +125,7 @@ impl Engine {
     /// # Ok::<(), lampwick::Trap>(())
     /// ```
     pub fn tls_eager_initialize() -> Result<(), Trap> {
-        signals::try_prepare_thread().map_err(|error| anyhow::Error::new(error).into())
+        current::try_prepare_thread().map_err(|error| anyhow::Error::new(error).into())
     }
 
     /// The configuration that the engine was made with.

@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 
-use super::wrap::finish;
+use super::wrap::{finish, note};
 use super::{Caller, Closure, Func, WasmParams, WasmRet};
 use crate::engine::{Engine, TypeHandle};
 use crate::store::StoreInner;
 use crate::trap::Trap;
-use crate::types::FuncType;
+use crate::types::{FuncType, ValType};
 use crate::values::{Val, externs_among};
 use crate::vm::externs::ByAddress;
 use crate::vm::host::{self, HostCall, HostCaller, HostError, HostFunction};
@@ -40,7 +40,7 @@ impl HostDefinition {
     where
         F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> Result<(), Trap> + Send + Sync + 'static,
     {
-        Self::from_parts(ty.clone(), call_untyped::<T, F>, Untyped { ty, func })
+        Self::from_parts(ty.clone(), call_untyped::<T, F>, Untyped::new(ty, func))
     }
 
     /// The same for an async function.
@@ -55,7 +55,7 @@ impl HostDefinition {
             + Sync
             + 'static,
     {
-        Self::from_parts(ty.clone(), call_untyped_async::<T, F>, Untyped { ty, func })
+        Self::from_parts(ty.clone(), call_untyped_async::<T, F>, Untyped::new(ty, func))
     }
 
     /// An async function whose parameters come as one: a value or a tuple.
@@ -140,10 +140,18 @@ type Places = ByAddress<(Arc<HostDefinition>, Func)>;
 /// A closure that takes and gives values of any type.
 struct Untyped<F> {
     ty: FuncType,
+    /// What is converted with some work: the lists of values, and references.
+    conversions: usize,
     func: F,
 }
 
 impl<F> Untyped<F> {
+    fn new(ty: FuncType, func: F) -> Self {
+        let references =
+            ty.params().filter(|ty| matches!(ty, ValType::Ref(_) | ValType::ExternRef));
+        Self { conversions: 1 + references.count(), ty, func }
+    }
+
     /// # Safety
     ///
     /// `values` must hold arguments of the function's type.
@@ -197,6 +205,7 @@ unsafe extern "C" fn call_untyped<T, F>(
     // type.
     unsafe {
         host::run(context, caller, |this: &Untyped<F>, call| {
+            call.converts(this.conversions)?;
             let caller = Caller::<T>::new(&call);
             let params = this.arguments(&caller, values);
             let mut results = this.empty_results();
@@ -222,6 +231,7 @@ unsafe extern "C" fn call_untyped_async<T, F>(
     // SAFETY: as above.
     unsafe {
         host::run(context, caller, |this: &Untyped<F>, call| {
+            call.converts(this.conversions)?;
             let caller = Caller::<T>::new(&call);
             let params = this.arguments(&caller, values);
             let mut results = this.empty_results();
@@ -244,6 +254,7 @@ unsafe extern "C" fn call_tuple_async<T, F, Params, R>(
     // SAFETY: as above.
     unsafe {
         host::run(context, caller, |func: &F, call| {
+            note::<Params>(&call)?;
             let params = Params::load_raw(&store_of::<T>(&call).vm, values);
             let answer = block_on(&call, func(Caller::new(&call), params))?;
             finish::<T, R>(&call, answer, values)

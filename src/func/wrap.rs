@@ -98,6 +98,20 @@ unsafe fn next<T, A: Raw>(call: &HostCaller, values: &mut *const ValRaw) -> A {
     }
 }
 
+/// Takes note of arguments whose conversion may take long.
+///
+/// # Safety
+///
+/// Nothing of the store may be borrowed.
+#[inline]
+pub(super) unsafe fn note<P: RawList>(call: &HostCaller) -> Result<(), HostError> {
+    match P::EXTERNS {
+        0 => Ok(()),
+        // SAFETY: by contract.
+        externs => unsafe { call.converts(externs) },
+    }
+}
+
 fn type_of<P: super::WasmParams, R: super::WasmParams>() -> FuncType {
     FuncType::new(P::types(), R::types())
 }
@@ -124,6 +138,7 @@ macro_rules! closures {
                     // arguments of its type with room for its results.
                     unsafe {
                         host::run(context, caller, |func: &F, call| {
+                            note::<($($name,)*)>(&call)?;
                             let mut _args = values.cast_const();
                             let answer = func($(next::<T, $name>(&call, &mut _args)),*);
                             finish::<T, R>(&call, answer, values)
@@ -154,6 +169,7 @@ macro_rules! closures {
                     // SAFETY: as above; the caller is the only one to borrow the store.
                     unsafe {
                         host::run(context, caller, |func: &F, call| {
+                            note::<($($name,)*)>(&call)?;
                             let mut _args = values.cast_const();
                             $(let $name = next::<T, $name>(&call, &mut _args);)*
                             let answer = func(Caller::new(&call), $($name),*);
@@ -226,6 +242,7 @@ macro_rules! async_closures {
                     // arguments of its type with room for its results; the caller is the only one to borrow the store.
                     unsafe {
                         host::run(context, caller, |func: &F, call| {
+                            note::<($($name,)*)>(&call)?;
                             let mut _args = values.cast_const();
                             $(let $name = next::<T, $name>(&call, &mut _args);)*
                             let answer = block_on(&call, func(Caller::new(&call), $($name),*))?;

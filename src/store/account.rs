@@ -1,7 +1,7 @@
 //! The account of one call: opened when the call begins, kept in each poll, closed when it is over.
 //!
-//! Calls come here that are not straight ([`is_straight`](crate::vm::activation::is_straight)). What is here runs on the stack of whoever polls,
-//! outside of the guest's fiber.
+//! Calls come here that are not straight ([`is_straight`](current::is_straight)). What is here runs on
+//! the stack of whoever polls, outside of the guest's fiber.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +15,7 @@ use super::{CallEnd, CallReport, StoreInner};
 use crate::config::Reader;
 use crate::vm::accounts::Turn;
 use crate::vm::activation::Unwind;
-use crate::vm::signals;
+use crate::vm::current;
 
 /// The account of a call.
 pub(super) struct CallAccount {
@@ -37,7 +37,7 @@ impl<T> StoreInner<T> {
         stack: *mut u8,
         invocation: Invocation,
     ) -> Result<(), Box<Unwind>> {
-        signals::prepare_thread();
+        current::prepare_thread();
         if self.vm.accounts.is_none() {
             // SAFETY: by contract.
             return unsafe { self.call_on(stack, invocation) };
@@ -138,15 +138,16 @@ where
     // each that there is one more takes as long as half of the rest.
     #[inline(always)]
     pub(super) unsafe fn resume_watched(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
-        signals::prepare_thread();
+        current::prepare_thread();
         let store = self.store;
         // SAFETY: by contract; whoever made the call lent us the store, of which nothing is borrowed.
         unsafe {
             if (*store).vm.accounts.is_none() {
-                return self.resume(cx);
+                return current::run_prepared(store.cast(), || self.resume(cx));
             }
             let account = self.account.take().unwrap_or_else(|| (*store).open_account());
-            let poll = account.run(store, || self.resume(cx));
+            let enter = || current::run_prepared(store.cast(), || self.resume(cx));
+            let poll = account.run(store, enter);
             match &poll {
                 Poll::Pending => *self.account = Some(account),
                 Poll::Ready(result) => account.close(&*store, CallEnd::of(result)),

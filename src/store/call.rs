@@ -21,6 +21,7 @@ use crate::exceptions::Exception;
 use crate::trap::{FrameInfo, Trap};
 use crate::vm::activation::{self, Unwind};
 use crate::vm::backtrace::Backtrace;
+use crate::vm::current;
 use crate::vm::hooks::{self, CallHook};
 use crate::vm::layout::{VMFuncRef, ValRaw};
 use crate::vm::pace::Pace;
@@ -181,9 +182,9 @@ impl<T> StoreInner<T> {
         let stack = fiber.unused_top();
         // SAFETY: by contract; the fiber is idle, and nobody else has it meanwhile.
         let result = unsafe {
-            if activation::is_straight(&self.vm) {
+            if current::is_straight(&self.vm) {
                 let job = self.job(invocation);
-                activation::run_prepared(job.store, || job.enter(stack, Suspender::blocking()))
+                current::run_straight(job.store, || job.enter(stack, Suspender::blocking()))
             } else {
                 self.call_watched(stack, invocation)
             }
@@ -206,7 +207,7 @@ impl<T> StoreInner<T> {
     ) -> Result<(), Box<Unwind>> {
         let job = self.job(invocation);
         // SAFETY: by contract.
-        activation::run_prepared(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
+        current::run_prepared(job.store, || unsafe { job.run(stack, Suspender::blocking()) })
     }
 
     /// Calls a function on a fiber that suspends with the future. If there are references to values of
@@ -316,7 +317,7 @@ impl<R, T> OnFiber<R, T> {
     pub(super) fn drop_run(&mut self) {
         // SAFETY: dropped once, here, where it was pinned.
         let drop = || unsafe { ManuallyDrop::drop(&mut self.run) };
-        activation::run(self.store.cast(), drop);
+        current::run(self.store.cast(), drop);
         // Nobody else waits for what a guest has that goes no further, wherever it was.
         // SAFETY: the future borrows the store, and the call is over.
         unsafe { (*self.store).vm.give_fuel_back() };
@@ -328,12 +329,11 @@ impl<R: Future, T> OnFiber<R, T> {
     ///
     /// # Safety
     ///
-    /// The future must be pinned, and the thread prepared for signals.
+    /// The future must be pinned, and this must be in a [`current::run_prepared`] with the store.
     #[inline(always)]
     pub(super) unsafe fn resume(&mut self, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: `run` is pinned with the whole.
-        let run = unsafe { Pin::new_unchecked(&mut *self.run) };
-        let poll = activation::run_prepared(self.store.cast(), || run.poll(cx));
+        let poll = unsafe { Pin::new_unchecked(&mut *self.run) }.poll(cx);
         if poll.is_ready() {
             self.store = ptr::null_mut();
         }
@@ -355,8 +355,11 @@ where
         // one that has finished.
         // The call has borrowed the store, of which nothing else is borrowed.
         unsafe {
-            let is_straight = activation::is_straight(&(*this.store).vm);
-            if is_straight { this.resume(cx) } else { this.resume_watched(cx) }
+            if current::is_straight(&(*this.store).vm) {
+                current::run_straight(this.store.cast(), || this.resume(cx))
+            } else {
+                this.resume_watched(cx)
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! No guest chooses how much is kept: an account is a few numbers, which saturate.
 
+use std::ptr::NonNull;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -90,6 +91,7 @@ pub(crate) struct Accounts {
     pub(crate) peak_stack: usize,
     /// When the turn that is under way began, in ticks of the clock; 0 if none is.
     turn_began: u64,
+    clock: &'static Clock,
     /// Whether `gauges` count this guest among the suspended.
     is_suspended: bool,
     /// Of all calls of the host but the last.
@@ -114,6 +116,7 @@ impl Accounts {
             peak_stack: 0,
             peak_memory: 0,
             turn_began: 0,
+            clock: &CLOCK,
             is_suspended: false,
         })
     }
@@ -146,7 +149,7 @@ impl Accounts {
     pub(crate) fn busy(&self) -> Duration {
         let now = match self.turn_began {
             0 => 0,
-            began => CLOCK.raw().saturating_sub(began),
+            began => self.clock.raw().saturating_sub(began),
         };
         let ticks = self.total().busy.saturating_add(now);
         Duration::from_nanos(CLOCK.delta_as_nanos(0, ticks))
@@ -155,6 +158,12 @@ impl Accounts {
     /// Of all calls.
     pub(crate) fn total(&self) -> Costs {
         self.earlier.and(self.call)
+    }
+
+    /// Notes how much stack wasm takes between its entry and a frame.
+    #[inline(always)]
+    fn note_stack(&mut self, entry_sp: usize, fp: usize) {
+        self.peak_stack = self.peak_stack.max(entry_sp.saturating_sub(fp));
     }
 
     #[inline(always)]
@@ -174,9 +183,10 @@ impl Accounts {
     #[inline(always)]
     fn end_turn(&mut self, is_suspended: bool) {
         // Processors need not agree on the time to the last tick.
-        let took = CLOCK.raw().saturating_sub(self.turn_began);
+        let took = self.clock.raw().saturating_sub(self.turn_began);
         let Costs { turns, busy, longest_turn, .. } = &mut self.call;
-        *turns = turns.saturating_add(1);
+        // One by one it never wraps.
+        *turns = turns.wrapping_add(1);
         *busy = busy.saturating_add(took);
         *longest_turn = took.max(*longest_turn);
         self.turn_began = 0;
@@ -194,6 +204,8 @@ impl Drop for Accounts {
 /// A turn that is under way. It ends when this is dropped, by a panic, too.
 pub(crate) struct Turn {
     store: *mut Store,
+    /// The store's, which it keeps as long as it lives.
+    accounts: NonNull<Accounts>,
 }
 
 impl Turn {
@@ -210,8 +222,8 @@ impl Turn {
             return None;
         }
         // A tick more or less keeps it from being 0.
-        accounts.turn_began = CLOCK.raw() | 1;
-        Some(Self { store })
+        accounts.turn_began = accounts.clock.raw() | 1;
+        Some(Self { store, accounts: NonNull::from(&mut **accounts) })
     }
 }
 
@@ -221,10 +233,12 @@ impl Drop for Turn {
         // SAFETY: by contract of `begin`. Where the turn has left an activation its wasm has called
         // the host, which suspended it; or an earlier call was forgotten, as its wasm is still.
         unsafe {
-            let is_suspended = Store::note_exit(self.store);
-            if let Some(accounts) = &mut (*self.store).accounts {
-                accounts.end_turn(is_suspended);
+            let accounts = self.accounts.as_mut();
+            let entry_sp = activation::entry_sp(self.store);
+            if let Some(entry_sp) = entry_sp {
+                accounts.note_stack(entry_sp, (*self.store).machine.exit_fp);
             }
+            accounts.end_turn(entry_sp.is_some());
         }
     }
 }
@@ -254,13 +268,12 @@ impl Store {
     }
 
     /// Notes how much stack wasm of the innermost activation takes up to where it called the host.
-    /// Answers whether there is an activation.
     ///
     /// # Safety
     ///
     /// That wasm must have called the host, and nothing of the store may be borrowed.
     #[inline(always)]
-    pub(super) unsafe fn note_exit(this: *mut Self) -> bool {
+    pub(super) unsafe fn note_exit(this: *mut Self) {
         // SAFETY: by contract.
         unsafe { Self::note_frame(this, (*this).machine.exit_fp) }
     }
@@ -271,14 +284,14 @@ impl Store {
     ///
     /// As above, but for the call of the host.
     #[inline(always)]
-    pub(super) unsafe fn note_frame(this: *mut Self, fp: usize) -> bool {
-        // SAFETY: activations of the store's list are live, or their stacks are for ever.
+    pub(super) unsafe fn note_frame(this: *mut Self, fp: usize) {
+        // SAFETY: by contract.
         unsafe {
-            let Some(entry_sp) = activation::entry_sp(this) else { return false };
-            if let Some(accounts) = &mut (*this).accounts {
-                accounts.peak_stack = accounts.peak_stack.max(entry_sp.saturating_sub(fp));
+            if let Some(entry_sp) = activation::entry_sp(this)
+                && let Some(accounts) = &mut (*this).accounts
+            {
+                accounts.note_stack(entry_sp, fp);
             }
-            true
         }
     }
 

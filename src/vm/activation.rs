@@ -1,12 +1,8 @@
 //! One entry of wasm: from the call of its trampoline until it returned or was unwound.
 //!
 //! Each stack has at most one activation; a host function that calls wasm does so on a second
-//! stack. The innermost activation of a store is `Store::activation`. The store whose guest runs on
-//! a thread is [`current`], which the signal handler reads. A fiber may go on on another thread:
-//! whoever resumes one, or leads wasm to a stack, does so inside [`run_prepared`], on its own stack.
+//! stack. The innermost activation of a store is `Store::activation`.
 
-use std::cell::Cell;
-use std::ptr;
 use std::sync::Arc;
 
 use lampwick_fibers::Suspender;
@@ -15,7 +11,6 @@ use super::arch;
 use super::backtrace::{self, Backtrace};
 use super::exceptions::Thrown;
 use super::layout::{TrapCode, VMFuncRef, VMStore, ValRaw};
-use super::signals;
 use super::store::Store;
 
 /// Why wasm was left without a result.
@@ -95,48 +90,6 @@ impl Saved {
     }
 }
 
-thread_local! {
-    static CURRENT: Cell<*mut Store> = const { Cell::new(ptr::null_mut()) };
-}
-
-/// The store whose guest runs on this thread, or null. Async-signal-safe.
-pub(super) fn current() -> *mut Store {
-    CURRENT.get()
-}
-
-/// Whether a guest can be entered by [`run_prepared`]: this thread has been prepared for signals, and
-/// the store has neither a call hook nor an account. One comparison tells both.
-#[inline(always)]
-pub(crate) fn is_straight(store: &Store) -> bool {
-    signals::thread() == store.way
-}
-
-/// Prepares the thread for signals, and goes on as [`run_prepared`].
-#[inline(always)]
-pub(crate) fn run<R>(store: *mut Store, enter: impl FnOnce() -> R) -> R {
-    signals::prepare_thread();
-    run_prepared(store, enter)
-}
-
-/// Runs `enter`, which lets a guest of `store` run: resumes its fiber, or leads wasm to a stack. The
-/// thread must be prepared for signals.
-///
-/// This frame may itself be on a fiber, but `enter` comes back on the thread on which it was
-/// called, so that the address of the thread-local may be kept meanwhile.
-#[inline(always)]
-pub(crate) fn run_prepared<R>(store: *mut Store, enter: impl FnOnce() -> R) -> R {
-    /// Puts things right also when a panic leaves the fiber.
-    struct Restore(*mut Store);
-    impl Drop for Restore {
-        #[inline(always)]
-        fn drop(&mut self) {
-            CURRENT.set(self.0);
-        }
-    }
-    let _restore = Restore(CURRENT.replace(store));
-    enter()
-}
-
 /// Where the wasm of a store's innermost activation began on its stack, if there is one.
 ///
 /// # Safety
@@ -157,8 +110,8 @@ pub(super) unsafe fn entry_sp(store: *const Store) -> Option<usize> {
 /// for its results. The stack must have `max_wasm_stack` bytes left and a reserve for the host below
 /// them; if it is another than the current one it must be unused below `stack`, which must be a
 /// multiple of 16. Where the guest may suspend this must run on the fiber that `suspender`
-/// suspends. No reference to anything in the store may be in use. This must be in a [`run_prepared`]
-/// with the store.
+/// suspends. No reference to anything in the store may be in use. The store must be the thread's
+/// [current one](super::current).
 #[inline(always)]
 pub(crate) unsafe fn call(
     store: *mut Store,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 
-use lampwick_fibers::Suspender;
+use lampwick_fibers::{Cancelled, Suspender};
 
 use super::activation::{self, Exit, Unwind};
 use super::hooks::{self, CallHook};
@@ -88,6 +88,10 @@ pub(super) enum Detour {
     Hook,
 }
 
+/// What it takes to convert a value that is not just copied: a reference to what a guest has made is
+/// noted, and values of any type are in lists on the heap.
+const CONVERSION_NANOSECONDS: u32 = 100;
+
 /// A call of a host function that is running.
 pub(crate) struct HostCaller {
     store: *mut Store,
@@ -108,7 +112,23 @@ impl HostCaller {
         unsafe { (*self.caller).instance.checked_sub(1) }
     }
 
-    /// Lets a collection make room before so many results become references; it may suspend.
+    /// Takes note of values whose conversion takes long for a host call, and lets others run where that
+    /// adds up.
+    ///
+    /// # Safety
+    ///
+    /// Nothing of the store may be borrowed.
+    #[inline]
+    pub(crate) unsafe fn converts(&self, values: usize) -> Result<(), HostError> {
+        // No count of values that a function may take exceeds it.
+        let nanoseconds = CONVERSION_NANOSECONDS.saturating_mul(values as u32);
+        // SAFETY: the store outlives its calls; the rest is the caller's.
+        let rested = unsafe { Store::took(self.store, nanoseconds) };
+        rested.map_err(|_cancelled| HostError::Cancelled)
+    }
+
+    /// Lets a collection make room before so many results become references, and others run where many
+    /// did; it may suspend.
     ///
     /// # Safety
     ///
@@ -117,10 +137,31 @@ impl HostCaller {
     pub(crate) unsafe fn make_room(&self, more: usize) -> Result<(), HostError> {
         // SAFETY: the store outlives its calls; the rest is the caller's.
         unsafe {
+            if (*self.store).externs.as_ref().is_some_and(|externs| externs.is_busy(more)) {
+                self.pause_for_references(more).map_err(|_cancelled| HostError::Cancelled)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a guest does that has made many references, before so many more: it collects, or else only
+    /// lets others run.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::make_room`].
+    #[cold]
+    unsafe fn pause_for_references(&self, more: usize) -> Result<(), Cancelled> {
+        // SAFETY: as above; each borrow ends before the fiber may suspend.
+        unsafe {
+            let suspender = self.suspender();
             if (*self.store).is_full(more) {
-                let mut pace = Pace::new(self.suspender());
-                let collected = Store::collect_at(self.store, &mut pace);
-                collected.map_err(|_cancelled| HostError::Cancelled)?;
+                Store::collect_at(self.store, &mut Pace::new(suspender))?;
+            } else {
+                suspender.yield_now()?;
+            }
+            if let Some(externs) = (*self.store).externs.as_deref_mut() {
+                externs.begin_batch();
             }
         }
         Ok(())

@@ -123,6 +123,10 @@ impl Store {
         unsafe {
             // Before the limiter is asked: what it permits is done at once.
             Self::took(this, 0)?;
+            if (&(*this).memories)[index as usize].value.moves_much(delta) {
+                // In a poll of its own, but for what the guest computed.
+                Self::rest(this)?;
+            }
             if delta > 0 && !Self::permit(this, |store| store.memory_growth(index, delta))? {
                 return Ok(FAILED);
             }

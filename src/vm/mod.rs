@@ -8,6 +8,7 @@ pub(crate) mod builtins;
 pub(crate) mod code;
 mod collect;
 pub(crate) mod control;
+pub(crate) mod current;
 mod elements;
 pub(crate) mod exceptions;
 pub(crate) mod externs;

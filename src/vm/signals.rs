@@ -7,7 +7,6 @@
 //! handler that was there before ours. A store may have a handler of the embedder's, which is asked
 //! before all that.
 
-use std::cell::Cell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::activation::{self, Fault};
 use super::arch::Registers;
+use super::current;
 
 /// What an embedder wants to be asked first; it answers whether the interrupted instruction can go
 /// on.
@@ -78,7 +78,7 @@ unsafe fn ask_store(
     info: *const libc::siginfo_t,
     context: *const libc::c_void,
 ) -> bool {
-    let store = activation::current();
+    let store = current::current();
     if store.is_null() {
         return false;
     }
@@ -95,7 +95,7 @@ unsafe fn ask_store(
 ///
 /// `context` must be the argument of the running signal handler.
 unsafe fn handle_trap(context: *mut libc::c_void) -> bool {
-    let store = activation::current();
+    let store = current::current();
     if store.is_null() {
         return false;
     }
@@ -160,7 +160,6 @@ const ALTERNATE_STACK: usize = 64 << 10;
 struct AlternateStack(Option<Box<[MaybeUninit<u8>]>>);
 
 thread_local! {
-    static THREAD: Cell<Way> = const { Cell::new(Way::Unprepared) };
     static STACK: Result<AlternateStack, FailedInstall> = AlternateStack::install();
 }
 
@@ -175,50 +174,16 @@ impl FailedInstall {
     }
 }
 
-/// What there is to do before a guest runs: a thread knows the first two, a store the others, so that
-/// one comparison tells that there is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// The thread has to be prepared.
-    Unprepared,
-    /// Nothing.
-    Straight,
-    /// The store has a call hook or an account.
-    Watched,
-}
-
-/// Whether this thread is prepared.
-#[inline(always)]
-pub(super) fn thread() -> Way {
-    THREAD.get()
-}
-
-/// Sees to it that the handler can run on this thread. Not for code on a fiber that may move to
-/// another.
-///
-/// # Panics
-///
-/// Panics where [`try_prepare_thread`] fails.
-#[inline]
-pub(crate) fn prepare_thread() {
-    if thread() == Way::Unprepared {
-        try_prepare_thread().unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
-/// As [`prepare_thread`].
+/// Gives this thread an alternate stack, if it has none of at least that size. Answers whether it has one:
+/// a thread that is ending gets none any more.
 ///
 /// # Errors
 ///
-/// Fails if the system refuses an alternate stack, for instance on a thread that is handling a
-/// signal.
-#[cold]
-#[inline(never)]
-pub(crate) fn try_prepare_thread() -> Result<(), FailedInstall> {
-    // Forces the lazily made stack; a thread that is ending has none and keeps what it has.
+/// Fails if the system refuses one.
+pub(super) fn give_stack() -> Result<bool, FailedInstall> {
+    // Forces the lazily made stack.
     let stack = STACK.try_with(|stack| stack.as_ref().map(drop).map_err(|error| *error));
-    THREAD.set(if let Ok(Ok(())) = stack { Way::Straight } else { Way::Unprepared });
-    stack.unwrap_or(Ok(()))
+    stack.map_or(Ok(false), |made| made.map(|()| true))
 }
 
 impl AlternateStack {

@@ -13,6 +13,7 @@ use super::accounts::Accounts;
 use super::activation::{self, Activation, Unwind};
 use super::backtrace::Backtrace;
 use super::code::CodeMap;
+use super::current::Way;
 use super::exceptions::Exceptions;
 use super::externs::Externs;
 use super::fuel::{Fuel, Refill};
@@ -25,7 +26,7 @@ use super::limits::LimiterHooks;
 use super::memory::{GrowError, Memory};
 use super::objects::Objects;
 use super::pace::LONG;
-use super::signals::{self, Way};
+use super::signals;
 use super::table::{self, RawRef, Table};
 
 /// Tells stores apart. Never used twice in a process.
@@ -112,7 +113,7 @@ pub struct Store {
     pub(crate) machine: VMStore,
     /// The innermost activation, or null.
     pub(super) activation: *mut Activation,
-    /// [`Way::Watched`] where there is a call hook or an account. Calls look at this alone.
+    /// Calls look at this alone.
     pub(super) way: Way,
     /// Whether fuel is counted.
     pub(super) metered: bool,
@@ -175,7 +176,7 @@ impl Store {
                 cells: ptr::null_mut(),
             },
             activation: ptr::null_mut(),
-            way: if accounts.is_some() { Way::Watched } else { Way::Straight },
+            way: if accounts.is_some() { Way::WATCHED } else { Way::STRAIGHT },
             metered,
             has_run: false,
             held: 0,
@@ -221,7 +222,7 @@ impl Store {
     /// The hook must be made for this store.
     #[cfg(feature = "call-hook")]
     pub(crate) unsafe fn set_call_hook(&mut self, hook: Hook) {
-        (self.call_hook, self.way) = (Some(hook), Way::Watched);
+        (self.call_hook, self.way) = (Some(hook), Way::WATCHED);
         for function in &mut self.host_functions {
             function.lead_through(Detour::Hook);
         }
@@ -349,16 +350,32 @@ impl Store {
     /// # Safety
     ///
     /// As for [`Self::refuel`].
+    #[inline]
     pub(super) unsafe fn took(this: *mut Self, nanoseconds: u32) -> Result<(), Box<Unwind>> {
         // SAFETY: by contract.
         unsafe {
             (*this).held = (*this).held.saturating_add(nanoseconds);
             if u128::from((*this).held) >= LONG.as_nanos() {
-                (*this).held = 0;
-                Self::yield_now(this)?;
+                Self::rest(this)?;
             }
         }
         Ok(())
+    }
+
+    /// Lets others run, if such operators have run since that was last done.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::refuel`].
+    #[cold]
+    pub(super) unsafe fn rest(this: *mut Self) -> Result<(), Box<Unwind>> {
+        // SAFETY: by contract.
+        unsafe {
+            match std::mem::take(&mut (*this).held) {
+                0 => Ok(()),
+                _ => Self::yield_now(this),
+            }
+        }
     }
 
     /// A trap of the guest whose builtin is running.

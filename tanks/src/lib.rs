@@ -6,6 +6,8 @@
 mod bucket;
 mod clock;
 mod ledger;
+#[cfg(all(test, feature = "tokio", not(feature = "shuttle")))]
+mod locks;
 #[doc(hidden)]
 pub mod measure;
 #[cfg(all(test, feature = "shuttle"))]

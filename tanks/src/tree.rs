@@ -20,6 +20,9 @@ use crate::timer;
 pub(crate) struct Tree {
     state: Mutex<State>,
     epoch: Instant,
+    /// How often the lock was taken.
+    #[cfg(test)]
+    pub(crate) locks: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -47,11 +50,18 @@ impl Tree {
         let (ledger, id) = Ledger::new(capacity);
         let mut state = State { ledger, timed: false, closed: Vec::new() };
         let closed = state.flag(id, false);
-        let tree = Arc::new(Self { state: Mutex::new(state), epoch: Instant::now() });
+        let tree = Arc::new(Self {
+            state: Mutex::new(state),
+            epoch: Instant::now(),
+            #[cfg(test)]
+            locks: Default::default(),
+        });
         Arc::new(Place { tree, id, closed, parent: None })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        #[cfg(test)]
+        self.locks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 

@@ -32,6 +32,10 @@ const MIN_THRESHOLD: usize = 256;
 /// a bounded part of the next collection, whatever it picked.
 const WORK_PER_ENTRY: usize = 64;
 
+/// How many entries a guest makes before it lets others run. One takes 100 to 300 ns, its value and the
+/// memory of both included, while the host call that it comes from may cost a unit of fuel.
+const BATCH: usize = 64;
+
 /// More values than references can tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -45,13 +49,21 @@ pub(crate) struct Externs {
     values: Slab<Value>,
     /// How many entries may be in use before the next collection.
     threshold: usize,
+    /// How many may be in use before the guest that makes them lets others run; `threshold` at the
+    /// most, so that this is all that has to be looked at.
+    pause: usize,
     /// The index of each value by its address.
     by_address: Addresses,
 }
 
 impl Default for Externs {
     fn default() -> Self {
-        Self { values: Slab::default(), threshold: MIN_THRESHOLD, by_address: Addresses::default() }
+        Self {
+            values: Slab::default(),
+            threshold: MIN_THRESHOLD,
+            pause: BATCH,
+            by_address: Addresses::default(),
+        }
     }
 }
 
@@ -92,6 +104,17 @@ impl Externs {
         self.values.used() + more > self.threshold
     }
 
+    /// Whether a guest should let others run, or collect, before so many more values get an entry.
+    #[inline]
+    pub(super) fn is_busy(&self, more: usize) -> bool {
+        self.values.used() + more > self.pause
+    }
+
+    /// Others have run.
+    pub(super) fn begin_batch(&mut self) {
+        self.pause = self.threshold.min(self.used() + BATCH);
+    }
+
     /// How many values have an entry.
     pub(super) fn used(&self) -> usize {
         self.values.used()
@@ -110,6 +133,8 @@ impl Externs {
     /// Begins to free the entries that are not marked. All of them are then to be
     /// [swept](Self::sweep); until that is done there are fewer free entries than there could be.
     pub(super) fn begin_sweep(&mut self) {
+        // Should it be cancelled there may be far fewer than there were.
+        self.pause = 0;
         self.values.begin_sweep();
     }
 
@@ -132,6 +157,7 @@ impl Externs {
     /// entries.
     pub(super) fn end_sweep(&mut self, work: usize) {
         self.threshold = MIN_THRESHOLD.max(2 * self.used()).max(work / WORK_PER_ENTRY);
+        self.begin_batch();
     }
 
     /// The parts of the table by address, each of which can be [made smaller](Self::shrink).

@@ -312,6 +312,13 @@ impl Memory {
         Ok(old)
     }
 
+    /// Whether growing by so many pages takes long for one call of the system, since all pages move.
+    pub(crate) fn moves_much(&self, delta: u64) -> bool {
+        let Bytes::Moving(bytes) = &self.bytes else { return false };
+        let new = self.pages().saturating_add(delta);
+        new <= maximum(&self.ty()) && bytes.moves_much(accessible((new << self.page_log2) as usize))
+    }
+
     /// Whether the memory started with the image that it was to start with, and not with zeros.
     pub(crate) fn has_image(&self) -> bool {
         match &self.bytes {

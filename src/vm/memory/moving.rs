@@ -29,11 +29,19 @@ impl MovingBytes {
         self.reservation.base()
     }
 
+    /// Whether growing moves so many pages that it takes some time.
+    pub(super) fn moves_much(&self, len: usize) -> bool {
+        self.accessible >= MUCH && !self.has_room(len)
+    }
+
+    fn has_room(&self, len: usize) -> bool {
+        len <= self.reservation.len() - self.idles.settings().dynamic_guard as usize
+    }
+
     /// Grows in place while the reservation has room, else moves the pages to a larger one.
     pub(super) fn grow_to(&mut self, len: usize) -> io::Result<()> {
-        let old = &self.reservation;
-        if len <= old.len() - self.idles.settings().dynamic_guard as usize {
-            old.protect(self.accessible..len, true)?;
+        if self.has_room(len) {
+            self.reservation.protect(self.accessible..len, true)?;
         } else {
             // What moves is as much as has come since the last time, however often a guest grows.
             let new = reserve(&self.idles, len, len)?;
@@ -93,7 +101,10 @@ fn move_pages(old: &Reservation, new: &Reservation, len: usize) -> io::Result<()
 const PAGE_TABLE: usize = 2 << 20;
 
 /// From this size on it is directories of page tables that are moved, in 15 us for each GiB.
-pub(super) const LARGE: usize = 256 << 20;
+pub(super) const LARGE: usize = 128 << 20;
+
+/// From this size on moving takes longer than a few system calls.
+const MUCH: usize = 8 << 20;
 const DIRECTORY: usize = 1 << 30;
 
 /// A reservation of which so many bytes are accessible, with room for `more` at the least.

@@ -168,6 +168,7 @@ impl Store {
                 exit_fp: 0,
                 exit_pc: 0,
                 heap: ptr::null_mut(),
+                cells: ptr::null_mut(),
             },
             activation: ptr::null_mut(),
             way: if accounts.is_some() { Way::WATCHED } else { Way::STRAIGHT },

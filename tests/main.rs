@@ -16,6 +16,7 @@ mod cache_config;
 #[cfg(feature = "call-hook")]
 mod call_hooks;
 mod call_reports;
+mod casts;
 mod collection;
 mod collection_calls;
 mod collection_drops;
@@ -70,6 +71,7 @@ mod memory;
 mod memory64;
 mod memory64_beyond;
 mod memory_reuse;
+mod multi_memory;
 mod multi_value;
 mod nan;
 mod operator_classes;

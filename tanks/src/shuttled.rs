@@ -3,7 +3,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use shuttle::future::block_on;
 use shuttle::{check_pct, check_random, thread};
@@ -21,15 +21,23 @@ async fn draw(tap: &mut Tap) -> Result<u64, TankClosed> {
     poll_fn(|context| tap.poll_draw(context, SLICE)).await
 }
 
+/// Draws a slice as a future that one task polls once, and then another to its end: that one is
+/// who must be woken.
+fn draw_elsewhere(tap: &mut Tap) -> Result<u64, TankClosed> {
+    match tap.poll_draw(&mut Context::from_waker(Waker::noop()), SLICE) {
+        Poll::Ready(drawn) => drawn,
+        Poll::Pending => block_on(draw(tap)),
+    }
+}
+
 /// Draws this many slices, waiting for each.
 fn drawer(tank: &FuelTank, slices: u64) -> thread::JoinHandle<u64> {
     let mut tap = Tap::new(tank);
     thread::spawn(move || {
         let mut burned = 0;
         while burned < slices * SLICE {
-            burned += block_on(draw(&mut tap)).expect("nobody closes it");
+            burned += draw_elsewhere(&mut tap).expect("nobody closes it");
         }
-        tap.give_back(0);
         burned
     })
 }
@@ -40,11 +48,13 @@ fn runner(tank: &FuelTank, slices: u64) -> thread::JoinHandle<u64> {
     thread::spawn(move || {
         let mut burned = 0;
         while burned < slices * SLICE {
-            let Ok(fuel) = block_on(draw(&mut tap)) else { break };
-            block_on(poll_fn(|context| tap.poll_turn(context, fuel)));
+            let Ok(fuel) = draw_elsewhere(&mut tap) else { break };
+            let waits = tap.poll_turn(&mut Context::from_waker(Waker::noop()), fuel);
+            if waits.is_pending() {
+                block_on(poll_fn(|context| tap.poll_turn(context, fuel)));
+            }
             burned += fuel;
         }
-        tap.give_back(0);
         burned
     })
 }
@@ -77,7 +87,9 @@ fn everybody_is_served_in_the_end() {
 fn who_leaves_the_line_takes_nothing_along() {
     check(|| {
         let tank = FuelTank::new(u64::MAX);
-        let mut impatient = Tap::new(&tank);
+        let (mut tried, mut impatient) = (Tap::new(&tank), Tap::new(&tank));
+        // Does not wait, and is there to the end.
+        assert_eq!(tried.try_draw(SLICE), Ok(None));
         // In line before the other one, and gone at some time.
         let polled = {
             let mut waiting = pin!(draw(&mut impatient));
@@ -111,12 +123,18 @@ fn closing_reaches_who_draws_and_who_waits() {
                 })
             })
             .collect();
+        let late = [&machine, &tank].map(|parent| {
+            let parent = parent.clone();
+            thread::spawn(move || parent.child(1))
+        });
         let closer = thread::spawn(move || tank.close());
-        let late = machine.clone();
-        let late = thread::spawn(move || late.child(1).is_closed());
         let burned: u64 = drawers.into_iter().map(|drawer| drawer.join().unwrap()).sum();
         closer.join().unwrap();
-        assert!(!late.join().unwrap(), "only the child was closed");
+        let [open, closed] = late.map(|late| late.join().unwrap());
+        assert!(!open.is_closed(), "only the child was closed");
+        assert!(closed.is_closed());
+        assert_eq!(Tap::new(&closed).try_draw(SLICE), Err(TankClosed));
+        drop(closed);
         assert_eq!(burned + machine.level(), 2 * SLICE);
     });
 }
@@ -148,10 +166,10 @@ fn everybody_has_a_turn_whoever_leaves_the_line() {
             let waker = Waker::noop();
             let fuel = leaver.try_draw(SLICE).unwrap().unwrap();
             let _ = leaver.poll_turn(&mut Context::from_waker(waker), fuel);
-            leaver.give_back(fuel);
+            fuel
         });
         let burned: u64 = runners.into_iter().map(|runner| runner.join().unwrap()).sum();
-        leaver.join().unwrap();
+        let burned = burned + leaver.join().unwrap();
         drop((one, two));
         assert_eq!(burned + machine.level(), 100 * SLICE);
     });

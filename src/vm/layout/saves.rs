@@ -14,8 +14,11 @@ const WORD: u32 = 8;
 /// The part of a frame that holds registers is a multiple of this.
 const ALIGN: u32 = 16;
 
-/// The bits of a record that are not the function's start. Functions start at multiples of 32.
+/// The bits of a set.
 const SET: u32 = (1 << PRESERVED.len()) - 1;
+
+/// A function's start and its set.
+type Record = [u8; 2 * size_of::<u32>()];
 
 /// Which of the [`PRESERVED`] registers a function saves in its frame: a bit for each.
 ///
@@ -50,24 +53,19 @@ impl SavedRegisters {
     }
 }
 
-/// The registers that the functions of a text save, in bytes that may be a part of a file: a word for
-/// each function that saves others than the one before, sorted, which is its start and its set.
+/// The registers that the functions of a text save, in bytes that may be a part of a file: a [`Record`]
+/// for each function that saves others than the one before, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SaveTable(Bytes);
 
 impl SaveTable {
     /// The table of functions that start at these offsets in the text, which are sorted.
-    ///
-    /// # Panics
-    ///
-    /// Panics if one is no multiple of 32.
     pub(super) fn new(functions: &[(u32, SavedRegisters)]) -> Self {
         debug_assert!(functions.is_sorted_by_key(|&(start, _)| start));
         let mut words: Vec<u32> = Vec::new();
         for &(start, SavedRegisters(set)) in functions {
-            assert_eq!(start & SET, 0, "a function starts at {start}");
-            if words.last().map_or(0, |last| last & SET) != u32::from(set) {
-                words.push(start | u32::from(set));
+            if words.last().copied().unwrap_or(0) != u32::from(set) {
+                words.extend([start, u32::from(set)]);
             }
         }
         Self(words.into_iter().flat_map(u32::to_le_bytes).collect::<Vec<u8>>().into())
@@ -75,7 +73,7 @@ impl SaveTable {
 
     /// The table in these bytes, if they may be one.
     pub(super) fn from_bytes(bytes: Bytes) -> Option<Self> {
-        bytes.len().is_multiple_of(size_of::<u32>()).then_some(Self(bytes))
+        bytes.len().is_multiple_of(size_of::<Record>()).then_some(Self(bytes))
     }
 
     /// The bytes of the table.
@@ -85,11 +83,11 @@ impl SaveTable {
 
     /// What the function saves whose call returns to this offset.
     pub(crate) fn of(&self, return_address: u32) -> SavedRegisters {
-        let (records, _): (&[[u8; size_of::<u32>()]], _) = self.0.as_chunks();
+        let (records, _): (&[Record], _) = self.0.as_chunks();
         // A return address lies behind its function's start, and may be that of the next one.
-        let after = records.partition_point(|record| word(record, 0) & !SET < return_address);
-        let record = after.checked_sub(1).map_or(0, |last| word(&records[last], 0));
-        SavedRegisters((record & SET) as u8)
+        let after = records.partition_point(|record| word(record, 0) < return_address);
+        let set = after.checked_sub(1).map_or(0, |last| word(&records[last], 1));
+        SavedRegisters((set & SET) as u8)
     }
 }
 
@@ -116,9 +114,9 @@ mod tests {
         let [two, all] = [&[3, 14][..], &PRESERVED].map(|registers| {
             SavedRegisters::of(registers.iter().copied()).expect("preserved ones")
         });
-        let functions = [(0, none), (32, two), (64, two), (96, none), (128, all), (1 << 30, none)];
+        let functions = [(0, none), (32, two), (64, two), (96, none), (132, all), (1 << 30, none)];
         let table = SaveTable::new(&functions);
-        assert_eq!(table.bytes().len(), 4 * size_of::<u32>());
+        assert_eq!(table.bytes().len(), 4 * size_of::<Record>());
         let bytes = Bytes::copy_from_slice(table.bytes());
         let table = SaveTable::from_bytes(bytes.clone()).expect("the same");
         for (return_address, set) in [

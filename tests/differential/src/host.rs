@@ -1,12 +1,13 @@
 //! What modules may import: the same on both sides.
 
+use crate::generate::Family;
 use crate::side::Value;
 
 /// The module name of all imports.
 pub(crate) const MODULE: &str = "host";
 
 /// Names and types. Functions do what [`Calls::answer`] says, globals have what [`global`] says.
-const IMPORTS: &str = r#"(module
+const IMPORTS: &str = r#"
     (import "host" "tick" (func (result i32)))
     (import "host" "note" (func (param i32 i64 f32 f64)))
     (import "host" "mix" (func (param i64 i32) (result i64)))
@@ -20,7 +21,12 @@ const IMPORTS: &str = r#"(module
     (import "host" "base" (global i32))
     (import "host" "place" (global i64))
     (import "host" "memory" (memory 1 3))
-    (import "host" "table" (table 6 12 funcref)))"#;
+    (import "host" "table" (table 6 12 funcref))"#;
+
+/// What only our own family may import: it shows the host what references lead to.
+const OWN_IMPORTS: &str = r#"
+    (import "host" "look" (func (param anyref)))
+    (import "host" "exchange" (func (param eqref structref) (result anyref)))"#;
 
 /// The memory, table and variable global among the imports.
 pub(crate) const STATE: &[&str] = &["count", "memory", "table"];
@@ -28,9 +34,10 @@ pub(crate) const STATE: &[&str] = &["count", "memory", "table"];
 /// A host function of this name fails for each eighth of its arguments.
 const FAILS: &str = "fail";
 
-/// The imports, as a module.
-pub(crate) fn imports() -> Vec<u8> {
-    wat::parse_str(IMPORTS).expect("the text is a module")
+/// The imports of a family, as a module.
+pub(crate) fn imports(family: Family) -> Vec<u8> {
+    let own = if family == Family::Own { OWN_IMPORTS } else { "" };
+    wat::parse_str(format!("(module {IMPORTS} {own})")).expect("the text is a module")
 }
 
 /// The number in a global.
@@ -51,6 +58,7 @@ pub(crate) enum Type {
     F64,
     V128,
     Extern,
+    Any,
 }
 
 /// What host functions were called with.
@@ -84,6 +92,7 @@ impl Calls {
                 Value::V128(u128::from(count) * 0x0001_0000_ffff_0000_0001_8000_0000_0001)
             }
             Type::Extern => Value::Extern((!count.is_multiple_of(3)).then_some(count)),
+            Type::Any => Value::Any((!count.is_multiple_of(3)).then_some(count as i32)),
         };
         Ok(results.map(value).collect())
     }

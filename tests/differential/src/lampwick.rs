@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use lampwick::{
-    Extern, ExternRef, ExternType, FuncType, Global, Instance, Linker, Memory, Module, Store,
-    Table, Trap as Thrown, TrapCode, Val, ValType,
+    Extern, ExternType, FuncType, Global, Instance, Linker, Memory, Module, Store, Table,
+    Trap as Thrown, TrapCode, Val, ValType,
 };
 
 use crate::host::{self, Calls, Type};
+use crate::references::{val, value};
 use crate::side::{Side, State, Stop, Trap, Value, Whose};
 
 /// What a store has.
@@ -51,7 +52,7 @@ fn define_function(linker: &mut Linker<Data>, name: String, ty: FuncType) {
     let function = name.clone();
     linker
         .func_new(host::MODULE, &name, ty, move |mut caller, arguments, results| {
-            let arguments = arguments.iter().map(value).collect();
+            let arguments = arguments.iter().map(|argument| value(&caller, argument)).collect();
             let answer =
                 caller.data_mut().answer(&function, arguments, types.iter().copied().map(result));
             let answer = answer.map_err(|host::Failed| Thrown::new(FAILED))?;
@@ -128,7 +129,8 @@ impl Side for Guest {
         } else {
             function.call(&mut self.store, &arguments)
         };
-        Ok(results.map_err(stop)?.iter().map(value).collect())
+        let results = results.map_err(stop)?;
+        Ok(results.iter().map(|result| value(&self.store, result)).collect())
     }
 
     fn state(&mut self, whose: Whose, name: &str) -> State<'_> {
@@ -141,12 +143,16 @@ impl Side for Guest {
         };
         match item.expect("both sides have it") {
             Extern::Memory(memory) => State::Memory(memory.data(&self.store)),
-            Extern::Global(global) => State::Global(value(&global.get(store))),
+            Extern::Global(global) => {
+                let global = global.get(&mut *store);
+                State::Global(value(&*store, &global))
+            }
             Extern::Table(table) => {
-                let elements = (0..table.size(&*store)).map(|index| table.get(&mut *store, index));
-                State::Table(
-                    elements.map(|element| value(&element.expect("it is there"))).collect(),
-                )
+                let elements = (0..table.size(&*store)).map(|index| {
+                    let element = table.get(&mut *store, index).expect("it is there");
+                    value(&*store, &element)
+                });
+                State::Table(elements.collect())
             }
             _ => State::Function,
         }
@@ -154,6 +160,10 @@ impl Side for Guest {
 
     fn take_calls(&mut self) -> Vec<(String, Vec<Value>)> {
         self.store.data_mut().take()
+    }
+
+    fn fuel(&self) -> Option<u64> {
+        self.store.fuel_consumed()
     }
 }
 
@@ -186,6 +196,9 @@ fn stop(error: anyhow::Error) -> Stop {
             return Stop::Limit("our fuel".to_owned());
         }
         None if thrown.display_reason().to_string().contains(FAILED) => Trap::Host,
+        None if thrown.exception().is_some() => Trap::Exception,
+        Some(code @ TrapCode::HeapExhausted) => return Stop::Limit(code.to_string()),
+        Some(code) => Trap::Other(code),
         _ => return Stop::Error(format!("{thrown}")),
     })
 }
@@ -198,35 +211,6 @@ fn result(ty: ValType) -> Type {
         ValType::F64 => Type::F64,
         ValType::V128 => Type::V128,
         ValType::ExternRef => Type::Extern,
-        other => unreachable!("no host function returns {other}"),
-    }
-}
-
-fn value(val: &Val) -> Value {
-    match val {
-        Val::I32(value) => Value::I32(*value),
-        Val::I64(value) => Value::I64(*value),
-        Val::F32(bits) => Value::F32(*bits),
-        Val::F64(bits) => Value::F64(*bits),
-        Val::V128(bits) => Value::V128(*bits),
-        Val::FuncRef(function) => Value::Function(function.is_some()),
-        Val::ExternRef(reference) => {
-            let number =
-                |reference: &ExternRef| *reference.data().downcast_ref().expect("a number");
-            Value::Extern(reference.as_ref().map(number))
-        }
-        other => unreachable!("no generated module has a {}", other.ty()),
-    }
-}
-
-fn val(value: &Value) -> Val {
-    match value {
-        Value::I32(value) => Val::I32(*value),
-        Value::I64(value) => Val::I64(*value),
-        Value::F32(bits) => Val::F32(*bits),
-        Value::F64(bits) => Val::F64(*bits),
-        Value::V128(bits) => Val::V128(*bits),
-        Value::Function(_) => Val::FuncRef(None),
-        Value::Extern(number) => Val::ExternRef(number.map(ExternRef::new)),
+        ValType::FuncRef | ValType::Ref(_) => Type::Any,
     }
 }

@@ -23,6 +23,14 @@
 //! Every function and every turn of a loop takes from a counter in the module itself, so that all
 //! modules end, on both sides in the same place. Only a limit that one side has and the other has
 //! not, such as its stack, makes a module [incomparable](Outcome::Limited).
+//!
+//! # Alone
+//!
+//! Typed references, structs, arrays, exceptions and atomic accesses the interpreter has not. Modules
+//! that use these Lampwick runs in two ways ([`ways_alone`]), as different as they may be: with and
+//! without fuel, in slices, optimized or not, with a collection before each object. The same holds for
+//! these, and where both ways count fuel, that agrees as well. What is wrong in the same way in both
+//! is not found.
 
 mod compare;
 pub mod generate;
@@ -30,10 +38,11 @@ mod host;
 mod lampwick;
 pub mod operators;
 pub mod proposals;
+mod references;
 pub mod side;
 mod wasmi;
 pub mod ways;
 
 pub use compare::{Outcome, Tally, compare};
 pub use operators::compare_operators;
-pub use ways::{Way, ways};
+pub use ways::{Way, ways, ways_alone};

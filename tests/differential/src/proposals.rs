@@ -1,4 +1,5 @@
-//! What the generator may use: the proposals that both sides implement.
+//! What the generator may use: the proposals that the interpreter implements, too, and those that only
+//! we do.
 
 /// A proposal, and how it is turned on.
 pub struct Proposal {
@@ -90,6 +91,43 @@ pub const PROPOSALS: &[Proposal] = &[
         generate: |config| config.relaxed_simd_enabled = true,
         ours: |config| config.wasm_relaxed_simd(true).relaxed_simd_deterministic(true),
         theirs: |config| config.wasm_relaxed_simd(true),
+    },
+];
+
+/// A proposal that the interpreter has not.
+pub struct Own {
+    /// Its name.
+    pub name: &'static str,
+    /// Lets the generator use it.
+    pub generate: fn(&mut wasm_smith::Config),
+    /// Lets our engines accept it.
+    pub ours: fn(&mut lampwick::Config) -> &mut lampwick::Config,
+}
+
+/// All of them.
+pub const OWN: &[Own] = &[
+    Own {
+        name: "typed references, structs and arrays",
+        generate: |config| {
+            // The generator wants references of any kind with them.
+            config.reference_types_enabled = true;
+            config.gc_enabled = true;
+            config.max_types = 20;
+        },
+        ours: |config| config.wasm_function_references(true).wasm_gc(true),
+    },
+    Own {
+        name: "exceptions",
+        generate: |config| {
+            config.exceptions_enabled = true;
+            config.max_tags = 4;
+        },
+        ours: |config| config.wasm_exceptions(true),
+    },
+    Own {
+        name: "atomic accesses",
+        generate: |config| config.threads_enabled = true,
+        ours: |config| config.wasm_threads(true),
     },
 ];
 

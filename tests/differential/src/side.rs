@@ -32,6 +32,10 @@ pub enum Trap {
     Conversion,
     /// A host function failed.
     Host,
+    /// Nobody caught an exception.
+    Exception,
+    /// Something that only one implementation has.
+    Other(lampwick::TrapCode),
 }
 
 /// A value.
@@ -51,6 +55,12 @@ pub enum Value {
     Function(bool),
     /// A value of the host, which is a number.
     Extern(Option<u32>),
+    /// An integer of 31 bits as a reference, or null.
+    Any(Option<i32>),
+    /// What another reference leads to.
+    Object(String),
+    /// Whether there is an exception.
+    Exception(bool),
 }
 
 /// What an export is, and what is in it.
@@ -104,6 +114,11 @@ pub trait Side {
 
     /// The calls of host functions since this was asked last, with their arguments.
     fn take_calls(&mut self) -> Vec<(String, Vec<Value>)>;
+
+    /// The fuel that was burned so far, if it is counted.
+    fn fuel(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Where a name belongs.

@@ -184,5 +184,6 @@ fn val(store: impl wasmi::AsContextMut, value: &Value) -> Val {
         Value::Function(_) => Val::FuncRef(Ref::Null),
         Value::Extern(None) => Val::ExternRef(Ref::Null),
         Value::Extern(Some(number)) => Val::ExternRef(Ref::Val(ExternRef::new(store, *number))),
+        other => unreachable!("no common proposal has {other:?}"),
     }
 }

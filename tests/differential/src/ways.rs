@@ -1,40 +1,97 @@
-//! The ways in which our side runs modules.
+//! The ways in which modules are run: by us, and by whom we are compared with.
 
 use lampwick::{
     Config, Engine, InstanceAllocationStrategy, InstanceLimits, Linker, Module, ModuleLimits,
-    PoolingAllocationStrategy,
+    OptLevel, PoolingAllocationStrategy,
 };
 
-use crate::proposals::PROPOSALS;
+use crate::generate::Family;
+use crate::proposals::{OWN, PROPOSALS};
 use crate::side::Side;
 use crate::{host, lampwick as ours, wasmi as theirs};
 
-/// A way to run modules, with the engines of both sides, which threads share.
+/// A way to run modules on both sides, which threads share.
 pub struct Way {
     /// What is special about it.
     pub name: &'static str,
-    linker: Linker<ours::Data>,
-    sliced: bool,
-    theirs: wasmi::Engine,
-    /// The host's imports as a module, from which each side reads their types.
-    imports: (Module, wasmi::Module),
+    ours: Ours,
+    theirs: Theirs,
 }
 
-/// All ways.
+/// An engine of ours.
+struct Ours {
+    linker: Linker<ours::Data>,
+    /// Whether calls are async, and yield.
+    sliced: bool,
+    /// The host's imports as a module, from which their types are read.
+    imports: Module,
+}
+
+/// The other side.
+enum Theirs {
+    Interpreter { config: wasmi::Config, imports: wasmi::Module },
+    Ours(Ours),
+}
+
+/// A module of the other side.
+pub(crate) enum Compiled {
+    Interpreter(wasmi::Module),
+    Ours(Module),
+}
+
+/// All ways in which we are compared with the interpreter.
 pub fn ways() -> Vec<Way> {
+    let family = Family::Common;
+    let config = config(family);
+    let way = |name, ours| Way { name, ours, theirs: interpreter() };
+    vec![
+        way("plain", Ours::new(family, &config)),
+        way("async slices", Ours::sliced(family, &config)),
+        way("explicit bounds checks", Ours::new(family, explicit_checks(&mut config.clone()))),
+        way("pooled", Ours::new(family, pooled(config.clone().consume_fuel(true)))),
+    ]
+}
+
+/// All ways in which we are compared with ourselves.
+pub fn ways_alone() -> Vec<Way> {
+    let family = Family::Own;
+    let plain = config(family);
+    let metered = plain.clone().consume_fuel(true).clone();
+    let slow = plain.clone().cranelift_opt_level(OptLevel::None).clone();
+    let checked = explicit_checks(&mut metered.clone()).gc_stress(true).clone();
+    let way = |name, ours: &Config, theirs| Way {
+        name,
+        ours: Ours::new(family, ours),
+        theirs: Theirs::Ours(theirs),
+    };
+    vec![
+        way("plain and in slices", &plain, Ours::sliced(family, &plain)),
+        way("metered and in slices, not optimized", &metered, Ours::sliced(family, &slow)),
+        way(
+            "metered and with collections, explicit bounds checks",
+            &metered,
+            Ours::new(family, &checked),
+        ),
+        way(
+            "plain and not optimized, with collections",
+            &plain,
+            Ours::new(family, slow.clone().gc_stress(true)),
+        ),
+    ]
+}
+
+/// A configuration that accepts a family's proposals.
+fn config(family: Family) -> Config {
     let mut config = Config::new();
     // Modules are small, and compared on all cores.
     config.parallel_compilation(false);
     for proposal in PROPOSALS {
         (proposal.ours)(&mut config);
     }
-    let config = || config.clone();
-    vec![
-        Way::new("plain", &mut config()),
-        Way::new("async slices", config().async_support(true).consume_fuel(true)).sliced(),
-        Way::new("explicit bounds checks", explicit_checks(&mut config())),
-        Way::new("pooled", pooled(config().consume_fuel(true))),
-    ]
+    for proposal in OWN.iter().filter(|_| family == Family::Own) {
+        (proposal.ours)(&mut config);
+    }
+    config
 }
 
 /// Memories without reservations or guards.
@@ -68,42 +125,84 @@ fn pooled(config: &mut Config) -> &mut Config {
     })
 }
 
-impl Way {
-    fn new(name: &'static str, config: &mut Config) -> Self {
-        let ours = Engine::new(config).expect("the configuration suits this machine");
-        let mut theirs = wasmi::Config::default();
-        for proposal in PROPOSALS {
-            (proposal.theirs)(&mut theirs);
-        }
-        let theirs = wasmi::Engine::new(&theirs);
-        let wasm = host::imports();
-        let imports = (
-            Module::from_binary(&ours, &wasm).expect("they are a module"),
-            wasmi::Module::new(&theirs, &wasm).expect("they are a module"),
-        );
-        Self { name, linker: ours::linker(&imports.0), sliced: false, theirs, imports }
+fn interpreter() -> Theirs {
+    let mut config = wasmi::Config::default();
+    for proposal in PROPOSALS {
+        (proposal.theirs)(&mut config);
+    }
+    let engine = wasmi::Engine::new(&config);
+    let imports =
+        wasmi::Module::new(&engine, host::imports(Family::Common)).expect("they are a module");
+    Theirs::Interpreter { config, imports }
+}
+
+impl Ours {
+    fn new(family: Family, config: &Config) -> Self {
+        let engine = Engine::new(config).expect("the configuration suits this machine");
+        let imports = host::imports(family);
+        let imports = Module::from_binary(&engine, &imports).expect("they are a module");
+        Self { linker: ours::linker(&imports), sliced: false, imports }
     }
 
-    /// Calls are async, and yield after each slice of fuel.
-    fn sliced(self) -> Self {
-        Self { sliced: true, ..self }
+    /// One whose calls yield after each slice of fuel.
+    fn sliced(family: Family, config: &Config) -> Self {
+        let mut config = config.clone();
+        config.async_support(true).consume_fuel(true);
+        Self { sliced: true, ..Self::new(family, &config) }
     }
 
-    pub(crate) fn compile_ours(&self, wasm: &[u8]) -> anyhow::Result<Module> {
+    fn compile(&self, wasm: &[u8]) -> anyhow::Result<Module> {
         Module::from_binary(self.linker.engine(), wasm)
     }
 
-    pub(crate) fn compile_theirs(&self, wasm: &[u8]) -> Result<wasmi::Module, wasmi::Error> {
-        wasmi::Module::new(&self.theirs, wasm)
+    fn guest(&self, module: &Module, slice: u64) -> Box<dyn Side> {
+        let slice = self.sliced.then_some(slice);
+        Box::new(ours::Guest::new(self.linker.clone(), &self.imports, module, slice))
+    }
+}
+
+impl Way {
+    /// Whether there is nobody but us.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.theirs, Theirs::Ours(_))
+    }
+
+    /// The modules that can be run in this way.
+    pub fn family(&self) -> Family {
+        if self.is_alone() { Family::Own } else { Family::Common }
+    }
+
+    pub(crate) fn compile_ours(&self, wasm: &[u8]) -> anyhow::Result<Module> {
+        self.ours.compile(wasm)
+    }
+
+    pub(crate) fn compile_theirs(&self, wasm: &[u8]) -> anyhow::Result<Compiled> {
+        Ok(match &self.theirs {
+            // An engine of theirs keeps the code of all modules that it has seen.
+            Theirs::Interpreter { config, .. } => {
+                Compiled::Interpreter(wasmi::Module::new(&wasmi::Engine::new(config), wasm)?)
+            }
+            Theirs::Ours(ours) => Compiled::Ours(ours.compile(wasm)?),
+        })
     }
 
     /// A module on our side. If there are slices of fuel, each has this many units.
-    pub(crate) fn ours(&self, module: &Module, slice: u64) -> impl Side + use<> {
-        let slice = self.sliced.then_some(slice);
-        ours::Guest::new(self.linker.clone(), &self.imports.0, module, slice)
+    pub(crate) fn ours(&self, module: &Module, slice: u64) -> Box<dyn Side> {
+        self.ours.guest(module, slice)
     }
 
-    pub(crate) fn theirs(&self, module: &wasmi::Module) -> impl Side + use<> {
-        theirs::Guest::new(module, &self.imports.1)
+    /// A module on the other side.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it was compiled in a way that has another one.
+    pub(crate) fn theirs(&self, module: &Compiled, slice: u64) -> Box<dyn Side> {
+        match (&self.theirs, module) {
+            (Theirs::Interpreter { imports, .. }, Compiled::Interpreter(module)) => {
+                Box::new(theirs::Guest::new(module, imports))
+            }
+            (Theirs::Ours(ours), Compiled::Ours(module)) => ours.guest(module, slice),
+            _ => panic!("the module is not this way's"),
+        }
     }
 }

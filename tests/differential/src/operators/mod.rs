@@ -9,10 +9,13 @@
 mod operands;
 mod table;
 
+use std::collections::BTreeMap;
+
+use arbitrary::Unstructured;
 use fastrand::Rng;
 
 use crate::compare::{Outcome, Tally};
-use crate::side::{Side, Stop, Value};
+use crate::side::{Stop, Value};
 use crate::ways::Way;
 use table::Row;
 
@@ -30,13 +33,17 @@ const SCRATCH: u32 = GROUPS * GROUP + 64;
 
 /// Runs each operator on both sides, with operands that depend on the seed.
 pub fn compare_operators(way: &Way, seed: u64) -> Outcome {
-    let wasm = module(seed);
-    let (ours, theirs) = match (way.compile_ours(&wasm), way.compile_theirs(&wasm)) {
+    compare(&module(seed), way)
+}
+
+/// Calls each function of an operator with each group of operands, on both sides.
+pub fn compare(wasm: &[u8], way: &Way) -> Outcome {
+    let (ours, theirs) = match (way.compile_ours(wasm), way.compile_theirs(wasm)) {
         (Ok(ours), Ok(theirs)) => (ours, theirs),
         (Err(error), _) => return Outcome::Differed(format!("not accepted by ours: {error:#}")),
         (_, Err(error)) => return Outcome::Differed(format!("not accepted by theirs: {error}")),
     };
-    let (mut ours_run, mut theirs_run) = (way.ours(&ours, 1_000), way.theirs(&theirs));
+    let (mut ours_run, mut theirs_run) = (way.ours(&ours, 1_000), way.theirs(&theirs, 1_000));
     for made in [ours_run.instantiate(), theirs_run.instantiate()] {
         if let Err(stop) = made {
             return Outcome::Differed(format!("the instantiation: {stop:?}"));
@@ -63,16 +70,39 @@ pub fn compare_operators(way: &Way, seed: u64) -> Outcome {
     Outcome::Agreed(tally)
 }
 
-/// The module of a seed.
+/// The module of a seed, with all operators.
 pub fn module(seed: u64) -> Vec<u8> {
+    module_of(seed, all())
+}
+
+/// The module that some bytes make, with a few operators.
+///
+/// # Errors
+///
+/// Fails if there are too few bytes.
+pub fn some(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Vec<u8>> {
+    const SOME: u32 = 16;
+    let (seed, all): (u64, Vec<_>) = (bytes.arbitrary()?, all().collect());
+    let mut operators = BTreeMap::new();
+    for _ in 0..bytes.int_in_range(1..=SOME)? {
+        let index = bytes.choose_index(all.len())?;
+        operators.insert(index, all[index]);
+    }
+    Ok(module_of(seed, operators.into_values()))
+}
+
+/// All operators, each with its row.
+fn all() -> impl Iterator<Item = (Row, &'static str)> {
+    let rows = [table::SCALAR, table::VECTOR, table::RELAXED].concat();
+    rows.into_iter().flat_map(|row| row.3.split_whitespace().map(move |name| (row, name)))
+}
+
+fn module_of(seed: u64, operators: impl Iterator<Item = (Row, &'static str)>) -> Vec<u8> {
     let mut rng = Rng::with_seed(seed);
     let mut text = format!("(module (memory 1) {}", operands::segment(&mut rng));
-    let rows = [table::SCALAR, table::VECTOR, table::RELAXED].concat();
-    for row in rows {
-        for name in row.3.split_whitespace() {
-            for variant in 0..VARIANTS {
-                text += &function(&mut rng, row, name, variant);
-            }
+    for (row, name) in operators {
+        for variant in 0..VARIANTS {
+            text += &function(&mut rng, row, name, variant);
         }
     }
     text.push(')');

@@ -4,21 +4,26 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub(crate) const HELP: &str = "\
-Generated modules, run by Lampwick and by the interpreter wasmi, which must agree.
+Generated modules, run by Lampwick and by the interpreter wasmi, which must agree; and, for what wasmi
+has not, by Lampwick in two ways.
 
 Usage: cargo test -p lampwick-differential -- [OPTIONS]
 
   --seed N      the first seed; each module has the next (default 1)
   --modules N   how many modules (default 10000)
+  --alone N     how many modules run by Lampwick alone (default 3000)
   --rounds N    how often all operators are run by themselves, each time with other operands
                 (default 16)
   --way NAME    run all modules in ways whose names contain this, rather than in all by turns
-  --save FILE   write the module of the first seed to a file
+  --save FILE   write the module of the first seed to a file; with `--modules 0` that of Lampwick alone
   --help        print this and stop
 ";
 
 /// Modules of a run without options. Its shares are checked, too (`report`).
 pub(crate) const MODULES: u64 = 10_000;
+
+/// The same for those that Lampwick runs alone.
+pub(crate) const ALONE: u64 = 3_000;
 
 /// Rounds of all operators, of a run without options.
 const ROUNDS: u64 = 16;
@@ -33,6 +38,7 @@ pub(crate) enum Wish {
 pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) modules: u64,
+    pub(crate) alone: u64,
     pub(crate) rounds: u64,
     pub(crate) way: Option<String>,
     pub(crate) save: Option<PathBuf>,
@@ -43,14 +49,22 @@ pub(crate) struct Options {
 impl Options {
     /// Options of other test binaries, which `cargo test` passes to this one as well, are ignored.
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Wish, String> {
-        let mut options =
-            Self { seed: 1, modules: MODULES, rounds: ROUNDS, way: None, save: None, notes: None };
+        let mut options = Self {
+            seed: 1,
+            modules: MODULES,
+            alone: ALONE,
+            rounds: ROUNDS,
+            way: None,
+            save: None,
+            notes: None,
+        };
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--help" | "-h" => return Ok(Wish::Help),
                 "--list" => return Ok(Wish::List),
                 "--seed" => options.seed = value(&argument, arguments.next())?,
                 "--modules" => options.modules = value(&argument, arguments.next())?,
+                "--alone" => options.alone = value(&argument, arguments.next())?,
                 "--rounds" => options.rounds = value(&argument, arguments.next())?,
                 "--way" => options.way = Some(value(&argument, arguments.next())?),
                 "--save" => options.save = Some(value(&argument, arguments.next())?),
@@ -63,25 +77,33 @@ impl Options {
 
     /// The command that runs one module again, or one round of operators.
     pub(crate) fn repeat(work: Work, seed: u64, way: &str) -> String {
-        let (modules, rounds) = match work {
-            Work::Module => (1, 0),
-            Work::Operators => (0, 1),
+        let (modules, alone, rounds) = match work {
+            Work::Module => (1, 0, 0),
+            Work::Alone => (0, 1, 0),
+            Work::Operators => (0, 0, 1),
         };
         format!(
             "cargo test -p lampwick-differential -- --seed {seed} --modules {modules} \
-             --rounds {rounds} --way \"{way}\""
+             --alone {alone} --rounds {rounds} --way \"{way}\""
         )
     }
 
     /// What the worker does who comes as this one, and with which seed. Rounds of operators are long,
     /// and therefore first.
     pub(crate) fn turn(&self, turn: u64) -> Option<(Work, u64)> {
-        let (work, turn) = match turn.checked_sub(self.rounds) {
-            None => (Work::Operators, turn),
-            Some(turn) if turn < self.modules => (Work::Module, turn),
-            Some(_) => return None,
-        };
-        Some((work, self.seed.wrapping_add(turn)))
+        let parts = [
+            (Work::Operators, self.rounds),
+            (Work::Module, self.modules),
+            (Work::Alone, self.alone),
+        ];
+        let mut turn = turn;
+        for (work, number) in parts {
+            match turn.checked_sub(number) {
+                None => return Some((work, self.seed.wrapping_add(turn))),
+                Some(behind) => turn = behind,
+            }
+        }
+        None
     }
 }
 
@@ -90,6 +112,8 @@ impl Options {
 pub(crate) enum Work {
     /// A generated module is run.
     Module,
+    /// A generated module is run by Lampwick alone.
+    Alone,
     /// Each operator is run.
     Operators,
 }

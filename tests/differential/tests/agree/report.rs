@@ -42,14 +42,14 @@ impl Report {
         }
     }
 
-    /// Prints what came of all, which are called `what`.
-    pub(crate) fn print(&self, what: &str) {
+    /// Prints what came of all, which are called `what`, and did what `agreed` says.
+    pub(crate) fn print(&self, what: &str, agreed: &str) {
         for (limit, number) in &self.limited {
             println!("{number} {what} were not compared to their end: {limit}");
         }
         let Self { returned, trapped, host_calls, .. } = self;
         println!("{returned} calls returned, {trapped} trapped; {host_calls} calls of the host");
-        println!("{} {what} agreed, {} differed", self.agreed, self.differed);
+        println!("{} {what} {agreed}, {} differed", self.agreed, self.differed);
     }
 
     /// Whether nothing differed, and nothing was left out.

@@ -9,9 +9,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use lampwick_differential::{Outcome, Way, compare, compare_operators, generate, ways};
+use lampwick_differential::generate::Family;
+use lampwick_differential::{Outcome, Way, compare, compare_operators, generate, ways, ways_alone};
 
-use crate::options::{MODULES, Options, Work};
+use crate::options::{ALONE, MODULES, Options, Work};
 use crate::report::Report;
 
 /// The generator recurses deeper than the stack of a thread of its own allows.
@@ -20,27 +21,34 @@ const STACK: usize = 16 << 20;
 /// Runs all modules, and prints what came of it.
 pub(crate) fn run(options: &Options, notes: &Path) -> ExitCode {
     if let Some(file) = &options.save {
-        let wasm = generate::from_seed(options.seed);
+        let family = if options.modules == 0 { Family::Own } else { Family::Common };
+        let wasm = generate::from_seed(family, options.seed);
         fs::write(file, wasm).expect("the file can be written");
     }
     let wanted = |way: &Way| options.way.as_ref().is_none_or(|name| way.name.contains(name));
-    let ways: Vec<Way> = ways().into_iter().filter(wanted).collect();
-    if ways.is_empty() {
+    let [ways, alone] =
+        [ways(), ways_alone()].map(|ways| ways.into_iter().filter(wanted).collect::<Vec<Way>>());
+    if ways.is_empty() && (options.rounds, options.modules) != (0, 0)
+        || alone.is_empty() && options.alone != 0
+    {
         eprintln!("no way to run has such a name: {:?}", options.way);
         return ExitCode::from(2);
     }
     let next = AtomicU64::new(0);
-    let (modules, operators) = (Mutex::new(Report::default()), Mutex::new(Report::default()));
+    let reports = [(); 3].map(|()| Mutex::new(Report::default()));
+    let [operators, modules, by_itself] = &reports;
     let worker = |index: usize| {
         let note = notes.join(index.to_string());
         while let Some((work, seed)) = options.turn(next.fetch_add(1, Ordering::Relaxed)) {
+            let ways = if matches!(work, Work::Alone) { &alone } else { &ways };
             let way = &ways[(seed % ways.len() as u64) as usize];
             let repeat = Options::repeat(work, seed, way.name);
             fs::write(&note, &repeat).expect("a small file can be written");
             let outcome = outcome(work, seed, way);
             let report = match work {
-                Work::Module => &modules,
-                Work::Operators => &operators,
+                Work::Module => modules,
+                Work::Operators => operators,
+                Work::Alone => by_itself,
             };
             report.lock().expect("workers do not panic").add(&repeat, outcome);
         }
@@ -51,18 +59,21 @@ pub(crate) fn run(options: &Options, notes: &Path) -> ExitCode {
             builder.spawn_scoped(scope, move || worker(index)).expect("the system has a thread");
         }
     });
-    let [modules, operators] =
-        [modules, operators].map(|report| report.into_inner().expect("workers do not panic"));
-    operators.print("rounds of operators");
-    modules.print("modules");
-    let whole = options.modules == MODULES;
-    ExitCode::from(u8::from(!(modules.succeeded(whole) && operators.agreed_on_all())))
+    let [operators, modules, by_itself] =
+        reports.map(|report| report.into_inner().expect("workers do not panic"));
+    operators.print("rounds of operators", "agreed");
+    modules.print("modules", "agreed");
+    by_itself.print("modules", "agreed with themselves");
+    let succeeded = operators.agreed_on_all()
+        && modules.succeeded(options.modules == MODULES)
+        && by_itself.succeeded(options.alone == ALONE);
+    ExitCode::from(u8::from(!succeeded))
 }
 
 /// What comes of a seed.
 fn outcome(work: Work, seed: u64, way: &Way) -> Outcome {
     let compared = AssertUnwindSafe(|| match work {
-        Work::Module => compare(&generate::from_seed(seed), way, seed),
+        Work::Module | Work::Alone => compare(&generate::from_seed(way.family(), seed), way, seed),
         Work::Operators => compare_operators(way, seed),
     });
     catch_unwind(compared)

@@ -35,10 +35,11 @@ impl Config {
     /// [`Engine::stats`](crate::Engine::stats). With the feature `tracing` each call then has a span.
     /// Off by default.
     ///
-    /// It costs some 20 ns for each poll, most of it for two looks at the clock, and about a
-    /// nanosecond for each host call: less than 2 % where polls take a few microseconds, as those of
-    /// guests with slices of 100,000 units of fuel do (`cargo bench --bench accounts`). The first such
-    /// engine of a process takes a millisecond longer to make, in which the clock is set.
+    /// It costs some 10 ns for each poll, most of it for two looks at the clock, and about a
+    /// nanosecond for each host call: less than 2 % where polls take a microsecond, as those of guests
+    /// with slices of 10,000 units of fuel do; a call that does next to nothing takes 1.7 times as long
+    /// (`cargo bench --bench accounts`). The first such engine of a process takes a millisecond longer
+    /// to make, in which the clock is set.
     ///
     /// Spans have the target `lampwick`, the name `call`, and the level `INFO`; each is entered while
     /// its guest is polled, and left while it is suspended. Their fields are `guest` (see

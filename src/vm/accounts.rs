@@ -7,7 +7,6 @@
 //!
 //! No guest chooses how much is kept: an account is a few numbers, which saturate.
 
-use std::ptr::NonNull;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -204,8 +203,6 @@ impl Drop for Accounts {
 /// A turn that is under way. It ends when this is dropped, by a panic, too.
 pub(crate) struct Turn {
     store: *mut Store,
-    /// The store's, which it keeps as long as it lives.
-    accounts: NonNull<Accounts>,
 }
 
 impl Turn {
@@ -223,7 +220,7 @@ impl Turn {
         }
         // A tick more or less keeps it from being 0.
         accounts.turn_began = accounts.clock.raw() | 1;
-        Some(Self { store, accounts: NonNull::from(&mut **accounts) })
+        Some(Self { store })
     }
 }
 
@@ -233,7 +230,7 @@ impl Drop for Turn {
         // SAFETY: by contract of `begin`. Where the turn has left an activation its wasm has called
         // the host, which suspended it; or an earlier call was forgotten, as its wasm is still.
         unsafe {
-            let accounts = self.accounts.as_mut();
+            let Some(accounts) = &mut (*self.store).accounts else { return };
             let entry_sp = activation::entry_sp(self.store);
             if let Some(entry_sp) = entry_sp {
                 accounts.note_stack(entry_sp, (*self.store).machine.exit_fp);

@@ -22,6 +22,7 @@ Measures lampwick beside wasmtime. Usage: lampwick-peers [OPTIONS] [QUESTION …
 
   QUESTION …     only these: guests, calls, yields, instances, crowd, compile, exceptions,
                  objects
+  --module FILE  only how long a module takes to compile
   --json FILE    write what was measured to a file
   --from FILE    show what such a file holds, and measure nothing
   --plots DIR    draw the plots into a folder, with the table
@@ -46,6 +47,7 @@ const QUESTIONS: [(&str, Question); 8] = [
 #[derive(Default)]
 struct Wishes {
     questions: Vec<String>,
+    module: Option<PathBuf>,
     from: Option<PathBuf>,
     json: Option<PathBuf>,
     plots: Option<PathBuf>,
@@ -64,9 +66,14 @@ fn main() -> Result<()> {
     if let Some(kind) = wishes.crowd {
         return questions::crowd::serve(&kind);
     }
-    let report = match &wishes.from {
-        Some(file) => publish::read(file)?,
-        None => measure_all(&wishes.questions)?,
+    let report = match (&wishes.from, &wishes.module) {
+        (Some(file), _) => publish::read(file)?,
+        (None, Some(file)) => {
+            let mut report = empty();
+            questions::compile::run_file(file, &mut report)?;
+            report
+        }
+        (None, None) => measure_all(&wishes.questions)?,
     };
     println!("{}", table::text(&report));
     if let Some(file) = wishes.json {
@@ -88,6 +95,7 @@ fn wishes() -> Result<Wishes> {
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
+            Long("module") => wishes.module = Some(arguments.value()?.into()),
             Long("json") => wishes.json = Some(arguments.value()?.into()),
             Long("from") => wishes.from = Some(arguments.value()?.into()),
             Long("plots") => wishes.plots = Some(arguments.value()?.into()),
@@ -105,7 +113,8 @@ fn wishes() -> Result<Wishes> {
         ensure!(is_known, "no question `{name}`; there are: {}", known.join(", "));
     }
     if publish {
-        ensure!(wishes.questions.is_empty(), "what is published comes from a whole run");
+        let is_whole = wishes.questions.is_empty() && wishes.module.is_none();
+        ensure!(is_whole, "what is published comes from a whole run");
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let folder = root.join(publish::FOLDER);
         wishes.json = Some(folder.join("results.json"));
@@ -115,8 +124,12 @@ fn wishes() -> Result<Wishes> {
     Ok(wishes)
 }
 
+fn empty() -> Report {
+    Report { peer: PEER.into(), machine: machine(), rows: Vec::new() }
+}
+
 fn measure_all(wanted: &[String]) -> Result<Report> {
-    let mut report = Report { peer: PEER.into(), machine: machine(), rows: Vec::new() };
+    let mut report = empty();
     for (name, run) in QUESTIONS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             run(&mut report).with_context(|| name)?;

@@ -7,6 +7,7 @@ use crate::report::{Bound, Report, Unit};
 use crate::versus::{self, Contest};
 use anyhow::Result;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The made-up functions of a module of some 10 MB, which takes longer than its size says where
@@ -18,7 +19,6 @@ type Modules = Arc<Vec<Vec<u8>>>;
 
 pub fn run(report: &mut Report) -> Result<()> {
     let guests = GUESTS.iter().map(|guest| guest.wasm.to_vec()).collect();
-    let sizes = |modules: &[Vec<u8>]| modules.iter().map(Vec::len).sum::<usize>() / 1024;
     let large = vec![wat::parse_str(synthetic(LARGE))?];
     let synthetic = vec![wat::parse_str(synthetic(4_000))?];
     let works: [(&str, Vec<Vec<u8>>, Effort); 4] = [
@@ -27,22 +27,32 @@ pub fn run(report: &mut Report) -> Result<()> {
         ("4,000 made-up functions", synthetic, Effort::LONG),
         ("100,000 made-up functions", large, Effort::HUGE),
     ];
-    for (work, modules, effort) in works {
-        let kib = sizes(&modules);
-        let modules = Arc::new(modules);
-        for metered in [false, true] {
-            let how = if metered { ", metered" } else { "" };
-            let contest = Contest {
-                work: format!("compiling {work}, {kib} KiB{how}"),
-                unit: Unit::Milliseconds,
-                effort,
-                aim: Some(Bound::RatioAtMost(1.0)),
-                ours: ours(metered, modules.clone())?,
-                on_demand: theirs(metered, modules.clone())?,
-                pooled: None,
-            };
-            versus::run("compilation on all cores", contest, report)?;
-        }
+    works
+        .into_iter()
+        .try_for_each(|(work, modules, effort)| contests(work, modules, effort, report))
+}
+
+/// Only for a module of somebody's, in the binary or the text format.
+pub fn run_file(file: &Path, report: &mut Report) -> Result<()> {
+    let wasm = wat::parse_file(file)?;
+    contests(&file.display().to_string(), vec![wasm], Effort::HUGE, report)
+}
+
+fn contests(work: &str, modules: Vec<Vec<u8>>, effort: Effort, report: &mut Report) -> Result<()> {
+    let kib = modules.iter().map(Vec::len).sum::<usize>() / 1024;
+    let modules = Arc::new(modules);
+    for metered in [false, true] {
+        let how = if metered { ", metered" } else { "" };
+        let contest = Contest {
+            work: format!("compiling {work}, {kib} KiB{how}"),
+            unit: Unit::Milliseconds,
+            effort,
+            aim: Some(Bound::RatioAtMost(1.0)),
+            ours: ours(metered, modules.clone())?,
+            on_demand: theirs(metered, modules.clone())?,
+            pooled: None,
+        };
+        versus::run("compilation on all cores", contest, report)?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The exact costs of small modules, by the rules of `Store::add_fuel`.
 
-use lampwick::{Engine, Func, Module, OptLevel, Store, TrapCode};
+use lampwick::{Engine, Func, Module, ModuleLimits, OptLevel, Store, TrapCode};
 
+use crate::pooling::pooling;
 use crate::support::{Change, block_on, count_pending, engine, metered, trap};
 
 /// How a case ends.
@@ -171,6 +172,9 @@ fn configurations() -> Vec<(&'static str, Change)> {
         }),
         ("dynamic memories", |config| {
             config.static_memory_maximum_size(0).dynamic_memory_reserved_for_growth(0);
+        }),
+        ("pooling", |config| {
+            config.allocation_strategy(pooling(2, ModuleLimits::default()));
         }),
         // Every operator has a source location then.
         ("debugger", |config| {

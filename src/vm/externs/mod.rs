@@ -2,7 +2,7 @@
 //!
 //! A value has one entry, however often it is passed, and the entry counts as one reference to it.
 //! Entries are never moved. What no guest can reach any more goes at a collection
-//! (`vm/collect.rs`), after which its index serves another value: an index means something only as
+//! (`vm/collect/`), after which its index serves another value: an index means something only as
 //! long as it is where a collection finds it. Between a conversion to an index and the moment that
 //! wasm or a table has it, nothing may collect.
 

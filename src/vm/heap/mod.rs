@@ -2,7 +2,7 @@
 //!
 //! It is one range of addresses, in blocks. A block has cells of one size, of which each holds a small
 //! object; large objects have blocks of their own. Objects never move. What no guest can reach any
-//! more goes at a collection (`vm/collect.rs`): its cell is then free for another.
+//! more goes at a collection (`vm/collect/`): its cell is then free for another.
 //!
 //! What machine code has are distances from the start of the heap, which it trusts. The collector does
 //! not: it looks up whether there is an object before it follows a reference, since what it finds

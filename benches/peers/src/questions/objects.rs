@@ -53,7 +53,8 @@ fn walks(step: &str) -> String {
 }
 
 pub fn run(report: &mut Report) -> Result<()> {
-    let next = "(local.set $node (ref.cast (ref $node) (struct.get $node $next (local.get $node))))";
+    let next =
+        "(local.set $node (ref.cast (ref $node) (struct.get $node $next (local.get $node))))";
     let guests = [
         (
             "struct.new of two fields",

@@ -11,17 +11,14 @@
 //! those of arguments, results and operands of builtins on their way; nothing collects while they
 //! are.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::ptr::NonNull;
+mod marks;
+mod sweep;
 
 use lampwick_fibers::Cancelled;
 
+use self::marks::Marks;
 use super::activation;
-use super::exceptions::{self, Exceptions};
-use super::externs::{self, Externs};
-use super::heap::{self, Heap};
-use super::layout::{Reference, ValRaw};
-use super::objects;
+use super::layout::ValRaw;
 use super::pace::Pace;
 use super::store::Store;
 
@@ -31,13 +28,9 @@ const WORK_PER_FRAME: usize = 32;
 // What it takes in the units of a `Pace` (`cargo bench --bench polls`).
 const PER_WORD: usize = 4;
 const PER_FRAME: usize = 32;
-const PER_ENTRY: usize = 64;
-const PER_PART: usize = 8 << 10;
 const PER_OBJECT: usize = 64;
 const PER_REFERENCE: usize = 16;
 const PER_HELD: usize = 16;
-const PER_EXCEPTION: usize = 128;
-const PER_BLOCK: usize = 16 << 10;
 
 impl Store {
     /// Lets a collection make room before `more` values become references.
@@ -125,13 +118,13 @@ impl Store {
             }
             let work = marks.externs.work();
             if let Some(objects) = (*this).objects.as_deref_mut() {
-                sweep_objects(&raw mut objects.heap, &mut marks.objects, work, pace)?;
+                sweep::objects(&raw mut objects.heap, &mut marks.objects, work, pace)?;
             }
             if let Some(exceptions) = (*this).exceptions.as_deref_mut() {
-                sweep_exceptions(&raw mut *exceptions, &marks.exceptions, work, pace)?;
+                sweep::exceptions(&raw mut *exceptions, &marks.exceptions, work, pace)?;
             }
             match (*this).externs.as_deref_mut() {
-                Some(externs) => sweep(&raw mut *externs, &marks, pace),
+                Some(externs) => sweep::externs(&raw mut *externs, &marks, pace),
                 None => Ok(()),
             }
         }
@@ -232,204 +225,4 @@ impl Store {
             })
         }
     }
-}
-
-/// What guests can reach.
-struct Marks {
-    externs: externs::Marks,
-    objects: heap::Marks,
-    exceptions: exceptions::Marks,
-    /// What the last two are of.
-    all: All,
-}
-
-/// What refers to others: the store, and with it these, stays as it is while it is marked.
-#[derive(Clone, Copy)]
-struct All {
-    heap: Option<NonNull<Heap>>,
-    exceptions: Option<NonNull<Exceptions>>,
-}
-
-impl All {
-    fn heap<'a>(self) -> Option<&'a Heap> {
-        // SAFETY: as the type says; marks do not outlive the collection.
-        self.heap.map(|heap| unsafe { heap.as_ref() })
-    }
-
-    fn exceptions<'a>(self) -> Option<&'a Exceptions> {
-        // SAFETY: as above.
-        self.exceptions.map(|exceptions| unsafe { exceptions.as_ref() })
-    }
-
-    fn mark_object(self, marks: &mut heap::Marks, at: u32) {
-        if let Some(heap) = self.heap() {
-            marks.mark(heap, at);
-        }
-    }
-
-    fn mark_exception(self, marks: &mut exceptions::Marks, entry: u32) {
-        if let Some(exceptions) = self.exceptions() {
-            marks.mark(exceptions, entry);
-        }
-    }
-}
-
-impl Marks {
-    fn new(store: &Store) -> Self {
-        let heap = store.objects.as_ref().map(|objects| &objects.heap);
-        let exceptions = store.exceptions.as_deref();
-        Self {
-            externs: store
-                .externs
-                .as_ref()
-                .map_or_else(Default::default, |externs| externs.marks()),
-            objects: heap::Marks::new(heap),
-            exceptions: exceptions.map_or_else(Default::default, Exceptions::marks),
-            all: All { heap: heap.map(NonNull::from), exceptions: exceptions.map(NonNull::from) },
-        }
-    }
-
-    /// Notes a reference.
-    #[inline]
-    fn mark(&mut self, reference: u32) {
-        match Reference::of(reference) {
-            Reference::Extern(index) => self.externs.mark(index),
-            _ => self.mark_if_any(reference),
-        }
-    }
-
-    /// Notes what may be a reference, or anything else.
-    fn mark_if_any(&mut self, number: u32) {
-        let Self { externs, objects, exceptions, all } = self;
-        match Reference::of(number) {
-            Reference::Extern(index) => externs.mark_if_any(index),
-            Reference::Exception(entry) => all.mark_exception(exceptions, entry),
-            Reference::Object(at) => all.mark_object(objects, at),
-            Reference::Null | Reference::I31(_) => {}
-        }
-    }
-
-    /// Notes what an exception, or a part of an object, refers to. Answers how much that was, or `None`
-    /// when nothing is left to look into.
-    ///
-    /// What was found by a number that happens to be its reference may be garbage, and refer to what an
-    /// earlier collection has freed that was not done.
-    fn follow(&mut self) -> Option<usize> {
-        let Self { externs, objects, exceptions, all } = self;
-        let followed = all.heap().and_then(|heap| {
-            objects.follow(heap, |objects, reference| match Reference::of(reference) {
-                Reference::Extern(index) => externs.mark_if_any(index),
-                Reference::Exception(entry) => all.mark_exception(exceptions, entry),
-                Reference::Object(at) => objects.mark(heap, at),
-                Reference::Null | Reference::I31(_) => {}
-            })
-        });
-        followed.or_else(|| {
-            let thrown = all.exceptions()?;
-            exceptions.follow(thrown, |exceptions, reference| match Reference::of(reference) {
-                Reference::Extern(index) => externs.mark_if_any(index),
-                Reference::Exception(entry) => exceptions.mark(thrown, entry),
-                Reference::Object(at) => all.mark_object(objects, at),
-                Reference::Null | Reference::I31(_) => {}
-            })
-        })
-    }
-}
-
-/// Frees what is not marked.
-///
-/// # Safety
-///
-/// As for [`Store::collect_at`], for the store of which these are the values.
-unsafe fn sweep(
-    externs: *mut Externs,
-    marks: &Marks,
-    pace: &mut Pace<'_>,
-) -> Result<(), Cancelled> {
-    // SAFETY: by contract; each borrow ends before the pace may suspend.
-    unsafe {
-        let entries = (*externs).len();
-        let mut panic = None;
-        (*externs).begin_sweep();
-        let swept = pace.parts(entries, PER_ENTRY, |done, len| {
-            let end = entries - done;
-            let garbage = (*externs).sweep(&marks.externs, end - len..end);
-            // This runs code of the embedder's, when all is in order.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(garbage))) {
-                match panic {
-                    None => panic = Some(payload),
-                    // A payload may panic when it is dropped, too.
-                    Some(_) => std::mem::forget(payload),
-                }
-            }
-        });
-        if swept.is_ok() {
-            (*externs).end_sweep(marks.externs.work() + entries);
-        }
-        if let Some(payload) = panic {
-            resume_unwind(payload);
-        }
-        swept?;
-        pace.parts((*externs).parts(), PER_PART, |start, len| {
-            (start..start + len).for_each(|part| (*externs).shrink(part));
-        })?;
-        (*externs).end_shrinking();
-        Ok(())
-    }
-}
-
-/// Frees the exceptions that are not marked.
-///
-/// # Safety
-///
-/// As for [`Store::collect_at`], for the store of which these are the exceptions.
-unsafe fn sweep_exceptions(
-    exceptions: *mut Exceptions,
-    marks: &exceptions::Marks,
-    work: usize,
-    pace: &mut Pace<'_>,
-) -> Result<(), Cancelled> {
-    // SAFETY: by contract; each borrow ends before the pace may suspend.
-    unsafe {
-        let entries = (*exceptions).len();
-        (*exceptions).begin_sweep();
-        pace.parts(entries, PER_EXCEPTION, |done, len| {
-            let end = entries - done;
-            (*exceptions).sweep(marks, end - len..end);
-        })?;
-        (*exceptions).end_sweep(work);
-    }
-    Ok(())
-}
-
-/// Frees the objects that are not marked, and gives memory back that will not be needed soon.
-///
-/// # Safety
-///
-/// As for [`Store::collect_at`], for the store of which this is the heap.
-unsafe fn sweep_objects(
-    heap: *mut Heap,
-    marks: &mut heap::Marks,
-    work: usize,
-    pace: &mut Pace<'_>,
-) -> Result<(), Cancelled> {
-    // SAFETY: by contract; each borrow ends before the pace may suspend.
-    unsafe {
-        (*heap).begin_sweep();
-        let mut left = 0;
-        pace.parts((*heap).len(), PER_BLOCK, |start, len| {
-            (start..start + len).for_each(|block| left += (*heap).sweep(marks, block));
-        })?;
-        let mut keep = (*heap).end_sweep(left, work);
-        for block in 0..(*heap).len() {
-            pace.spend(PER_WORD)?;
-            if (*heap).is_spare(block, &mut keep) {
-                pace.spend(objects::PER_BLOCK)?;
-                if (*heap).give_back(block).is_err() {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
 }

@@ -47,6 +47,7 @@ mod fuel_rounds;
 mod fuel_spans;
 mod functions;
 mod gc;
+mod gc_allocation;
 mod gc_collection;
 mod gc_exceptions;
 mod globals;

@@ -37,4 +37,5 @@ pub use reason::Cancelled;
 pub use resident::Resident;
 pub use stack::{Annex, Guards, Stack, StackError, StackPool, StackPoolConfig};
 pub use suspender::Suspender;
+pub use switch::Departure;
 pub use workers::{PerWorker, Shared};

@@ -2,7 +2,7 @@
 
 use crate::job::Header;
 use crate::reason::{Cancelled, Reason};
-use crate::switch::{Parent, Word};
+use crate::switch::{Departure, Parent, Word};
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
@@ -215,6 +215,38 @@ impl Suspender {
         }
     }
 
+    /// With what assembly can do as [`yield_now`](Self::yield_now) does (`switch_instructions`): where
+    /// that would suspend the fiber, and by a switch that is known.
+    ///
+    /// A processor foresees where a function returns to by the calls that it has seen, those of the
+    /// other side among them. So each return that a yield still has before it costs about as much as
+    /// two switches, and assembly can have one only.
+    #[inline]
+    #[must_use]
+    pub fn departure(&self) -> Option<Departure> {
+        if self.context.get().is_null() || thread::panicking() {
+            return None;
+        }
+        let word = Reason::Yielded.into_word();
+        self.parent.other_side().map(|to| Departure { to, word })
+    }
+
+    /// Goes on behind the switch of a [`Departure`], which has ended with this stack pointer and word.
+    ///
+    /// # Errors
+    ///
+    /// [`Cancelled`] when the job's future was dropped.
+    ///
+    /// # Safety
+    ///
+    /// The switch was made with what [`departure`](Self::departure) of this suspender answered, on its
+    /// fiber, and nothing has used it since.
+    #[inline]
+    pub unsafe fn arrive(&self, sp: *mut u8, word: Word) -> Result<(), Cancelled> {
+        self.parent.resumed(sp);
+        self.go_on(word)
+    }
+
     /// Gives control to the poller; comes back with the context of its next poll.
     #[inline]
     fn suspend(&self, reason: Reason) -> Result<(), Cancelled> {
@@ -226,6 +258,12 @@ impl Suspender {
         // SAFETY: a suspender is only reachable from the job that runs on its fiber (it is neither
         // Send nor outlives the job) or from fibers that the job resumes.
         let word = unsafe { self.parent.suspend(reason.into_word()) };
+        self.go_on(word)
+    }
+
+    /// Takes the word of a resume.
+    #[inline]
+    fn go_on(&self, word: Word) -> Result<(), Cancelled> {
         self.context.set(word.cast());
         if word.is_null() {
             self.mode.set(Mode::Cancelled);

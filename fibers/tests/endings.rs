@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Dropped, Pending, poll, pool, resident, text};
+use common::{Dropped, Pending, poll, pool, resident, text, yield_by_assembly};
 use lampwick_fibers::{Cancelled, Resident, Suspender};
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -19,7 +19,7 @@ enum Ending {
     Stubborn,
 }
 
-/// Six suspensions of both kinds, with a value alive across each.
+/// Six suspensions of all kinds, with a value alive across each.
 fn six_steps(
     suspender: &Suspender,
     drops: &Cell<usize>,
@@ -29,7 +29,8 @@ fn six_steps(
     for step in 0..6 {
         let _alive = Dropped(drops);
         let result = match step % 3 {
-            0 => suspender.yield_now(),
+            0 if step == 0 => suspender.yield_now(),
+            0 => yield_by_assembly(suspender),
             1 => suspender.block_on(Pending(1)),
             _ => suspender.block_on(async {
                 let _inside = Dropped(drops);

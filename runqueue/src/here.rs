@@ -4,19 +4,19 @@
 //! compared each time, because a thread may work for one after the other.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use smallvec::smallvec;
 use tokio::runtime::{Handle, Id};
+use tokio::task;
 
+use crate::home::Home;
 use crate::pump::{Batch, Entry, Line};
-use crate::queue::Place;
 use crate::{BATCH, MOST_IN_BATCH, ROUND};
 
 struct Here {
@@ -37,77 +37,6 @@ struct Here {
     /// round.
     missing: u32,
     came: bool,
-}
-
-/// A worker's own part of the line, which belongs to the pump that was polled there last: those who
-/// wait come back to the worker whose caches know them. It goes where the pump goes.
-#[derive(Debug, Default)]
-pub(crate) struct Home(Mutex<Part>);
-
-#[derive(Debug, Default)]
-struct Part {
-    /// On which the pump was polled last, while it is not idle.
-    thread: u64,
-    waiting: VecDeque<Entry>,
-}
-
-impl Home {
-    fn lock(&self) -> MutexGuard<'_, Part> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_at(&self, thread: u64) -> bool {
-        self.lock().thread == thread
-    }
-
-    /// Puts somebody into the part, if it is this thread's, and hands out the first ones.
-    fn exchange(&self, thread: u64, entry: Entry, count: u32) -> Result<Batch, Entry> {
-        let mut part = self.lock();
-        if part.thread != thread {
-            return Err(entry);
-        }
-        if part.waiting.is_empty() && count > 0 {
-            return Ok(smallvec![entry.waker]);
-        }
-        entry.enter(&mut part.waiting);
-        Ok(part.take(count))
-    }
-
-    /// Puts others behind those who are there, and hands out the first ones; and whether there are
-    /// more.
-    pub(crate) fn refill(&self, more: VecDeque<Entry>, count: u32) -> (Batch, bool) {
-        let mut part = self.lock();
-        part.waiting.extend(more);
-        (part.take(count), !part.waiting.is_empty())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
-    }
-
-    /// The last half of those who wait, for another worker.
-    pub(crate) fn split(&self) -> VecDeque<Entry> {
-        let waiting = &mut self.lock().waiting;
-        waiting.split_off(waiting.len() / 2)
-    }
-
-    /// Is no thread's any more. Hands out all.
-    pub(crate) fn leave(&self) -> VecDeque<Entry> {
-        std::mem::take(&mut *self.lock()).waiting
-    }
-}
-
-impl Part {
-    fn take(&mut self, count: u32) -> Batch {
-        let count = self.waiting.len().min(count as usize);
-        let first = self.waiting.iter().take(count);
-        let count = match first.clone().position(|entry| entry.place != Place::Last) {
-            Some(0) => 1,
-            Some(alone) => alone,
-            None => count,
-        };
-        self.waiting.drain(..count).map(|entry| entry.waker).collect()
-    }
 }
 
 impl Here {
@@ -156,6 +85,21 @@ impl Here {
         if now - round < ROUND { self.begin_batch(now) } else { 0 }
     }
 
+    /// Somebody has come to the line of this thread, which is a worker, and may go on at once: nobody
+    /// waits here, nobody is still to come, and the batch is not over. What [`Self::arrive`] would
+    /// find, without a lock.
+    #[inline]
+    fn goes_on(&mut self) -> bool {
+        let is_vacant = |home: &Arc<Home>| home.is_vacant_at(self.thread);
+        let goes_on =
+            self.missing <= 1 && self.credit > 0 && self.pump.as_ref().is_some_and(is_vacant);
+        if goes_on {
+            self.came = true;
+            (self.missing, self.woken, self.credit) = (1, self.woken + 1, self.credit - 1);
+        }
+        goes_on
+    }
+
     /// Somebody has come to the line of this thread, which is a worker. Counts no references, which
     /// would cost those who are alone as much as all the rest.
     fn arrive(&mut self, entry: Entry) -> Arrival {
@@ -185,6 +129,26 @@ impl Here {
 thread_local!(static HERE: RefCell<Option<Here>> = const { RefCell::new(None) });
 
 static LINES: LazyLock<Mutex<HashMap<Id, Weak<Line>>>> = LazyLock::new(Mutex::default);
+
+/// A task, and the runtime that it belongs to. To remember it spares those who yield time and again
+/// the handle of the runtime, whose references all of its workers count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    task: task::Id,
+    runtime: Id,
+}
+
+impl Known {
+    /// Of the task that is polled on this thread.
+    pub(crate) fn new(runtime: Id) -> Option<Self> {
+        task::try_id().map(|task| Self { task, runtime })
+    }
+
+    /// The runtime, if this thread polls the task.
+    pub(crate) fn runtime(self) -> Option<Id> {
+        (task::try_id() == Some(self.task)).then_some(self.runtime)
+    }
+}
 
 /// The line of the runtime for which this thread works, if it does.
 pub(crate) fn line() -> Option<Arc<Line>> {
@@ -264,7 +228,7 @@ pub(crate) fn begin_round(line: &Arc<Line>, pump: &Arc<Home>) -> Option<u32> {
             Some(other) if !Arc::ptr_eq(other, pump) => return None,
             Some(_) => {}
             None => {
-                pump.lock().thread = here.thread;
+                pump.with(|part| part.thread = here.thread);
                 here.pump = Some(pump.clone());
             }
         }
@@ -310,6 +274,14 @@ pub(crate) fn arrive(line: &Line, entry: Entry) -> Arrival {
     })
 }
 
+/// Whether somebody who yields on this thread, in a task of this runtime, may be woken at once.
+#[inline]
+pub(crate) fn goes_on(runtime: Id) -> bool {
+    HERE.with_borrow_mut(|here| {
+        here.as_mut().is_some_and(|here| here.runtime == runtime && here.goes_on())
+    })
+}
+
 /// As [`arrive`], at the line of the thread's runtime. A stranger is also who is on a worker that does
 /// not know its line yet.
 pub(crate) fn arrive_in(runtime: Id, entry: Entry) -> Arrival {
@@ -322,4 +294,36 @@ pub(crate) fn arrive_in(runtime: Id, entry: Entry) -> Arrival {
             _ => Arrival::Stranger(entry),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::queue::Place;
+
+    #[test]
+    fn who_is_alone_goes_on_until_the_batch_is_over() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut here = Here::new(runtime.handle().id(), None);
+        let home = Arc::new(Home::default());
+        (here.pump, here.credit) = (Some(home.clone()), 3);
+        assert!(!here.goes_on(), "the pump is on another thread");
+        home.with(|part| part.thread = here.thread);
+        assert!(here.goes_on());
+        let entry = Entry { waker: Waker::noop().clone(), place: Place::Last };
+        let _none = home.refill(VecDeque::from([entry]), 0);
+        assert!(!here.goes_on(), "somebody waits");
+        assert_eq!(home.refill(VecDeque::new(), 1).0.len(), 1);
+        assert!(here.goes_on());
+        here.missing = 2;
+        assert!(!here.goes_on(), "others are still to come");
+        here.missing = 1;
+        assert_eq!((here.goes_on(), here.goes_on()), (true, false), "the batch is over");
+        assert_eq!((here.woken, here.missing), (3, 1));
+        (here.credit, here.missing) = (1, 0);
+        home.leave();
+        assert!(!here.goes_on(), "the pump is gone");
+    }
 }

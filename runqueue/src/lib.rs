@@ -15,13 +15,15 @@
 #[cfg(feature = "tokio")]
 mod here;
 #[cfg(feature = "tokio")]
+mod home;
+#[cfg(feature = "tokio")]
 mod pump;
 mod queue;
 
 #[cfg(feature = "tokio")]
 use std::time::Duration;
 
-pub use queue::{RunQueue, wake_in_turn};
+pub use queue::{RunQueue, Yielder, wake_in_turn};
 
 /// For how long those in line wake one another before a worker looks at timers and sockets.
 #[cfg(feature = "tokio")]

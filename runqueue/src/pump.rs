@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use smallvec::SmallVec;
 use tokio::runtime::{Handle, Id};
 
-use crate::here::{self, Arrival, Home};
+use crate::here::{self, Arrival, Known};
+use crate::home::Home;
 use crate::queue::Place;
 
 /// Those who wait in a runtime.
@@ -158,9 +159,22 @@ impl Line {
 }
 
 /// Puts a task that yields into the line of the runtime for which this thread works. Answers whether
-/// there is one.
-pub(crate) fn yield_in_turn(waker: &Waker) -> bool {
-    let Ok(runtime) = Handle::try_current() else { return false };
+/// there is one. `known` is what is known of the task from before.
+#[inline]
+pub(crate) fn yield_in_turn(waker: &Waker, known: &mut Option<Known>) -> bool {
+    if let Some(runtime) = known.and_then(Known::runtime)
+        && here::goes_on(runtime)
+    {
+        waker.wake_by_ref();
+        return true;
+    }
+    Handle::try_current().is_ok_and(|runtime| enter_in_turn(waker, runtime, known))
+}
+
+/// The same where it may have to wait.
+#[inline(never)]
+fn enter_in_turn(waker: &Waker, runtime: Handle, known: &mut Option<Known>) -> bool {
+    *known = Known::new(runtime.id());
     let entry = Entry { waker: waker.clone(), place: Place::Last };
     match here::arrive_in(runtime.id(), entry) {
         Arrival::Here(batch) => batch.into_iter().for_each(Waker::wake),

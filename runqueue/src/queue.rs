@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 #[cfg(feature = "tokio")]
-use crate::here;
+use crate::here::{self, Known};
 #[cfg(feature = "tokio")]
 use crate::pump::Line;
 #[cfg(feature = "tokio")]
@@ -89,15 +89,33 @@ pub(crate) enum Place {
     LastAlone,
 }
 
+/// A task that yields time and again.
+///
+/// To have one spares each yield to find out anew for which runtime the task works, which its workers
+/// cannot do at the same time without waiting for one another's caches.
+#[derive(Debug, Default)]
+pub struct Yielder {
+    #[cfg(feature = "tokio")]
+    known: Option<Known>,
+}
+
+impl Yielder {
+    /// As [`wake_in_turn`]. The task may be another one than before, on any thread.
+    #[inline(never)]
+    pub fn wake_in_turn(&mut self, waker: &Waker) {
+        #[cfg(feature = "tokio")]
+        if crate::pump::yield_in_turn(waker, &mut self.known) {
+            return;
+        }
+        waker.wake_by_ref();
+    }
+}
+
 /// Wakes a task after all that wait in its runtime's [`RunQueue`], where there is one; else by
 /// reference.
 ///
 /// Meant for a task that yields, which is to say that its poll is about to return `Poll::Pending`.
 #[inline(never)]
 pub fn wake_in_turn(waker: &Waker) {
-    #[cfg(feature = "tokio")]
-    if crate::pump::yield_in_turn(waker) {
-        return;
-    }
-    waker.wake_by_ref();
+    Yielder::default().wake_in_turn(waker);
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lampwick_runqueue::{RunQueue, wake_in_turn};
+use lampwick_runqueue::{RunQueue, Yielder, wake_in_turn};
 use tokio::runtime::{Builder, Runtime};
 
 /// Nothing here takes that long, whatever else the machine does.
@@ -24,12 +24,16 @@ fn on_two_threads() -> Runtime {
 }
 
 async fn yield_in_turn() {
+    yield_again(&mut Yielder::default()).await;
+}
+
+async fn yield_again(yielder: &mut Yielder) {
     let mut yielded = false;
     let poll = |context: &mut Context<'_>| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        wake_in_turn(context.waker());
+        yielder.wake_in_turn(context.waker());
         Poll::Pending
     };
     poll_fn(poll).await;
@@ -47,10 +51,11 @@ fn spin(turn: Duration) -> Arc<AtomicUsize> {
     let turns = Arc::new(AtomicUsize::new(0));
     let counter = turns.clone();
     tokio::spawn(async move {
+        let mut yielder = Yielder::default();
         loop {
             burn(turn);
             counter.fetch_add(1, Ordering::SeqCst);
-            yield_in_turn().await;
+            yield_again(&mut yielder).await;
         }
     });
     turns
@@ -113,11 +118,39 @@ fn a_timer_waits_for_few_of_those_who_never_rest() {
 }
 
 #[test]
+fn what_is_known_of_a_task_does_not_hold_for_another() {
+    for yields in 0..40 {
+        let mut yielder = Yielder::default();
+        let first = on_one_thread();
+        let mut yielder = first.block_on(async {
+            let task = tokio::spawn(async move {
+                for _ in 0..yields {
+                    yield_again(&mut yielder).await;
+                }
+                yielder
+            });
+            task.await.unwrap()
+        });
+        // In its line nobody goes on at once before a pump has had a round.
+        let woken = on_one_thread().block_on(async {
+            let task = tokio::spawn(async move {
+                let flag = Arc::new(Flag::default());
+                yielder.wake_in_turn(&Waker::from(flag.clone()));
+                flag.0.load(Ordering::SeqCst)
+            });
+            task.await.unwrap()
+        });
+        assert!(!woken, "after {yields} yields");
+    }
+}
+
+#[test]
 fn turns_go_round() {
     let runtime = on_one_thread();
-    for turn in [Duration::ZERO, Duration::from_micros(150)] {
+    for (tasks, turn) in [(3, 0), (50, 0), (50, 150)] {
         runtime.block_on(async {
-            let turns: Vec<_> = (0..50).map(|_| spin(turn)).collect();
+            let turn = Duration::from_micros(turn);
+            let turns: Vec<_> = (0..tasks).map(|_| spin(turn)).collect();
             settled(&turns).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
             let each = turns.iter().map(|turns| turns.load(Ordering::SeqCst));

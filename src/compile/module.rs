@@ -116,8 +116,12 @@ impl Compiler {
         for &builtin in
             Builtin::ALL.iter().filter(|&&builtin| builtins & (1 << builtin as u64) != 0)
         {
-            let stub = stubs::builtin(builtin, self.settings.metered);
-            let code = worker.compile_clif(&*self.targets.normal, stub)?;
+            let code = if builtin.is_fuel_check() {
+                Code { bytes: stubs::jump(builtin), ..Code::default() }
+            } else {
+                let stub = stubs::builtin(builtin, self.settings.metered);
+                worker.compile_clif(&*self.targets.normal, stub)?
+            };
             // A throw knows the registers as they are when the builtin begins.
             let keeps_registers = code.saved == Some(SavedRegisters::default());
             ensure!(

@@ -222,13 +222,20 @@ impl Fuel {
         }
     }
 
+    /// Raises the counter that fell below zero where that begins a slice, and the store needs nothing
+    /// but what it has.
+    #[inline(always)]
+    pub(super) fn begins_slice(&mut self, counter: &mut i64) -> bool {
+        self.supply.is_none() && self.refill_own(counter) == Refill::Yield
+    }
+
     /// Whether the slice goes on where the counter has ended.
     fn is_in_slice(&self) -> bool {
         self.reserve > 0 && (self.interval.is_none() || self.room > 0)
     }
 
     /// The same from what the store itself has.
-    #[inline]
+    #[inline(always)]
     pub(super) fn refill_own(&mut self, counter: &mut i64) -> Refill {
         if self.reserve > 0 {
             let ended = self.interval.is_some() && self.room == 0;

@@ -26,6 +26,7 @@ pub(crate) mod marker;
 pub(crate) mod memory;
 pub(crate) mod objects;
 pub(crate) mod pace;
+mod refuel;
 pub(crate) mod segments;
 pub(crate) mod signals;
 mod slab;

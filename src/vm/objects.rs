@@ -105,6 +105,7 @@ impl Store {
         if self.objects.is_none() {
             let objects = Objects::new(settings)?;
             self.machine.heap = objects.heap.start();
+            self.machine.cells = objects.heap.cells();
             self.objects = Some(Box::new(objects));
         }
         Ok(())

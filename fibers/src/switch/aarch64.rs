@@ -124,6 +124,18 @@ impl Parent {
         self.0.set(sp);
         word
     }
+
+    /// The stack pointer with which assembly can suspend the fiber.
+    #[inline(always)]
+    pub(crate) fn other_side(&self) -> Option<*mut u8> {
+        Some(self.0.get())
+    }
+
+    /// Takes the stack pointer that assembly came back with.
+    #[inline(always)]
+    pub(crate) fn resumed(&self, other_side: *mut u8) {
+        self.0.set(other_side);
+    }
 }
 
 /// Leaves this stack for the one suspended at `to`; comes back with the stack pointer of the side

@@ -29,6 +29,9 @@
 #[cfg(not(unix))]
 compile_error!("lampwick-fibers needs mmap and guard pages: only unix-like systems are supported");
 
+#[cfg(target_arch = "x86_64")]
+mod instructions;
+
 cfg_select! {
     all(target_arch = "x86_64", not(feature = "portable-switch")) => {
         mod x86_64;
@@ -48,6 +51,21 @@ pub use backend::{Fiber, NAME, Parent};
 
 /// What travels with a switch: one register, a pointer or a small number.
 pub type Word = *mut ();
+
+/// What assembly leaves a fiber with; see [`Suspender::departure`](crate::Suspender::departure).
+#[repr(C)]
+#[derive(Debug)]
+pub struct Departure {
+    /// The stack pointer of the other side; null where the fiber is not to be left.
+    pub to: *mut u8,
+    /// What the other side gets.
+    pub word: Word,
+}
+
+impl Departure {
+    /// The fiber is not to be left.
+    pub const NONE: Self = Self { to: std::ptr::null_mut(), word: std::ptr::null_mut() };
+}
 
 /// The function at a fiber's base.
 ///

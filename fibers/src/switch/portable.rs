@@ -115,4 +115,12 @@ impl Parent {
         // and only this method uses it, never twice at once: a suspended fiber makes no calls.
         unsafe { (*self.0).suspend(word) }
     }
+
+    /// None: assembly cannot suspend the fiber.
+    pub(crate) fn other_side(&self) -> Option<*mut u8> {
+        None
+    }
+
+    /// Not called.
+    pub(crate) fn resumed(&self, _other_side: *mut u8) {}
 }

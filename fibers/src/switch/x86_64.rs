@@ -123,6 +123,18 @@ impl Parent {
         self.0.set(sp);
         word
     }
+
+    /// The stack pointer with which assembly can suspend the fiber.
+    #[inline(always)]
+    pub(crate) fn other_side(&self) -> Option<*mut u8> {
+        Some(self.0.get())
+    }
+
+    /// Takes the stack pointer that assembly came back with.
+    #[inline(always)]
+    pub(crate) fn resumed(&self, other_side: *mut u8) {
+        self.0.set(other_side);
+    }
 }
 
 /// Leaves this stack for the one suspended at `to`; comes back with the stack pointer of the side
@@ -140,18 +152,7 @@ unsafe fn switch(to: *mut u8, word: Word) -> (*mut u8, Word) {
     // clobbered or restored by hand, and the red zone is not in use without `nostack`.
     unsafe {
         asm!(
-            "push rbp",             // save this side's frame pointer
-            "push rbx",             // and rbx, which no operand may name
-            "lea rax, [rip + 2f]",  // rax = where this side continues
-            "push rax",
-            "mov rax, rsp",         // rax = this side's stack pointer
-            "mov rsp, rdi",         // rsp = the other side's stack pointer
-            "mov rdi, rax",         // rdi = this side's, rsi = the word: what the other side gets
-            "pop rax",              // rax = where the other side continues
-            "pop rbx",              // rbx, rbp = the other side's
-            "pop rbp",
-            "jmp rax",
-            "2:",                   // rdi = the other side's stack pointer, rsi = its word
+            crate::switch_instructions!(jump),
             inlateout("rdi") to => from,
             inlateout("rsi") word => answer,
             lateout("r12") _,

@@ -7,6 +7,7 @@
 //! Source locations are set for operators that can trap or call, where their instructions are made;
 //! `compile::locations` sees to the rest. Only for debuggers and profilers every operator has one.
 
+mod allocation;
 mod bulk;
 mod calls;
 mod casts;

@@ -10,7 +10,7 @@ use crate::compile::signature::{self, POINTER};
 use crate::compile::traps;
 use crate::types::ValType;
 use crate::types::composite::{CompositeType, FieldType, StorageType};
-use crate::vm::layout::{self, Builtin, FIELDS, VMContext, VMObject, VMStore};
+use crate::vm::layout::{self, Builtin, FIELDS, ObjectLayout, VMContext, VMObject, VMStore};
 
 impl Env<'_> {
     /// The fields of a struct type of the module.
@@ -36,8 +36,13 @@ impl Env<'_> {
         ty: u32,
         values: Option<&[Value]>,
     ) -> Value {
-        let made = self.builtin_of(builder, Builtin::struct_new, &[ty], &[]);
-        let object = self.made(builder, made);
+        let ObjectLayout::Struct { size, .. } =
+            ObjectLayout::of(&self.module.info.types[ty as usize].composite)
+        else {
+            unreachable!("validated: a struct")
+        };
+        let object = self.allocate_struct(builder, ty, size, values.is_none());
+        self.declare_object(builder, object);
         if let Some(values) = values {
             let fields: Vec<_> = self.struct_fields(ty).to_vec();
             let address = self.address_of(builder, object);
@@ -234,7 +239,7 @@ impl Env<'_> {
         builder.ins().iadd(address, offset)
     }
 
-    fn load_len(&self, builder: &mut FunctionBuilder<'_>, address: Value) -> Value {
+    pub(super) fn load_len(&self, builder: &mut FunctionBuilder<'_>, address: Value) -> Value {
         // An object at this address may be gone, and another one there, behind any call.
         let flags = self.trusted(builder, Region::Object);
         let offset = std::mem::offset_of!(VMObject, len) as i32;
@@ -268,9 +273,13 @@ impl Env<'_> {
     fn made(&mut self, builder: &mut FunctionBuilder<'_>, made: Option<Value>) -> Value {
         let made = made.expect("the builtin has a result");
         let object = builder.ins().ireduce(types::I32, made);
+        self.declare_object(builder, object);
+        object
+    }
+
+    fn declare_object(&mut self, builder: &mut FunctionBuilder<'_>, object: Value) {
         self.declares_references = true;
         builder.declare_value_needs_stack_map(object);
-        object
     }
 
     fn read_field(

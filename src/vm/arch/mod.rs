@@ -4,7 +4,8 @@
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(super) use x86_64::{
-    Preserved, Registers, enter, land, preserving_registers, unwind, with_preserved_registers,
+    Preserved, Registers, attending, enter, land, load_fuel, refuelling, to_wasm, unwind, vectors,
+    with_preserved_registers,
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]

@@ -19,11 +19,15 @@
 //! as if the trampoline had returned. Only frames of wasm, trampolines, and those of our own
 //! functions that hold nothing to be dropped are ever skipped.
 
+mod checks;
+
 use std::arch::asm;
 use std::mem::offset_of;
 
 use crate::vm::activation::Activation;
 use crate::vm::layout::{FuelAt, PRESERVED, SavedRegisters, VMFuncRef, ValRaw};
+
+pub(in crate::vm) use checks::{attending, load_fuel, refuelling, to_wasm, vectors};
 
 /// Calls a function through its trampoline so that [`unwind`] can return in its place, on `stack`,
 /// or on the current one if that is null. Answers whether [`unwind`] did.
@@ -206,63 +210,6 @@ pub(in crate::vm) unsafe fn land(
         );
     }
 }
-
-/// Makes, for each function that takes a context, two entry points that preserve the registers which
-/// a call may change otherwise: all of them, and all but the vector registers. Of those code uses
-/// the lower halves only, xmm0 to xmm15.
-///
-/// On entry the stack pointer is 8 below a multiple of 16; the frame pointer, nine registers and 8
-/// bytes more make a multiple.
-macro_rules! preserving_registers {
-    ($($all:ident: $body:ident, scalar: $scalar:ident;)*) => { $(
-        #[unsafe(naked)]
-        unsafe extern "C" fn $all(context: *mut $crate::vm::layout::VMContext) {
-            $crate::vm::arch::preserving_registers!(@call $body,
-                "sub rsp, 264",
-                "movups [rsp], xmm0", "movups [rsp + 16], xmm1",
-                "movups [rsp + 32], xmm2", "movups [rsp + 48], xmm3",
-                "movups [rsp + 64], xmm4", "movups [rsp + 80], xmm5",
-                "movups [rsp + 96], xmm6", "movups [rsp + 112], xmm7",
-                "movups [rsp + 128], xmm8", "movups [rsp + 144], xmm9",
-                "movups [rsp + 160], xmm10", "movups [rsp + 176], xmm11",
-                "movups [rsp + 192], xmm12", "movups [rsp + 208], xmm13",
-                "movups [rsp + 224], xmm14", "movups [rsp + 240], xmm15";
-                "movups xmm0, [rsp]", "movups xmm1, [rsp + 16]",
-                "movups xmm2, [rsp + 32]", "movups xmm3, [rsp + 48]",
-                "movups xmm4, [rsp + 64]", "movups xmm5, [rsp + 80]",
-                "movups xmm6, [rsp + 96]", "movups xmm7, [rsp + 112]",
-                "movups xmm8, [rsp + 128]", "movups xmm9, [rsp + 144]",
-                "movups xmm10, [rsp + 160]", "movups xmm11, [rsp + 176]",
-                "movups xmm12, [rsp + 192]", "movups xmm13, [rsp + 208]",
-                "movups xmm14, [rsp + 224]", "movups xmm15, [rsp + 240]",
-                "add rsp, 264";
-            )
-        }
-
-        #[unsafe(naked)]
-        unsafe extern "C" fn $scalar(context: *mut $crate::vm::layout::VMContext) {
-            $crate::vm::arch::preserving_registers!(
-                @call $body, "sub rsp, 8"; "add rsp, 8";
-            )
-        }
-    )* };
-    (@call $body:ident, $($save:literal),*; $($restore:literal),*;) => {
-        std::arch::naked_asm!(
-            "push rbp", "mov rbp, rsp",
-            "push rax", "push rcx", "push rdx", "push rsi", "push rdi",
-            "push r8", "push r9", "push r10", "push r11",
-            $($save,)*
-            "call {body}", // rdi: the context
-            $($restore,)*
-            "pop r11", "pop r10", "pop r9", "pop r8",
-            "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rax",
-            "pop rbp",
-            "ret",
-            body = sym $body,
-        )
-    };
-}
-pub(in crate::vm) use preserving_registers;
 
 /// The registers of an interrupted thread, as a signal handler may read and change them.
 pub(in crate::vm) struct Registers<'a>(&'a mut libc::ucontext_t);

@@ -8,9 +8,11 @@ mod memory;
 mod objects;
 mod tables;
 
+use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use lampwick_fibers::{Cancelled, Suspender};
+use lampwick_fibers::switch::Word;
+use lampwick_fibers::{Cancelled, Departure, Suspender};
 use memory::*;
 use objects::*;
 use tables::*;
@@ -81,14 +83,45 @@ impl EntryPoints {
     }
 }
 
-arch::preserving_registers! {
-    out_of_fuel: refuel, scalar: out_of_fuel_scalar;
-    interrupted: attend, scalar: interrupted_scalar;
+arch::refuelling!(out_of_fuel, out_of_fuel_scalar: refuel, go_on);
+arch::attending!(interrupted, interrupted_scalar: attend);
+
+/// Refuels, up to where the fiber is to be left if that is known here.
+unsafe extern "C" fn refuel(context: *mut VMContext) -> Departure {
+    // SAFETY: machine code called; the context is that of an instance in a store.
+    unsafe {
+        let departure = Store::next_slice((*context).store.cast());
+        departure.unwrap_or_else(|| refuel_otherwise(context))
+    }
 }
 
-unsafe extern "C" fn refuel(context: *mut VMContext) {
+#[cold]
+#[inline(never)]
+unsafe fn refuel_otherwise(context: *mut VMContext) -> Departure {
     // SAFETY: machine code called; `refuel` has no borrow across a suspension.
-    unsafe { run(context, |call| Store::refuel(call.store)) }
+    unsafe { run(context, |call| Store::refuel(call.store)) };
+    Departure::NONE
+}
+
+/// Goes on when the fiber that was left has been resumed.
+unsafe extern "C" fn go_on(context: *mut VMContext, sp: *mut u8, word: Word) -> Departure {
+    // SAFETY: machine code called, and assembly has made the switch of the suspender's departure; the
+    // context is that of an instance in a store.
+    unsafe {
+        let call = Call { store: (*context).store.cast(), context };
+        if call.suspender().arrive(sp, word).is_err() {
+            leave_cancelled(context);
+        }
+        // What a slice is may be less than what the last one overdrew.
+        if (*call.store).machine.fuel < 0 { refuel(context) } else { Departure::NONE }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn leave_cancelled(context: *mut VMContext) -> ! {
+    // SAFETY: as above; nothing is left to drop.
+    match unsafe { run::<Infallible>(context, |_| Err(cancelled(Cancelled))) } {}
 }
 
 unsafe extern "C" fn attend(context: *mut VMContext) {

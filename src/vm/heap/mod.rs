@@ -8,19 +8,19 @@
 //! not: it looks up whether there is an object before it follows a reference, since what it finds
 //! among arguments may be a number, and what nobody can reach may refer to what is gone.
 
-mod classes;
 mod marks;
 mod space;
 #[cfg(test)]
 mod tests;
 
 use std::io;
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 pub(super) use marks::Marks;
 
-use super::layout::{OBJECT_ALIGN, VMObject, VMType};
-use classes::{COUNT, MAX_CELL, class_of, size_of_cell};
+use super::layout::{
+    CLASSES, MAX_CELL, OBJECT_ALIGN, VMHeap, VMObject, VMType, class_of, size_of_cell,
+};
 use space::Space;
 
 /// The bytes of a block.
@@ -46,6 +46,9 @@ impl Default for ObjectSettings {
 
 /// Below so many bytes of new objects there is no collection unless room is short.
 const MIN_THRESHOLD: usize = 1 << 20;
+
+/// Bytes of cells that are begun at a time: a page.
+const BATCH: u32 = 4 << 10;
 
 /// How many new bytes pay for a word of tables and frames that a collection looks at: a guest picks how
 /// many of them there are.
@@ -73,9 +76,10 @@ struct Cells {
     class: u8,
     /// How many cells were ever used.
     begun: u32,
-    /// The first free one among these, or zero; each has the next one in its `len`.
+    /// The first free one among these, or zero; each has the next one in its `len`. Those of the first
+    /// block of a class are in the [`VMHeap`].
     free: u32,
-    /// The next block of the class that has a free cell, or zero.
+    /// The next block of the class that has a free cell or room for one, or zero.
     next: u32,
 }
 
@@ -87,14 +91,12 @@ pub(crate) struct Heap {
     blocks: Vec<Block>,
     /// How many blocks there may be.
     most: usize,
-    /// The first block of each class that has a free cell, or zero.
-    partial: [u32; COUNT],
+    /// The first block of each class that may have a free cell or room for one, or zero.
+    partial: [u32; CLASSES],
+    /// What machine code makes small objects from, as we do; it is ours.
+    cells: NonNull<VMHeap>,
     /// From where on there may be free blocks.
     first_free: usize,
-    /// Bytes of objects that were made since the last collection.
-    new: usize,
-    /// How many may be, before the next one.
-    threshold: usize,
     /// Whether each object is made behind a collection, for tests.
     stress: bool,
 }
@@ -114,14 +116,16 @@ impl Heap {
         let bytes = settings.maximum.clamp(BLOCK as u64, MAX_BYTES as u64) as usize;
         // The first block is never used.
         let blocks = (bytes / BLOCK + 1).min(MAX_BYTES / BLOCK);
+        let space = Space::new(blocks * BLOCK)?;
+        let budget = if settings.stress { 0 } else { MIN_THRESHOLD as u64 };
+        let cells = Box::new(VMHeap { budget, free: [0; CLASSES] });
         Ok(Self {
-            space: Space::new(blocks * BLOCK)?,
+            space,
+            cells: NonNull::from(Box::leak(cells)),
             most: blocks,
             blocks: vec![Block::Rest],
-            partial: [0; COUNT],
+            partial: [0; CLASSES],
             first_free: 1,
-            new: 0,
-            threshold: if settings.stress { 0 } else { MIN_THRESHOLD },
             stress: settings.stress,
         })
     }
@@ -129,6 +133,16 @@ impl Heap {
     /// From where references count.
     pub(crate) fn start(&self) -> *mut u8 {
         self.space.start()
+    }
+
+    /// What machine code makes small objects from, as long as the heap is there.
+    pub(crate) fn cells(&self) -> *mut VMHeap {
+        self.cells.as_ptr()
+    }
+
+    fn cells_mut(&mut self) -> &mut VMHeap {
+        // SAFETY: it is ours, and machine code, which changes it, too, is not running.
+        unsafe { self.cells.as_mut() }
     }
 
     /// How many bytes it may use.
@@ -163,7 +177,8 @@ impl Heap {
 
     /// Whether there should be a collection before an object of so many bytes is made.
     pub(crate) fn is_full(&self, size: usize) -> bool {
-        self.new.saturating_add(size) > self.threshold
+        // SAFETY: as for `cells_mut`.
+        size as u64 > unsafe { self.cells.as_ref() }.budget
     }
 
     /// A place for an object of so many bytes, if there is one. Its bytes are zero when its blocks are
@@ -175,41 +190,64 @@ impl Heap {
         } else {
             self.place_in_blocks(size.div_ceil(BLOCK))?
         };
-        self.new += size;
+        let cells = self.cells_mut();
+        cells.budget = cells.budget.saturating_sub(size as u64);
         Some(place)
     }
 
     fn place_in_cell(&mut self, class: usize) -> Option<Place> {
-        if self.partial[class] == 0 {
-            let block = self.free_blocks(1)?;
-            self.blocks[block] =
-                Block::Cells(Cells { class: class as u8, begun: 0, free: 0, next: 0 });
-            self.partial[class] = block as u32;
+        while self.cells_mut().free[class] == 0 {
+            self.find_free_cells(class)?;
         }
+        let at = self.cells_mut().free[class];
+        // SAFETY: the cell is in the heap, and nobody else's.
+        let next = unsafe {
+            let cell = self.object(at);
+            let next = (*cell).len;
+            cell.cast::<u8>().write_bytes(0, size_of_cell(class) as usize);
+            next
+        };
+        self.cells_mut().free[class] = next;
+        Some(Place { at, unclean: 0 })
+    }
+
+    /// Looks for free cells of a class, of which the [`VMHeap`] has none, in the next place where they
+    /// may be, and gives them to that. There may be none in it.
+    fn find_free_cells(&mut self, class: usize) -> Option<()> {
+        let block = match self.partial[class] {
+            0 => {
+                let block = self.free_blocks(1)?;
+                let class = class as u8;
+                self.blocks[block] = Block::Cells(Cells { class, begun: 0, free: 0, next: 0 });
+                block as u32
+            }
+            block => block,
+        };
+        self.partial[class] = block;
         let size = size_of_cell(class);
-        let block = self.partial[class];
         let Block::Cells(cells) = &mut self.blocks[block as usize] else {
             unreachable!("the list is of blocks with cells")
         };
-        let at = if cells.free != 0 {
-            cells.free
-        } else {
-            let at = block * BLOCK as u32 + cells.begun * size;
-            cells.begun += 1;
-            at
-        };
-        // SAFETY: the cell is in the heap, and nobody else's.
-        unsafe {
-            let cell = self.space.start().add(at as usize);
-            if at == cells.free {
-                cells.free = (*cell.cast::<VMObject>()).len;
+        let room = BLOCK as u32 / size - cells.begun;
+        if cells.free == 0 && room > 0 {
+            let first = cells.begun;
+            cells.begun += room.min((BATCH / size).max(1));
+            for cell in (first..cells.begun).rev() {
+                let at = block * BLOCK as u32 + cell * size;
+                // SAFETY: the cell is in the heap, and was nobody's.
+                unsafe {
+                    let object = self.space.start().add(at as usize).cast::<VMObject>();
+                    object.write(VMObject { ty: ptr::null(), len: cells.free });
+                }
+                cells.free = at;
             }
-            cell.write_bytes(0, size as usize);
         }
-        if cells.free == 0 && (cells.begun + 1) * size > BLOCK as u32 {
-            self.partial[class] = cells.next;
+        let (free, next) = (std::mem::take(&mut cells.free), cells.next);
+        if free == 0 {
+            self.partial[class] = next;
         }
-        Some(Place { at, unclean: 0 })
+        self.cells_mut().free[class] = free;
+        Some(())
     }
 
     fn place_in_blocks(&mut self, blocks: usize) -> Option<Place> {
@@ -292,7 +330,8 @@ impl Heap {
     /// Begins to free the objects that are not marked. All blocks are then to be
     /// [swept](Self::sweep); until that is done there are fewer free cells than there could be.
     pub(super) fn begin_sweep(&mut self) {
-        self.partial = [0; COUNT];
+        self.partial = [0; CLASSES];
+        self.cells_mut().free = [0; CLASSES];
         self.first_free = 1;
     }
 
@@ -354,9 +393,9 @@ impl Heap {
     /// Decides when there is to be a collection again, after one that left so many bytes and looked at so
     /// many words elsewhere. Answers how many free blocks to keep until then.
     pub(super) fn end_sweep(&mut self, left: usize, work: usize) -> usize {
-        self.new = 0;
         let new = left.max(MIN_THRESHOLD);
-        self.threshold = if self.stress { 0 } else { new.max(work.saturating_mul(BYTES_PER_WORD)) };
+        let budget = if self.stress { 0 } else { new.max(work.saturating_mul(BYTES_PER_WORD)) };
+        self.cells_mut().budget = budget as u64;
         new / BLOCK
     }
 
@@ -388,3 +427,15 @@ impl Heap {
         (self.blocks.len() - 1 - self.blocks.iter().filter(is_clean).count()) * BLOCK
     }
 }
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // SAFETY: `new` leaked this box, and machine code no longer runs.
+        drop(unsafe { Box::from_raw(self.cells.as_ptr()) });
+    }
+}
+
+// SAFETY: what `cells` points to belongs to the heap.
+unsafe impl Send for Heap {}
+// SAFETY: as above.
+unsafe impl Sync for Heap {}

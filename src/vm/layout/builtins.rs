@@ -21,9 +21,10 @@ pub(crate) enum BuiltinType {
 ///
 /// Each is an `extern "C"` function whose first parameter is the caller's context; those without
 /// other parameters, which are the slow paths of checks, preserve registers beyond that
-/// convention. It returns only where the guest goes on; a trap unwinds to the entry of wasm. Before it runs, the fuel counter
-/// (with the operator itself charged), frame pointer and return address are written to the store;
-/// after it returned, the counter is read back.
+/// convention. It returns only where the guest goes on; a trap unwinds to the entry of wasm. Before
+/// it runs, the fuel counter (with the operator itself charged), frame pointer and return address are
+/// written to the store; after it returned, the counter is read back: by the stub, but where fuel is
+/// checked by the entry point.
 ///
 /// Memory and table operands are 32-bit indices of the module's index space, segments likewise;
 /// addresses, lengths and element counts are zero-extended to 64 bits. A table's element is its
@@ -111,6 +112,11 @@ macro_rules! define {
         impl Builtin {
             /// All of them, in the order of the table.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Whether it is the slow path of a check for fuel.
+            pub(crate) fn is_fuel_check(self) -> bool {
+                matches!(self, Self::out_of_fuel | Self::out_of_fuel_scalar)
+            }
 
             /// Whether it throws, and does not return.
             pub(crate) fn throws(self) -> bool {

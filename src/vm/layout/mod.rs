@@ -17,6 +17,7 @@
 //! ```
 
 mod builtins;
+mod classes;
 mod handlers;
 mod objects;
 mod records;
@@ -32,6 +33,7 @@ use crate::types::MemoryType;
 pub(crate) use builtins::{
     BYTES_PER_CHUNK, BYTES_PER_FUEL, Builtin, BuiltinType, ELEMENTS_PER_FUEL, for_each_builtin,
 };
+pub(crate) use classes::{CLASSES, MAX_CELL, VMHeap, class_of, size_of_cell};
 pub(crate) use handlers::{Clause, ContextAt, Handler};
 pub(crate) use objects::{
     FIELDS, MAX_EXTERNS, OBJECT_ALIGN, ObjectKind, ObjectLayout, Reference, VMObject, offsets,
@@ -65,6 +67,8 @@ pub(crate) struct VMStore {
     /// The start of the store's heap of structs and arrays, from which references count; null before
     /// there is a module with such types.
     pub(crate) heap: *mut u8,
+    /// From which small objects are made; null as long as `heap` is.
+    pub(crate) cells: *mut VMHeap,
 }
 
 /// The head of every context, an instance's or a host function's.

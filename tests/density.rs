@@ -85,7 +85,7 @@ fn a_guest_takes_the_pages_that_it_touches_and_little_else() {
 #[ignore = "run by `a_guest_takes_the_pages_that_it_touches_and_little_else`"]
 fn a_bare_guest_alone() {
     let (heap, all) = bytes_for_each(BARE);
-    assert!(heap <= STORE + 470, "{heap} bytes on the heap");
+    assert!(heap <= STORE + 430, "{heap} bytes on the heap");
     assert!(all <= STACK + STORE + 600, "{all} bytes in memory");
 }
 
@@ -93,7 +93,7 @@ fn a_bare_guest_alone() {
 #[ignore = "run by `a_guest_takes_the_pages_that_it_touches_and_little_else`"]
 fn a_guest_with_one_page_alone() {
     let (heap, all) = bytes_for_each(ONE_PAGE);
-    assert!(heap <= STORE + 640, "{heap} bytes on the heap");
+    assert!(heap <= STORE + 590, "{heap} bytes on the heap");
     assert!(all <= STACK + 4096 + STORE + 760, "{all} bytes in memory");
 }
 

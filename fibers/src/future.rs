@@ -27,7 +27,6 @@ use crate::job::Job;
 use crate::reason::Reason;
 use crate::resident::Resident;
 use crate::suspender::Suspender;
-use lampwick_runqueue::Yielder;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -66,7 +65,6 @@ where
 {
     resident: &'r mut Resident,
     stage: Stage,
-    yielder: Yielder,
     job: UnsafeCell<Job<F, R>>,
     _pinned: PhantomPinned,
     _not_send: PhantomData<*mut ()>,
@@ -91,7 +89,6 @@ where
         Self {
             resident,
             stage: Stage::New,
-            yielder: Yielder::default(),
             job: UnsafeCell::new(Job::new(job)),
             _pinned: PhantomPinned,
             _not_send: PhantomData,
@@ -137,7 +134,7 @@ where
         match reason {
             Reason::Pending => Poll::Pending,
             Reason::Yielded => {
-                this.yielder.wake_in_turn(context.waker());
+                this.resident.yielder.wake_in_turn(context.waker());
                 Poll::Pending
             }
             Reason::Finished => match this.take_result() {

@@ -6,6 +6,7 @@ use crate::reason::Reason;
 use crate::stack::Stack;
 use crate::suspender::Suspender;
 use crate::switch::{Fiber, Parent, Word};
+use lampwick_runqueue::Yielder;
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::panic::resume_unwind;
@@ -24,6 +25,8 @@ pub struct Resident {
     stack: ManuallyDrop<Stack>,
     /// A job was started and has not finished.
     busy: bool,
+    /// Here and not in the future, which may take memory that the stack's pages do not.
+    pub(crate) yielder: Yielder,
 }
 
 // SAFETY: an idle fiber holds nothing but its base's frame, which is the same on every thread. A
@@ -41,7 +44,12 @@ impl Resident {
         // SAFETY: the stack's usable range is ours while we hold it, is at least two pages with a
         // guard below, and is given up only after the fiber; its top is aligned to 16 bytes.
         let fiber = unsafe { Fiber::new(stack.bottom(), stack.top(), base) };
-        Self { fiber: ManuallyDrop::new(fiber), stack: ManuallyDrop::new(stack), busy: false }
+        Self {
+            fiber: ManuallyDrop::new(fiber),
+            stack: ManuallyDrop::new(stack),
+            busy: false,
+            yielder: Yielder::default(),
+        }
     }
 
     /// The stack that jobs run on.

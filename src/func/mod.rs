@@ -206,7 +206,7 @@ impl Func {
         let (function, ty, mut values) = self.prepare(store, params)?;
         let invocation = Invocation { function, values: values.as_mut_ptr() };
         // SAFETY: as in `call`.
-        unsafe { store.call_async(invocation, params.len()).await? };
+        let store = unsafe { store.call_async(invocation, params.len()).await? };
         // SAFETY: as in `call`.
         Ok(unsafe { results(store, &ty, &values) })
     }

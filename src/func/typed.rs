@@ -128,7 +128,7 @@ impl<Params: WasmParams, Results: WasmResults> TypedFunc<Params, Results> {
             params.store_raw(&mut store.vm, slots.as_mut_ptr())?;
             let invocation = Invocation { function, values: slots.as_mut_ptr() };
             let references = if Params::EXTERNS > 0 { Params::LEN } else { 0 };
-            store.call_async(invocation, references).await?;
+            let store = store.call_async(invocation, references).await?;
             Ok(Results::load_raw(&store.vm, slots.as_mut_ptr()))
         }
     }

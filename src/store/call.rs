@@ -216,32 +216,39 @@ impl<T> StoreInner<T> {
     /// # Safety
     ///
     /// As for [`Self::call`], for as long as the future exists.
-    pub(crate) async unsafe fn call_async(
+    // No `async fn`, whose future would hold each parameter twice; and gives the store back, which
+    // need not be in the caller's future, too.
+    pub(crate) unsafe fn call_async(
         &mut self,
         invocation: Invocation,
         references: usize,
-    ) -> Result<(), Trap>
+    ) -> impl Future<Output = Result<&mut Self, Trap>> + Send + use<'_, T>
     where
         T: Send,
     {
-        let mut fiber = self.take_fiber()?;
         let job = self.job(invocation);
-        // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension
-        // is the job, wasm's frames, and futures of host functions, which are `Send`.
-        let run = unsafe {
-            // By reference: one word goes to the fiber in a register, while more are copied with
-            // wide loads of what narrow stores have just written, which stalls.
-            fiber.run_send(|suspender| {
-                let result = match references {
-                    0 => job.run(ptr::null_mut(), suspender),
-                    _ => job.run_beside(references, suspender),
-                };
-                result.map_err(|unwind| leave(*unwind, suspender))
-            })
-        };
-        let result = OnFiber::new(run, ptr::from_mut(self)).await;
-        self.fiber = Some(fiber);
-        result.map_err(|unwind| self.trap(*unwind))
+        async move {
+            let mut fiber = self.take_fiber()?;
+            // SAFETY: by contract, the job runs on this fiber; what is held on it across a suspension
+            // is the job, wasm's frames, and futures of host functions, which are `Send`.
+            let run = unsafe {
+                // By reference: one word goes to the fiber in a register, while more are copied with
+                // wide loads of what narrow stores have just written, which stalls.
+                fiber.run_send(|suspender| {
+                    let result = match references {
+                        0 => job.run(ptr::null_mut(), suspender),
+                        _ => job.run_beside(references, suspender),
+                    };
+                    result.map_err(|unwind| leave(*unwind, suspender))
+                })
+            };
+            let result = OnFiber::new(run, ptr::from_mut(self)).await;
+            self.fiber = Some(fiber);
+            match result {
+                Ok(()) => Ok(self),
+                Err(unwind) => Err(self.trap(*unwind)),
+            }
+        }
     }
 
     /// What the caller is told of an unwinding.

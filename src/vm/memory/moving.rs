@@ -34,8 +34,11 @@ impl MovingBytes {
         self.accessible >= MUCH && !self.has_room(len)
     }
 
+    /// What lies behind the last whole directory is not used: it could not move with the others.
     fn has_room(&self, len: usize) -> bool {
-        len <= self.reservation.len() - self.idles.settings().dynamic_guard as usize
+        let reserved = self.reservation.len();
+        let movable = if reserved < DIRECTORY { reserved } else { reserved - reserved % DIRECTORY };
+        len <= movable - self.idles.settings().dynamic_guard as usize
     }
 
     /// Grows in place while the reservation has room, else moves the pages to a larger one.
@@ -124,4 +127,22 @@ fn reserve(idles: &Idles, accessible: usize, more: usize) -> io::Result<Reservat
     let reservation = reservation.counted_in(idles.mapped());
     reservation.protect(0..accessible, true)?;
     Ok(reservation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::settings;
+    use super::*;
+
+    #[test]
+    fn a_memory_ends_where_directories_do() {
+        // Where the system puts a reservation decides how much more there is than was asked for.
+        let idles = Shared::new(Idles::new(settings(0)));
+        let bytes: Vec<MovingBytes> =
+            (0..8).map(|_| MovingBytes::new(&idles, LARGE).unwrap()).collect();
+        for bytes in &bytes {
+            assert!(bytes.has_room(DIRECTORY - (1 << 16)), "{bytes:?}");
+            assert!(!bytes.has_room(DIRECTORY), "{bytes:?}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod plots;
 mod publish;
 mod questions;
 mod report;
+mod synchronous;
 mod table;
 mod versus;
 

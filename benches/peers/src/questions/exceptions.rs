@@ -1,9 +1,7 @@
 //! What does it cost a guest that calls may throw, and to throw and catch?
 
-use super::objects::{our_guest, their_guest};
-use crate::measure::Effort;
-use crate::report::{Report, Unit};
-use crate::versus::{self, Contest};
+use crate::report::Report;
+use crate::synchronous;
 use anyhow::Result;
 
 /// Calls a function so often, from inside of such a construct, with five values that live across
@@ -72,16 +70,7 @@ pub fn run(report: &mut Report) -> Result<()> {
         ("throw, and catch 20 frames further up", throws(20)),
     ];
     for (work, guest) in guests {
-        let contest = Contest {
-            work: work.into(),
-            unit: Unit::Nanoseconds,
-            effort: Effort::USUAL,
-            aim: None,
-            ours: our_guest(&guest)?,
-            on_demand: their_guest(&guest)?,
-            pooled: None,
-        };
-        versus::run("exceptions, unmetered", contest, report)?;
+        synchronous::run("exceptions, unmetered", work, &guest, report)?;
     }
     Ok(())
 }

@@ -1,9 +1,7 @@
 //! What do structs and arrays cost a guest, collections included?
 
-use crate::engines;
-use crate::measure::{Contender, Effort, time};
-use crate::report::{Report, Unit};
-use crate::versus::{self, Contest};
+use crate::report::Report;
+use crate::synchronous;
 use anyhow::Result;
 
 /// A guest that does something so many times.
@@ -79,38 +77,7 @@ pub fn run(report: &mut Report) -> Result<()> {
         ),
     ];
     for (work, guest) in guests {
-        let contest = Contest {
-            work: work.into(),
-            unit: Unit::Nanoseconds,
-            effort: Effort::USUAL,
-            aim: None,
-            ours: our_guest(&guest)?,
-            on_demand: their_guest(&guest)?,
-            pooled: None,
-        };
-        versus::run("objects, unmetered", contest, report)?;
+        synchronous::run("objects, unmetered", work, &guest, report)?;
     }
     Ok(())
-}
-
-/// Our store with a guest that does its work as often as it is told.
-pub fn our_guest(text: &str) -> Result<Contender> {
-    use lampwick::{Linker, Module, Store};
-    let engine = engines::ours_synchronous()?;
-    let module = Module::new(&engine, text)?;
-    let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
-    let run = instance.get_typed_func::<i64, i64, _>(&mut store, "run")?;
-    Ok(Box::new(move |times| time(|| Ok(run.call(&mut store, times as i64)?))))
-}
-
-/// The same with the peer's.
-pub fn their_guest(text: &str) -> Result<Contender> {
-    use wasmtime::{Linker, Module, Store};
-    let engine = engines::theirs_with_objects()?;
-    let module = Module::new(&engine, text)?;
-    let mut store = Store::new(&engine, ());
-    let instance = Linker::new(&engine).instantiate(&mut store, &module)?;
-    let run = instance.get_typed_func::<i64, i64>(&mut store, "run")?;
-    Ok(Box::new(move |times| time(|| Ok(run.call(&mut store, times as i64)?))))
 }
